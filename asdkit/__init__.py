@@ -1,0 +1,3 @@
+"""Staged recipes for machine anomalous sound detection."""
+
+__version__ = "0.1.0"

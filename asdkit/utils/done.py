@@ -1,0 +1,54 @@
+"""Done markers: a stage is done when its marker holds the inputs that the stage would use now."""
+
+from pathlib import Path
+from typing import Any
+
+from asdkit.utils.files import read_json, write_json
+
+
+class Done:
+    """The marker of one piece of work.
+
+    `path`: marker file. `inputs`: flat dict of what the output is made from (settings, hashes of files).
+    `force`: redo the work whatever the marker says.
+    """
+
+    def __init__(self, path: str | Path, inputs: dict[str, Any], force: bool = False) -> None:
+        self.path = Path(path)
+        self.inputs = inputs
+        if force:
+            self.path.unlink(missing_ok=True)
+
+    def is_done(self) -> bool:
+        """True when the marker exists with the same inputs, False when there is none.
+
+        Raises ValueError naming the first key that differs: the output was made from something else.
+        """
+        if not self.path.exists():
+            return False
+        compare(self.path, read_json(self.path), self.inputs)
+        return True
+
+    def finish(self) -> None:
+        """Write the marker; call it after everything else is in place."""
+        write_json(self.path, self.inputs)
+
+
+def compare(where: str | Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raise ValueError naming the first key on which two sets of inputs differ."""
+    for key in [*new, *(key for key in old if key not in new)]:
+        if old.get(key, "(absent)") != new.get(key, "(absent)"):
+            raise ValueError(
+                f"{where}: made with {key} = {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}. "
+                "Use another --tag, or --force true to make it again"
+            )
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested dicts to dotted keys: {'a': {'b': 1}} -> {'a.b': 1}."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat.update(flatten(item, f"{prefix}.{key}" if prefix else str(key)))
+    return flat

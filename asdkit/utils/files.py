@@ -1,0 +1,122 @@
+"""Files that are either whole or absent, and how they are hashed."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` (UTF-8) so that a reader sees the old file or the new one, never a part."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; raises ValueError naming the file when it is missing or broken."""
+    return _parse(path, json.loads)
+
+
+def read_table(path: str | Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Read a tab-separated file with exactly the header `columns`; raises ValueError with file and line."""
+    lines = read_text(path).splitlines()
+    if not lines or tuple(lines[0].split("\t")) != columns:
+        got = lines[0] if lines else "an empty file"
+        raise ValueError(f"{path}:1: header is {got!r}, expected {chr(9).join(columns)!r}")
+    rows = []
+    for number, line in enumerate(lines[1:], 2):
+        fields = line.split("\t")
+        if len(fields) != len(columns):
+            raise ValueError(f"{path}:{number}: {len(fields)} fields, expected {len(columns)} separated by tabs")
+        rows.append(dict(zip(columns, fields, strict=True)))
+    return rows
+
+
+def write_table(path: str | Path, columns: tuple[str, ...], rows: list[dict[str, str]]) -> None:
+    """Write rows as tab-separated text with a header; raises ValueError on a tab or line break in a field."""
+    lines = ["\t".join(columns)]
+    for row in rows:
+        fields = [str(row[column]) for column in columns]
+        if any(c in field for field in fields for c in "\t\r\n"):
+            raise ValueError(f"{path}: a field holds a tab or line break: {fields}")
+        lines.append("\t".join(fields))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def read_scp(path: str | Path) -> dict[str, str]:
+    """Read a Kaldi two-column file `key value`; raises ValueError on a line without value or a repeated key."""
+    table: dict[str, str] = {}
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        key, _, value = line.partition(" ")
+        if not key or not value.strip():
+            raise ValueError(f"{path}:{number}: expected 'key value', got {line!r}")
+        if key in table:
+            raise ValueError(f"{path}:{number}: key {key!r} occurs twice")
+        table[key] = value.strip()
+    return table
+
+
+def read_text(path: str | Path) -> str:
+    """Read a UTF-8 text file; raises ValueError naming the file when it cannot be read."""
+    return _parse(path, str)
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes as hex."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha(file)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+
+
+def sha256_text(text: str) -> str:
+    """SHA-256 of a string's UTF-8 bytes as hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sha(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _parse(path: str | Path, parse: Any) -> Any:
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}; has the stage that writes it been run?") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not readable: {error}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

