@@ -1,0 +1,105 @@
+"""YAML files checked against typed models: unknown keys and wrong types are errors that say what is allowed."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Section(BaseModel):
+    """A part of the experiment: unknown keys are errors, numbers are not made from text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Loader(yaml.SafeLoader):
+    """YAML 1.1 without its traps: `1e-4` is a number, `00` and `no` stay text, a repeated key is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if repeated:
+            raise yaml.constructor.ConstructorError(None, None, f"key {repeated[0]!r} occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"true|false", "tf"),
+    ("null", r"null|none|~|", "n~"),
+    ("int", r"0|[-+]?[1-9][0-9_]*", "-+0123456789"),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
+):
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), [*_first, ""])
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML text; raises ValueError with `where` and the position of a fault."""
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 - Loader is a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where}: {' '.join(str(error).split())}") from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; raises ValueError naming the file."""
+    try:
+        value = parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{path}: expected 'key: value' lines, got a {type(value).__name__}")
+    return value or {}
+
+
+def validate(model: type[Section], raw: dict[str, Any], where: str) -> Any:
+    """Build `model` from plain values; raises ValueError with file, key, what was got and what is allowed."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise ValueError("\n".join(f"{where}: {_explain(model, fault)}" for fault in error.errors())) from None
+
+
+def dump_yaml(config: Section) -> str:
+    """The complete configuration as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def override(raw: dict[str, Any], setting: str) -> None:
+    """Put `section.key=value` into nested dicts; the value is read as YAML."""
+    key, separator, text = setting.partition("=")
+    if not separator or not key:
+        raise ValueError(f"--set {setting!r}: expected section.key=value")
+    *parents, last = key.split(".")
+    node = raw
+    for parent in parents:
+        child = node.get(parent)
+        node[parent] = child if isinstance(child, dict) else {}
+        node = node[parent]
+    node[last] = parse_yaml(text, f"--set {setting}")
+
+
+def _explain(model: type[Section], fault: Any) -> str:
+    path = [part for part in fault["loc"] if not (isinstance(part, str) and part.endswith("Config"))]
+    key = ".".join(map(str, path))
+    if fault["type"] == "extra_forbidden":
+        allowed = _fields(model, path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), allowed, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Allowed: {', '.join(allowed)}"
+        return f"unknown key {key!r}. {hint}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return (
+        f"{key}: {message}, got {fault['input']!r}"
+        if path and fault["type"] != "value_error"
+        else f"{key}: {message}".lstrip(": ")
+    )
+
+
+def _fields(model: Any, path: list[Any]) -> list[str]:
+    for part in path:
+        options = [model.model_fields[part].annotation, *getattr(model.model_fields[part].annotation, "__args__", ())]
+        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(model.model_fields)
