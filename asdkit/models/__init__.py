@@ -1,0 +1,1 @@
+"""From an encoder's tokens to one embedding per clip."""

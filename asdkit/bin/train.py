@@ -1,0 +1,68 @@
+"""Stage 3: fine-tune the encoder with one seed."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from asdkit.utils import cli
+from asdkit.utils.done import Done, flatten
+from asdkit.utils.files import sha256_file
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of the program."""
+    parser = cli.parser("Fine-tune the encoder: exp/<tag>/seed<K>/checkpoint, train.tsv, tensorboard.")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
+    parser.add_argument("--dump", type=Path, default=Path("dump"), help="what stage 2 wrote")
+    parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, batches and augmentation")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
+    parser.add_argument("--force", type=cli.boolean, default=False, help="train again from the start")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, or resume, or do nothing when it is done."""
+    args = get_parser().parse_args(argv)
+    from asdkit.config import load_config
+    from asdkit.data.lists import training_inputs
+
+    config = load_config(args.exp / "config.yaml")
+    folder = args.exp / f"seed{args.seed}"
+    settings = config.model_dump(mode="json", include={"encoder", "data", "model", "loss", "train"})
+    inputs = flatten(settings) | training_inputs(config, args.data, args.dump, args.exp) | {"seed": args.seed}
+    if config.encoder.checkpoint:
+        inputs["encoder.checkpoint.sha256"] = sha256_file(config.encoder.checkpoint)
+    done = Done(folder / "checkpoint" / ".done", inputs, args.force)
+    if done.is_done():
+        logging.info("%s: already trained", folder)
+        return
+    if args.force:
+        (folder / "checkpoint" / "last.pt").unlink(missing_ok=True)
+    _train(args, config, folder, done)
+
+
+def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
+    from torch.utils.data import DataLoader
+
+    from asdkit.data.dataset import training_dataset
+    from asdkit.data.lists import read_classes
+    from asdkit.train.distributed import join_world, leave_world
+    from asdkit.train.loop import Trainer
+    from asdkit.utils.provenance import environment
+
+    world = join_world(args.device)
+    trainer = Trainer(config, read_classes(args.exp), args.seed, folder, done.inputs, world)
+    trainer.resume()
+    encoder = trainer.module.model.encoder
+    dataset = training_dataset(config, encoder, args.data, args.dump, args.exp, args.seed, world.share)
+    steps = range(trainer.step + 1, config.train.steps + 1)
+    loader = DataLoader(dataset, batch_size=None, sampler=steps, num_workers=config.data.workers)
+    trainer.run(cli.progress(loader, "train", len(steps)), environment())
+    if world.rank == 0:
+        done.finish()
+    leave_world(world)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,235 @@
+"""The transformer inside BEATs (Chen et al., 'BEATs: Audio Pre-Training with Acoustic Tokenizers', ICML 2023).
+
+The layers are WavLM's (Chen et al., 2022): gated relative position bias; with DeepNet's residuals (Wang et al., 2022).
+Attribute names are those of the published files' keys.
+"""
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from asdkit.encoders.base import Block
+from asdkit.utils.typed_yaml import Section
+
+ACTIVATIONS = {
+    "gelu": F.gelu,
+    "gelu_accurate": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "swish": F.silu,
+    "linear": lambda x: x,
+}
+
+
+class BeatsConfig(Section):
+    """The `cfg` of a published file. None of the fields has a default there that the weights were made with."""
+
+    encoder_layers: int = Field(ge=1)
+    encoder_embed_dim: int = Field(ge=1)
+    encoder_ffn_embed_dim: int = Field(ge=1)
+    encoder_attention_heads: int = Field(ge=1)
+    activation_fn: Literal["gelu", "gelu_accurate", "relu", "tanh", "swish", "linear"]
+    dropout: float = Field(ge=0, le=1)
+    attention_dropout: float = Field(ge=0, le=1)
+    activation_dropout: float = Field(ge=0, le=1)
+    encoder_layerdrop: float = Field(ge=0, le=1)
+    dropout_input: float = Field(ge=0, le=1)
+    layer_norm_first: bool
+    conv_bias: bool
+    conv_pos: int = Field(ge=1)
+    conv_pos_groups: int = Field(ge=1)
+    relative_position_embedding: bool
+    num_buckets: int = Field(ge=4, multiple_of=4)
+    max_distance: int
+    gru_rel_pos: bool
+    deep_norm: bool
+    input_patch_size: int = Field(ge=1, le=128)
+    layer_wise_gradient_decay_ratio: float = Field(gt=0)
+    embed_dim: int = Field(ge=1)
+    finetuned_model: bool
+    predictor_dropout: float = Field(0.0, ge=0, le=1)
+    predictor_class: int = Field(527, ge=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "BeatsConfig":
+        for name in ("encoder_attention_heads", "conv_pos_groups"):
+            if self.encoder_embed_dim % getattr(self, name):
+                raise ValueError(f"encoder_embed_dim {self.encoder_embed_dim} is no multiple of {name}")
+        if self.max_distance <= self.num_buckets // 4:
+            raise ValueError(f"max_distance must be above num_buckets / 4, got {self.max_distance}")
+        return self
+
+
+class Transformer(nn.Module):
+    """Convolutional positions, then `encoder_layers` layers that share one table of relative position biases."""
+
+    def __init__(self, cfg: BeatsConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        dim = cfg.encoder_embed_dim
+        self.pos_conv = nn.Sequential(PositionConv(dim, cfg.conv_pos, cfg.conv_pos_groups))
+        self.layers = nn.ModuleList(Layer(cfg) for _ in range(cfg.encoder_layers))
+        if cfg.relative_position_embedding:
+            table = nn.Embedding(cfg.num_buckets, cfg.encoder_attention_heads)
+            for layer in self.layers:
+                layer.self_attn.relative_attention_bias = table
+        self.layer_norm = nn.LayerNorm(dim)
+
+    def prepare(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Projected patches [B, N, D] -> input of the first layer [B, N, D]; padding [B, N] is zeroed."""
+        if padding is not None:
+            x = x.masked_fill(padding.unsqueeze(-1), 0)
+        x = x + F.gelu(self.pos_conv(x))
+        if not self.cfg.layer_norm_first:
+            x = self.layer_norm(x)
+        return F.dropout(x, self.cfg.dropout, self.training)
+
+    def forward(self, x: Tensor, padding: Tensor | None = None) -> list[Tensor]:
+        """x [B, N, D] from `prepare` -> the output of every layer."""
+        ratio, drop = self.cfg.layer_wise_gradient_decay_ratio, self.cfg.encoder_layerdrop
+        bias = self.position_bias(x.shape[1]) if self.cfg.relative_position_embedding else None
+        mask = None if padding is None else padding[:, None, None, :]  # [B, 1, 1, N], over the keys
+        outputs = []
+        for layer in self.layers:
+            if ratio != 1.0:
+                x = _ScaledGradient.apply(x, ratio)
+            if not (self.training and drop > 0 and torch.rand(()) < drop):
+                x = layer(x, bias, mask)
+            outputs.append(x)
+        return outputs
+
+    def position_bias(self, tokens: int) -> Tensor:
+        """Bias of every (query, key) pair before the gate: [heads, N, N]."""
+        weight = self.layers[0].self_attn.relative_attention_bias.weight
+        relative = torch.arange(1 - tokens, tokens, device=weight.device)
+        values = weight[relative_buckets(relative, self.cfg.num_buckets, self.cfg.max_distance)]  # [2 N - 1, heads]
+        # Row i is the window of N values that starts at distance -i: a Toeplitz matrix.
+        return values.t().unfold(1, tokens, 1).flip(1)
+
+
+class Layer(Block):
+    """Self-attention and feed-forward, normalised after each residual sum (or before: `layer_norm_first`)."""
+
+    def __init__(self, cfg: BeatsConfig) -> None:
+        super().__init__()
+        dim = cfg.encoder_embed_dim
+        self.self_attn = Attention(cfg)
+        self.self_attn_layer_norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, cfg.encoder_ffn_embed_dim)
+        self.fc2 = nn.Linear(cfg.encoder_ffn_embed_dim, dim)
+        self.final_layer_norm = nn.LayerNorm(dim)
+        self.layer_norm_first = cfg.layer_norm_first
+        self.dropout, self.activation_dropout = cfg.dropout, cfg.activation_dropout
+        self.activation = ACTIVATIONS[cfg.activation_fn]
+        # DeepNet: the residual branch is multiplied by (2 L)^(1/4); only where the norm follows the sum.
+        self.alpha = (2 * cfg.encoder_layers) ** 0.25 if cfg.deep_norm and not cfg.layer_norm_first else 1.0
+
+    def forward(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
+        """x [B, N, D], bias [heads, N, N], mask [B, 1, 1, N] (True: not attended to) -> [B, N, D]"""
+        if self.layer_norm_first:
+            x = x + self._attend(self.self_attn_layer_norm(x), bias, mask)
+            x = x + self._feed_forward(self.final_layer_norm(x))
+        else:
+            x = self.self_attn_layer_norm(torch.add(self._attend(x, bias, mask), x, alpha=self.alpha))
+            x = self.final_layer_norm(torch.add(self._feed_forward(x), x, alpha=self.alpha))
+        return self.adapted("transformer", x)
+
+    def linears(self) -> dict[str, tuple[nn.Module, str]]:
+        """The six linear layers of the block: q_proj, k_proj, v_proj, out_proj, fc1, fc2."""
+        attention = {name: (self.self_attn, name) for name in ("q_proj", "k_proj", "v_proj", "out_proj")}
+        return {**attention, "fc1": (self, "fc1"), "fc2": (self, "fc2")}
+
+    def _attend(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
+        return self.adapted("mha", F.dropout(self.self_attn(x, bias, mask), self.dropout, self.training))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        hidden = F.dropout(self.activation(self.fc1(x)), self.activation_dropout, self.training)
+        return self.adapted("ffn", F.dropout(self.fc2(hidden), self.dropout, self.training))
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose relative position bias is gated by the query (WavLM, Sec. III-B)."""
+
+    def __init__(self, cfg: BeatsConfig) -> None:
+        super().__init__()
+        dim, self.heads = cfg.encoder_embed_dim, cfg.encoder_attention_heads
+        self.dropout, self.gated = cfg.attention_dropout, cfg.gru_rel_pos
+        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
+        if self.gated:
+            self.grep_linear = nn.Linear(dim // self.heads, 8)
+            self.grep_a = nn.Parameter(torch.ones(1, self.heads, 1, 1))
+
+    def forward(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
+        """x [B, N, D], bias [heads, N, N], mask [B, 1, 1, N] (True: not attended to) -> [B, N, D]"""
+        q, k, v = (self._split(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
+        if bias is not None:
+            bias = (self.gate(q) * bias if self.gated else bias.unsqueeze(0)).to(q.dtype)  # [B, heads, N, N]
+        if mask is not None:
+            bias = (torch.zeros_like(mask, dtype=q.dtype) if bias is None else bias).masked_fill(mask, -math.inf)
+        y = F.scaled_dot_product_attention(q, k, v, bias, self.dropout if self.training else 0.0)
+        return self.out_proj(y.transpose(1, 2).flatten(2))
+
+    def gate(self, q: Tensor) -> Tensor:
+        """Factor of the position bias, from the projected query: q [B, heads, N, d] -> [B, heads, N, 1].
+
+        With update gate u, reset gate r and a learned scale s per head: 1 + u + (1 - u) s r. The file's first four
+        outputs give 1 - u, the last four r, each as a sum before the sigmoid.
+        """
+        keep, reset = self.grep_linear(q).unflatten(-1, (2, 4)).sum(-1, keepdim=True).sigmoid().unbind(-2)
+        return 2 + keep * (self.grep_a * reset - 1)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, N, D] -> [B, heads, N, d]
+
+
+class PositionConv(nn.Module):
+    """Grouped convolution over the tokens with as many outputs as inputs.
+
+    Weight normalisation keeps one length per tap (dimension 2); an even kernel drops its last output.
+    """
+
+    def __init__(self, dim: int, kernel: int, groups: int) -> None:
+        super().__init__()
+        self.kernel, self.groups = kernel, groups
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.weight_g = nn.Parameter(torch.empty(1, 1, kernel))
+        self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
+        nn.init.normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
+        self.weight_g.data.copy_(self.weight_v.data.norm(dim=(0, 1), keepdim=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, N, D] -> [B, N, D]"""
+        weight = self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
+        y = F.conv1d(x.transpose(1, 2), weight, self.bias, padding=self.kernel // 2, groups=self.groups)
+        return y[..., : x.shape[1]].transpose(1, 2)
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """Identity whose gradient is multiplied by `ratio`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ratio: float) -> Tensor:
+        ctx.ratio = ratio
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.ratio, None
+
+
+def relative_buckets(relative: Tensor, buckets: int, max_distance: int) -> Tensor:
+    """Row of the bias table for key position minus query position, any shape (T5, Raffel et al., 2020, Sec. 2.1).
+
+    Half of the rows for each direction; in each, half for single steps, the rest on a logarithmic scale up to
+    `max_distance`, beyond which the last one holds.
+    """
+    half = buckets // 2
+    exact = half // 2
+    distance = relative.abs()
+    scale = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact)
+    far = (exact + (scale * (half - exact)).long()).clamp(max=half - 1)
+    return torch.where(distance < exact, distance, far) + half * (relative > 0)

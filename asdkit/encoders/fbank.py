@@ -1,0 +1,76 @@
+"""Kaldi's log-mel filterbank, for whole batches and on the device of the samples."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+PREEMPHASIS = 0.97
+FFT = 512  # next power of two above 25 ms at 16 kHz
+LOG_FLOOR = torch.finfo(torch.float32).eps
+
+
+class Fbank(nn.Module):
+    """Log-mel filterbank at 16 kHz as Kaldi's `compute-fbank-feats` with its defaults and no dither.
+
+    25-ms frames every 10 ms, only whole frames (snip_edges), DC offset removed per frame, pre-emphasis 0.97, power
+    spectrum, triangular mel filters from 20 Hz to 8 kHz, natural logarithm floored at the float epsilon.
+    """
+
+    sample_rate = 16000
+    window = 400
+    hop = 160
+
+    def __init__(self, mels: int = 128, window_type: str = "povey") -> None:
+        super().__init__()
+        self.mels = mels
+        # On the CPU even where a network is built on the meta device: their values are never loaded.
+        with torch.device("cpu"):
+            self.register_buffer("taper", _taper(self.window, window_type), persistent=False)
+            self.register_buffer("filters", _mel_filters(mels, self.sample_rate), persistent=False)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """wav [B, T] -> log-mel energies [B, 1 + (T - 400) // 160, mels], float32 also under autocast.
+
+        Raises ValueError for samples that are not [B, T] or clips shorter than one frame.
+        """
+        if wav.ndim != 2:
+            raise ValueError(f"fbank: samples of shape {tuple(wav.shape)}, expected [clips, samples]")
+        if wav.shape[1] < self.window:
+            raise ValueError(
+                f"fbank: clip of {wav.shape[1]} samples, at least {self.window} (25 ms at 16 kHz) are needed; "
+                "leave it out or make it longer"
+            )
+        with torch.autocast(wav.device.type, enabled=False):
+            frames = wav.float().unfold(1, self.window, self.hop)  # [B, F, 400]
+            frames = frames - frames.mean(-1, keepdim=True)
+            # Kaldi takes a frame's first sample as its own predecessor.
+            before = torch.cat([frames[..., :1], frames[..., :-1]], -1)
+            frames = (frames - PREEMPHASIS * before) * self.taper
+            spectrum = torch.fft.rfft(frames, FFT)
+            power = spectrum.real.square() + spectrum.imag.square()  # [B, F, 257]
+            return (power @ self.filters).clamp_(min=LOG_FLOOR).log_()
+
+
+def _taper(length: int, window_type: str) -> Tensor:
+    # In float32, like the features that published weights were trained on: near-silent frames show the difference.
+    hann = torch.hann_window(length, periodic=False)
+    if window_type not in ("povey", "hann"):
+        raise ValueError(f"fbank: unknown window {window_type!r}; allowed: povey, hann")
+    return hann**0.85 if window_type == "povey" else hann
+
+
+def _mel_filters(mels: int, sample_rate: int, low: float = 20.0) -> Tensor:
+    """Triangles of equal width on the mel scale 1127 ln(1 + f / 700): [FFT / 2 + 1, mels]."""
+    high = sample_rate / 2
+    edges = torch.linspace(_mel(low), _mel(high), mels + 2, dtype=torch.float64)
+    bins = torch.arange(FFT // 2 + 1, dtype=torch.float64) * sample_rate / FFT
+    position = 1127.0 * torch.log1p(bins / 700.0)
+    step = edges[1] - edges[0]
+    filters = (1 - (position[:, None] - edges[1:-1]).abs() / step).clamp(min=0)
+    filters[-1] = 0  # Kaldi leaves out the bin at half the sample rate
+    return filters.float()
+
+
+def _mel(hertz: float) -> float:
+    return 1127.0 * math.log(1.0 + hertz / 700.0)

@@ -1,0 +1,34 @@
+"""The log-mel spectrogram itself as an encoder: tokens without a network."""
+
+from torch import Tensor
+
+from asdkit.encoders.base import Block, Encoder
+from asdkit.encoders.fbank import Fbank
+
+
+class Logmel(Encoder):
+    """One token per 25-ms frame: its 128 natural-log mel energies, of samples in [-1, 1] times 2^15."""
+
+    sample_rate, window, hop = Fbank.sample_rate, Fbank.window, Fbank.hop
+    dim = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fbank = Fbank(self.dim)
+
+    def frontend(self, wav: Tensor) -> Tensor:
+        """wav [B, T], floats in [-1, 1] -> log-mel energies [B, 1 + (T - 400) // 160, 128].
+
+        Raises ValueError for clips shorter than one frame (25 ms).
+        """
+        return self.fbank(wav.float() * 2**15)
+
+    def forward(
+        self, feats: Tensor, padding_mask: Tensor | None = None, all_layers: bool = False
+    ) -> Tensor | list[Tensor]:
+        """feats [B, F, 128] -> the same as tokens; with `all_layers` an empty list, as there are no blocks."""
+        return [] if all_layers else feats
+
+    def blocks(self) -> list[Block]:
+        """No blocks."""
+        return []

@@ -1,0 +1,33 @@
+"""The training objective: L = L_AAM + lambda L_DLCL (paper Eq. 10)."""
+
+from torch import Tensor, nn
+
+from asdkit.config import LossConfig
+from asdkit.losses.aam import AamSoftmax
+from asdkit.losses.dlcl import Dlcl
+
+
+class Objective(nn.Module):
+    """AAM-softmax over attributed clips and DLCL over unattributed ones; without DLCL all clips go to AAM-softmax."""
+
+    def __init__(self, config: LossConfig, dim: int, classes: int) -> None:
+        super().__init__()
+        self.aam = AamSoftmax(dim, classes, config.aam.scale, config.aam.margin)
+        self.dlcl = self.weight = None
+        if config.dlcl:
+            self.weight = config.dlcl.weight
+            self.dlcl = Dlcl(dim, config.dlcl.codes, config.dlcl.memory, config.dlcl.temperature)
+
+    def forward(self, x: Tensor, labels: Tensor, attributed: Tensor) -> dict[str, Tensor]:
+        """Embeddings x [B, D], labels [B], attributed [B] (bool) -> losses 'loss', 'aam' and, when used, 'dlcl'.
+
+        A batch of only attributed or only unattributed clips is fine. The memory bank takes the attributed embeddings
+        after the loss is computed.
+        """
+        x = x.float()
+        if self.dlcl is None:
+            aam = self.aam(x, labels)
+            return {"loss": aam, "aam": aam.detach()}
+        aam, dlcl = self.aam(x[attributed], labels[attributed]), self.dlcl(x[~attributed])
+        self.dlcl.remember(x[attributed])
+        return {"loss": aam + self.weight * dlcl, "aam": aam.detach(), "dlcl": dlcl.detach()}

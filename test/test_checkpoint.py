@@ -1,0 +1,105 @@
+import os
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from asdkit.train.checkpoint import (
+    FORMAT, backbone_record, load_model, model_state, read_checkpoint, save_checkpoint,
+)  # fmt: skip
+
+
+class Code:
+    def __reduce__(self):
+        return (os.system, ("touch /tmp/asdkit-code-ran",))
+
+
+def small_model():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    return model
+
+
+@pytest.fixture
+def backbone(tmp_path):
+    path = tmp_path / "backbone.pt"
+    path.write_bytes(b"published weights")
+    return str(path)
+
+
+def saved(tmp_path, backbone):
+    model = small_model()
+    path = tmp_path / "final.pt"
+    save_checkpoint(path, {"model": model_state(model, backbone), "backbone": backbone_record(backbone)})
+    return path
+
+
+def test_round_trip_keeps_trained_tensors_only_beside_a_backbone(tmp_path, backbone):
+    content = read_checkpoint(saved(tmp_path, backbone))
+    assert sorted(content["model"]) == ["1.bias", "1.weight"]
+    model = small_model()
+    nn.init.zeros_(model[1].weight)
+    load_model(model, content, "x")
+    assert torch.equal(model[1].weight, small_model()[1].weight)
+
+
+def test_without_backbone_everything_is_kept(tmp_path):
+    assert sorted(model_state(small_model(), None)) == ["0.bias", "0.weight", "1.bias", "1.weight"]
+
+
+def test_another_backbone_file_is_refused(tmp_path, backbone):
+    path = saved(tmp_path, backbone)
+    with open(backbone, "ab") as file:
+        file.write(b"!")
+    with pytest.raises(ValueError, match="that file has changed"):
+        load_model(small_model(), read_checkpoint(path), path)
+
+
+def test_pickled_code_is_refused_and_not_run(tmp_path):
+    marker = "/tmp/asdkit-code-ran"
+    assert not os.path.exists(marker)
+    torch.save({"format": FORMAT, "model": Code()}, tmp_path / "evil.pt")
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps(Code()))
+    for name in ("evil.pt", "bare.pt"):
+        with pytest.raises(ValueError, match="carries pickled objects"):
+            read_checkpoint(tmp_path / name)
+    assert not os.path.exists(marker)
+
+
+@pytest.mark.parametrize("size", [0, 10, 300])
+def test_cut_file_is_one_clear_error(tmp_path, backbone, size):
+    path = saved(tmp_path, backbone)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match="final.pt: (not a readable checkpoint|carries pickled)"):
+        read_checkpoint(path)
+
+
+def test_foreign_format_missing_file_and_wrong_keys(tmp_path, backbone):
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="not an asdkit checkpoint: format is None"):
+        read_checkpoint(tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        read_checkpoint(tmp_path / "absent.pt")
+    content = read_checkpoint(saved(tmp_path, backbone))
+    extra = {**content, "model": {**content["model"], "head": torch.zeros(1)}}
+    with pytest.raises(ValueError, match="has the unknown 1 tensor.*'head'"):
+        load_model(small_model(), extra, "x")
+    fewer = {**content, "model": {"1.bias": content["model"]["1.bias"]}}
+    with pytest.raises(ValueError, match="lacks 1 tensor.*'1.weight'"):
+        load_model(small_model(), fewer, "x")
+    wrong = {**content, "model": {**content["model"], "1.bias": torch.zeros(5)}}
+    with pytest.raises(ValueError, match=r"1.bias has shape \(5,\), expected \(2,\)"):
+        load_model(small_model(), wrong, "x")
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"model": {}, "step": 1})
+    monkeypatch.setattr(torch, "save", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError):
+        save_checkpoint(path, {"model": {}, "step": 2})
+    monkeypatch.undo()
+    assert read_checkpoint(path)["step"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]

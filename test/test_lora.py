@@ -1,0 +1,101 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from asdkit.adapt.lora import LoraLinear, add_lora, merge_lora
+from asdkit.config import BeatsArch, EncoderConfig, LoraConfig
+from asdkit.encoders import build_encoder
+
+
+def tiny_encoder():
+    torch.manual_seed(0)
+    arch = BeatsArch(
+        encoder_layers=2, encoder_embed_dim=24, encoder_ffn_embed_dim=48, encoder_attention_heads=4, embed_dim=16,
+        conv_pos=16, conv_pos_groups=4,
+    )  # fmt: skip
+    return build_encoder(EncoderConfig(arch=arch)).eval()
+
+
+def random_lora(branches, fully_connected, dtype=torch.float32):
+    torch.manual_seed(1)
+    layer = LoraLinear(nn.Linear(7, 5).to(dtype), branches, rank=3, fully_connected=fully_connected)
+    nn.init.normal_(layer.lora_b)
+    return layer
+
+
+@pytest.mark.parametrize("branches", [1, 2, 5])
+def test_fully_connected_is_the_double_sum_of_eq_3(branches):
+    layer = random_lora(branches, True)
+    x = torch.randn(4, 6, 7)
+    expected = x @ layer.weight.T + layer.bias
+    for i in range(branches):
+        for j in range(branches):
+            expected = expected + x @ (layer.lora_b[i] @ layer.lora_a[j]).T
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("branches", [1, 3])
+def test_unconnected_branches_are_the_single_sum(branches):
+    layer = random_lora(branches, False)
+    x = torch.randn(4, 7)
+    expected = x @ layer.weight.T + layer.bias + sum(x @ (b @ a).T for a, b in zip(layer.lora_a, layer.lora_b, strict=True))
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_one_branch_is_the_same_connected_or_not():
+    x = torch.randn(4, 7)
+    torch.testing.assert_close(random_lora(1, True)(x), random_lora(1, False)(x), rtol=0, atol=0)
+
+
+def test_starts_as_the_original_layer():
+    linear = nn.Linear(7, 5)
+    x = torch.randn(4, 7)
+    torch.testing.assert_close(LoraLinear(linear, 4, 2, True)(x), linear(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("fully_connected", [True, False])
+def test_gradients_agree_with_finite_differences(fully_connected):
+    layer = random_lora(3, fully_connected, torch.float64)
+    x = torch.randn(4, 7, dtype=torch.float64)
+
+    def loss(a, b):
+        return torch.func.functional_call(layer, {"lora_a": a, "lora_b": b}, (x,)).square().sum()
+
+    assert torch.autograd.gradcheck(loss, (layer.lora_a, layer.lora_b))
+
+
+@pytest.mark.parametrize("fully_connected", [True, False])
+def test_merged_encoder_equals_unmerged(fully_connected):
+    encoder = tiny_encoder()
+    add_lora(encoder, LoraConfig(branches=4, rank=3, fully_connected=fully_connected))
+    for name, parameter in encoder.named_parameters():
+        if name.endswith("lora_b"):
+            nn.init.normal_(parameter, std=0.2)
+    feats = torch.randn(2, 64, 128)
+    before = encoder(feats)
+    plain = tiny_encoder()(feats)
+    assert (before - plain).abs().max() > 0.1  # the branches do change the output
+    merged = merge_lora(copy.deepcopy(encoder))
+    assert not any(isinstance(m, LoraLinear) for m in merged.modules())
+    assert merged.state_dict().keys() == tiny_encoder().state_dict().keys()
+    torch.testing.assert_close(merged(feats), before, rtol=1e-5, atol=1e-5)
+
+
+def test_number_of_parameters_is_the_closed_form():
+    encoder = tiny_encoder()
+    encoder.requires_grad_(False)
+    replaced = add_lora(encoder, LoraConfig(branches=8, rank=4))
+    trainable = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
+    dim, ffn, layers = 24, 48, 2
+    per_layer = 4 * (dim + dim) + 2 * (dim + ffn)  # q, k, v, out; fc1, fc2
+    assert replaced == 6 * layers
+    assert trainable == layers * 8 * 4 * per_layer
+
+
+def test_targets_choose_the_layers():
+    encoder = tiny_encoder()
+    assert add_lora(encoder, LoraConfig(branches=1, rank=2, targets=["q_proj", "v_proj"])) == 4
+    with pytest.raises(ValueError, match="'nonsense'; it has q_proj, k_proj"):
+        add_lora(tiny_encoder(), LoraConfig(targets=["nonsense"]))
