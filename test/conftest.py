@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' tensors are tiny
+
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:

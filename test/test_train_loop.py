@@ -1,0 +1,172 @@
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from asdkit.config import BeatsArch, Config, validate
+from asdkit.train.checkpoint import read_checkpoint
+from asdkit.train.distributed import World
+from asdkit.train.loop import Trainer
+from asdkit.train.optim import learning_rate
+
+ARCH = BeatsArch(
+    encoder_layers=2, encoder_embed_dim=24, encoder_ffn_embed_dim=48, encoder_attention_heads=4, embed_dim=16,
+    conv_pos=16, conv_pos_groups=4, encoder_layerdrop=0.3,
+).model_dump()  # fmt: skip
+CPU = World(0, 1, torch.device("cpu"))
+CLASSES = ["fan/00/a", "fan/00/b", "pump/00/-"]
+
+
+def config(**changes) -> Config:
+    raw = {
+        "encoder": {"arch": ARCH, "train": True},
+        "model": {"lora": {"branches": 2, "rank": 2}, "group_adapter": {"groups": 3, "hidden": 4}, "embedding_dim": 8},
+        "loss": {"dlcl": {"codes": 4, "memory": 6}},
+        "train": {"steps": 6, "lr": 1e-3, "warmup_steps": 2, "log_every": 4, "checkpoint_every": 3},
+    }
+    for key, value in changes.items():
+        section, name = key.split("__")
+        raw[section] = {**raw[section], name: value}
+    return validate(Config, raw, "test")
+
+
+def batch(step, size=4):
+    generator = torch.Generator().manual_seed(step)
+    wavs = torch.rand(size, 6400, generator=generator) - 0.5
+    labels = torch.tensor([0, 1, 2, 2])[:size]
+    return SimpleNamespace(
+        wavs=wavs, feats=None, labels=labels, attributed=labels < 2, utts=[f"utt{step}-{i}" for i in range(size)]
+    )
+
+
+def run(folder, settings, stop=None, inputs=None, seed=0):
+    """Train to the end, or as if killed after the step `stop`."""
+    trainer = Trainer(settings, CLASSES, seed, folder, inputs or {"seed": seed}, CPU)
+    trainer.resume()
+    steps = range(trainer.step + 1, settings.train.steps + 1)
+    if stop is None:
+        trainer.run((batch(step) for step in steps), {"git": "test"})
+        return trainer
+
+    def until_killed():
+        for step in steps:
+            if step > stop:
+                raise KeyboardInterrupt
+            yield batch(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(until_killed(), {"git": "test"})
+    return trainer
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+@pytest.mark.parametrize("stop", [2, 3, 5])
+def test_killed_and_resumed_is_bit_identical(tmp_path, stop):
+    run(tmp_path / "whole", config())
+    run(tmp_path / "killed", config(), stop=stop)
+    resumed = run(tmp_path / "killed", config())
+    assert resumed.step == 6
+    whole, again = (read_checkpoint(tmp_path / name / "checkpoint/final.pt") for name in ("whole", "killed"))
+    assert_same(whole["model"], again["model"])
+    assert_same(whole["objective"], again["objective"])
+    curves = [(tmp_path / name / "train.tsv").read_text() for name in ("whole", "killed")]
+    assert curves[0] == curves[1]
+    assert whole["step"] == 6 and whole["seed"] == 0 and whole["classes"] == CLASSES
+
+
+def test_seeds_differ_and_the_same_seed_repeats(tmp_path):
+    finals = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(tmp_path / name, config(), seed=seed)
+        finals.append(read_checkpoint(tmp_path / name / "checkpoint/final.pt")["model"])
+    assert_same(finals[0], finals[1])
+    assert not torch.equal(finals[0]["projection.weight"], finals[2]["projection.weight"])
+
+
+def test_frozen_weights_stay_bit_identical_and_others_move(tmp_path):
+    settings = config(encoder__train=False)
+    before = {n: p.clone() for n, p in Trainer(settings, CLASSES, 0, tmp_path, {}, CPU).module.model.named_parameters()}
+    trainer = run(tmp_path, settings)
+    for name, parameter in trainer.module.model.named_parameters():
+        added = ".lora_" in name or ".adapters." in name or not name.startswith("encoder.")
+        assert parameter.requires_grad == added, name
+        assert torch.equal(parameter, before[name]) != added or "decide.0.bias" in name, name
+
+
+def test_full_fine_tuning_moves_the_encoder(tmp_path):
+    settings = config(model__lora=None)
+    before = Trainer(settings, CLASSES, 0, tmp_path, {}, CPU).module.model.encoder.layer_norm.weight.clone()
+    assert not torch.equal(run(tmp_path, settings).module.model.encoder.layer_norm.weight, before)
+
+
+def test_printed_number_of_parameters_is_the_closed_form(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        Trainer(config(encoder__train=False), CLASSES, 0, tmp_path, {}, CPU)
+    dim, ffn, layers = 24, 48, 2
+    lora = layers * 2 * 2 * (4 * (dim + dim) + 2 * (dim + ffn))
+    adapter = layers * ((dim * 4 + 4) + (4 * 3 + 3) + 3 * dim)
+    pooling, projection = dim * 128 + 128 + 128 + 1, 2 * dim * 8 + 8
+    text = caplog.text
+    assert f"trainable parameters: {lora + adapter + pooling + projection:,} of" in text
+    assert f"group adapter {adapter:,}, lora {lora:,}, pooling {pooling:,}, projection {projection:,}" in text
+
+
+def test_other_inputs_are_refused_on_resume(tmp_path):
+    run(tmp_path, config(), stop=4, inputs={"train.lr": 1e-3})
+    with pytest.raises(ValueError, match="train.lr = 0.001, now 0.5"):
+        run(tmp_path, config(), inputs={"train.lr": 0.5})
+
+
+def test_loss_that_is_not_finite_names_the_clips(tmp_path):
+    trainer = Trainer(config(), CLASSES, 0, tmp_path, {}, CPU)
+    bad = batch(1)
+    bad.wavs[2] = float("nan")
+    with pytest.raises(ValueError, match="step 1: the loss is not finite.*utt1-0 utt1-1 utt1-2 utt1-3"):
+        trainer.run([bad], {})
+    assert not (tmp_path / "checkpoint/final.pt").exists()
+
+
+def test_chosen_steps_are_kept(tmp_path):
+    run(tmp_path, config(train__save_steps=[2, 5]))
+    names = sorted(path.name for path in (tmp_path / "checkpoint").iterdir())
+    assert names == ["final.pt", "last.pt", "step2.pt", "step5.pt"]
+    assert read_checkpoint(tmp_path / "checkpoint/step2.pt")["step"] == 2
+
+
+def test_nothing_to_train_writes_a_checkpoint(tmp_path):
+    settings = config(train__steps=0)
+    trainer = Trainer(settings, CLASSES, 0, tmp_path, {}, CPU)
+    trainer.run([], {})
+    assert read_checkpoint(tmp_path / "checkpoint/final.pt")["step"] == 0
+
+
+@pytest.mark.parametrize("changes", [{"train__amp": "bfloat16"}, {"train__grad_clip": 0.1}, {"loss__dlcl": None}])
+def test_options_train_and_change_the_result(tmp_path, changes):
+    run(tmp_path / "a", config())
+    run(tmp_path / "b", config(**changes))
+    a, b = (read_checkpoint(tmp_path / name / "checkpoint/final.pt")["model"] for name in "ab")
+    assert not torch.equal(a["projection.weight"], b["projection.weight"])
+    assert all(torch.isfinite(t).all() for t in b.values())
+
+
+def test_training_lowers_the_loss(tmp_path):
+    settings = config(train__steps=60, train__lr=3e-3, train__log_every=10, train__specaugment=None)
+    trainer = Trainer(settings, CLASSES, 0, tmp_path, {}, CPU)
+    trainer.run((batch(0) for _ in range(60)), {})
+    losses = [float(row["loss"]) for row in trainer.curve.rows]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_learning_rate_follows_the_schedules():
+    train = config(train__steps=110, train__warmup_steps=10, train__lr=1.0).train
+    assert [learning_rate(train, step) for step in (1, 5, 10, 11, 110)] == [0.1, 0.5, 1.0, 1.0, 1.0]
+    linear, cosine = (train.model_copy(update={"schedule": name}) for name in ("linear", "cosine"))
+    assert [learning_rate(linear, step) for step in (10, 60, 110)] == pytest.approx([1.0, 0.5, 0.0])
+    assert [learning_rate(cosine, step) for step in (10, 60, 110)] == pytest.approx([1.0, 0.5, 0.0])
+    assert learning_rate(train.model_copy(update={"warmup_steps": 0}), 1) == 1.0
