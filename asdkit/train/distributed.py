@@ -16,7 +16,7 @@ class World:
     device: torch.device
 
     def share(self, batch: list) -> list:
-        """This process's part of a batch; raises ValueError when the batch is too small to give every process a part."""
+        """This process's part of a batch; raises ValueError when it is too small for that."""
         if len(batch) < self.size:
             raise ValueError(f"train.batch_size {len(batch)} is smaller than the number of processes, {self.size}")
         return batch[self.rank :: self.size]

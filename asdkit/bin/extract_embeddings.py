@@ -1,0 +1,127 @@
+"""Stage 4: one embedding per clip of every set, in shards, then merged."""
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from asdkit.utils import cli
+from asdkit.utils.done import Done, compare, flatten
+from asdkit.utils.files import read_json, sha256_file
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of the program."""
+    parser = cli.parser("Write exp/<tag>/seed<K>/embed/<set>/embedding.{ark,scp}: first each shard, then --merge true.")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
+    parser.add_argument("--dump", type=Path, default=Path("dump"), help="what stage 2 wrote")
+    parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
+    parser.add_argument("--seed", type=int, default=0, help="which seed<K> to use")
+    parser.add_argument("--num-jobs", type=int, default=1, help="number of shards")
+    parser.add_argument("--job", type=int, default=1, help="the shard to write, from 1")
+    parser.add_argument("--merge", type=cli.boolean, default=False, help="join the shards instead")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
+    parser.add_argument("--force", type=cli.boolean, default=False, help="extract again")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write one shard of every set, or merge the shards of every set."""
+    args = get_parser().parse_args(argv)
+    from asdkit.config import load_config
+    from asdkit.data.description import present_sets
+
+    if not 1 <= args.job <= args.num_jobs:
+        raise ValueError(f"--job {args.job} lies outside 1..{args.num_jobs} (--num-jobs)")
+    config = load_config(args.exp / "config.yaml")
+    seed_dir = args.exp / f"seed{args.seed}"
+    checkpoint = seed_dir / "checkpoint" / f"{config.embed.checkpoint}.pt"
+    if not (seed_dir / "checkpoint" / ".done").exists():
+        raise ValueError(f"{seed_dir}: training is not finished: run stage 3 first")
+    open_sets = []
+    for name in present_sets(args.data):
+        folder = seed_dir / "embed" / name
+        done = Done(folder / ".done", _inputs(args, config, checkpoint, name))
+        if args.force and not args.merge or not done.is_done():
+            open_sets.append((name, folder, done.inputs))
+    if not open_sets:
+        logging.info("%s: all embeddings are there", seed_dir)
+    elif args.merge:
+        for name, folder, inputs in open_sets:
+            _merge(args, name, folder, inputs)
+    else:
+        _extract(args, config, checkpoint, open_sets)
+
+
+def _inputs(args: argparse.Namespace, config: Any, checkpoint: Path, name: str) -> dict[str, Any]:
+    from asdkit.data.description import load_dataset
+    from asdkit.data.manifest import digest
+
+    dataset = load_dataset(args.data)
+    return {
+        **flatten(config.embed.model_dump(mode="json"), "embed"),
+        "data.feats_type": config.data.feats_type,
+        "data.chunk_seconds": config.data.chunk_seconds,
+        **{f"dataset.{key}": getattr(dataset, key) for key in ("sample_rate", "channel", "resample")},
+        "manifest": digest(args.data, name),
+        "utt2num_samples": sha256_file(args.dump / "raw" / name / "utt2num_samples"),
+        "checkpoint": sha256_file(checkpoint),
+    }
+
+
+def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list[tuple[str, Path, dict]]) -> None:
+    from asdkit.adapt.lora import merge_lora
+    from asdkit.data.audio import AudioReader
+    from asdkit.data.description import load_dataset
+    from asdkit.models import extraction
+    from asdkit.models.embedder import Embedder
+    from asdkit.train.checkpoint import load_model, read_checkpoint
+    from asdkit.train.distributed import join_world
+
+    model = None
+    for name, folder, inputs in sets:
+        split = folder / f"split{args.num_jobs}"
+        (folder / ".done").unlink(missing_ok=True)
+        done = Done(split / f".done.{args.job}", inputs, args.force)
+        if done.is_done():
+            logging.info("%s: shard %d is there", folder, args.job)
+            continue
+        if model is None:
+            device = join_world(args.device).device
+            model = Embedder(config)
+            load_model(model, read_checkpoint(checkpoint), checkpoint)
+            model = merge_lora(model).to(device).eval()
+        items = extraction.items_of(config, args.dump, name)
+        batches = extraction.batches_of(items, config.embed.batch_size)[args.job - 1 :: args.num_jobs]
+        reader = AudioReader.of(load_dataset(args.data))
+        pairs = extraction.embeddings(config, model, batches, reader, device)
+        table = dict(cli.progress(pairs, f"embed {name}", sum(map(len, batches))))
+        extraction.write_embeddings(split / f"embedding.{args.job}", table)
+        done.finish()
+
+
+def _merge(args: argparse.Namespace, name: str, folder: Path, inputs: dict[str, Any]) -> None:
+    from asdkit.data.lists import list_clips
+    from asdkit.models import extraction
+
+    split = folder / f"split{args.num_jobs}"
+    table: dict[str, Any] = {}
+    for job in range(1, args.num_jobs + 1):
+        marker = split / f".done.{job}"
+        compare(marker, read_json(marker), inputs)
+        table |= extraction.read_shard(split / f"embedding.{job}.ark")
+    missing = sorted({utt for utt, _, _ in list_clips(args.dump, name)} ^ table.keys())
+    if missing:
+        raise ValueError(
+            f"{split}: {len(missing)} clip(s) too few or too many, the first {missing[0]!r}; use --force true"
+        )
+    extraction.write_embeddings(folder / "embedding", table)
+    Done(folder / ".done", inputs).finish()
+    for old in folder.glob("split*"):
+        shutil.rmtree(old)
+    logging.info("%s: %d embeddings", folder, len(table))
+
+
+if __name__ == "__main__":
+    cli.run(main)

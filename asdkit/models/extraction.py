@@ -1,0 +1,113 @@
+"""Run a trained model over clips: batches of equal length, shards, archives (stage 4)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from asdkit.config import Config
+from asdkit.data.ark import matrix_shape, read_frames, split_location
+from asdkit.data.audio import AudioReader
+from asdkit.data.dataset import frames_of, tile
+from asdkit.data.lists import list_clips, read_feats
+from asdkit.models.embedder import Embedder
+from asdkit.models.embedding import embed
+from asdkit.utils.files import atomic_path, read_text, write_text
+
+
+@dataclass(frozen=True)
+class Item:
+    """A clip to embed: its recording, length in samples, and where its dumped features lie (or None)."""
+
+    utt: str
+    path: str
+    samples: int
+    feats: str | None
+
+
+def items_of(config: Config, dump: Path, set_name: str) -> list[Item]:
+    """The clips of a set; raises ValueError when its lists have not been made."""
+    feats = read_feats(dump, set_name) if config.data.feats_type == "fbank" else {}
+    return [Item(utt, path, samples, feats.get(utt)) for utt, path, samples in list_clips(dump, set_name)]
+
+
+def batches_of(items: list[Item], size: int) -> list[list[Item]]:
+    """Group clips of equal length, at most `size` together.
+
+    The groups depend on the whole set alone, so that the number of shards does not change any embedding.
+    """
+    batches: list[list[Item]] = []
+    for item in sorted(items, key=lambda item: (item.samples, item.utt)):
+        if batches and batches[-1][0].samples == item.samples and len(batches[-1]) < size:
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+    return batches
+
+
+class ClipBatches(Dataset):
+    """Reads batch after batch: (ids, recordings [B, T], None) or (ids, None, dumped features [B, F, M]).
+
+    Clips shorter than `chunk` samples are repeated to that length, as in training.
+    """
+
+    def __init__(self, batches: list[list[Item]], reader: AudioReader, chunk: int, window: int, hop: int) -> None:
+        self.batches, self.reader, self.chunk = batches, reader, chunk
+        self.frames = frames_of(chunk, window, hop)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[list[str], Tensor | None, Tensor | None]:
+        batch = self.batches[index]
+        utts = [item.utt for item in batch]
+        if batch[0].feats:
+            return utts, None, torch.from_numpy(np.stack([self._feats(item.feats) for item in batch]))
+        wavs = [self.reader.read(item.path) for item in batch]
+        return utts, torch.from_numpy(np.stack([tile(wav, max(self.chunk, len(wav))) for wav in wavs])), None
+
+    def _feats(self, location: str) -> np.ndarray:
+        ark, offset = split_location(location)
+        feats = read_frames(ark, offset, 0, matrix_shape(ark, offset)[0])
+        return tile(feats, max(self.frames, len(feats))).copy()
+
+
+def embeddings(
+    config: Config, model: Embedder, batches: list[list[Item]], reader: AudioReader, device: torch.device
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (id, embedding float32 [dim]) for every clip of `batches`; raises ValueError naming a broken recording."""
+    encoder = model.encoder
+    chunk = round(config.data.chunk_seconds * encoder.sample_rate)
+    dataset = ClipBatches(batches, reader, chunk, encoder.window, encoder.hop)
+    frames, hop = dataset.frames, round(config.embed.hop_seconds * encoder.sample_rate / encoder.hop)
+    for utts, wavs, feats in DataLoader(dataset, batch_size=None, num_workers=config.data.workers):
+        with torch.inference_mode():
+            feats = encoder.frontend(wavs.to(device)) if feats is None else feats.to(device)
+        vectors = embed(model, feats, config.embed, frames, hop).cpu().numpy()
+        if not np.isfinite(vectors).all():
+            raise ValueError(
+                f"embeddings of {' '.join(utts)} are not finite: look at the training curve and these clips"
+            )
+        yield from zip(utts, vectors, strict=True)
+
+
+def write_embeddings(path: Path, table: dict[str, np.ndarray]) -> None:
+    """Write <path>.ark and its index <path>.scp, sorted by id; the index appears last."""
+    ark, scp = (path.with_name(f"{path.name}.{kind}") for kind in ("ark", "scp"))
+    with atomic_path(ark) as temporary, atomic_path(scp) as index:
+        kaldiio.save_ark(str(temporary), {utt: table[utt] for utt in sorted(table)}, scp=str(index))
+        lines = read_text(index).replace(f" {temporary}:", f" {ark}:")
+    write_text(scp, lines)
+
+
+def read_shard(path: Path) -> dict[str, np.ndarray]:
+    """Read an archive whole; raises ValueError naming it when it is cut short."""
+    try:
+        return dict(kaldiio.load_ark(str(path)))
+    except Exception as error:  # kaldiio lets struct, value and assertion errors through
+        raise ValueError(f"{path}: not a whole archive ({error}): remove it and run stage 4 again") from None

@@ -1,0 +1,167 @@
+"""Stages 1 to 4 as programs on a tiny generated corpus: what shards, features and restarts may and may not change."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import torch
+
+from asdkit.bin import configure, extract_embeddings, extract_feats, make_lists, prepare_data, train
+from asdkit.train.checkpoint import read_checkpoint
+
+MINI = Path(__file__).parents[1] / "egs" / "mini"
+CONFIG = """
+encoder:
+  arch: {encoder_layers: 2, encoder_embed_dim: 24, encoder_ffn_embed_dim: 48, encoder_attention_heads: 4,
+         embed_dim: 16, conv_pos: 16, conv_pos_groups: 4}
+  train: true
+data: {chunk_seconds: 0.5}
+model: {lora: {branches: 2, rank: 2}, group_adapter: {groups: 3}, embedding_dim: 8}
+loss: {dlcl: {codes: 4, memory: 16}}
+train: {steps: 4, batch_size: 8, lr: 1e-3, warmup_steps: 1, log_every: 2, checkpoint_every: 2}
+embed: {batch_size: 4}
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    root = tmp_path_factory.mktemp("corpus with space")
+    options = ["--out", str(root / "mini"), "--clips-per-domain", "2", "--seconds", "1"]
+    subprocess.run([sys.executable, str(MINI / "local/generate.py"), *options], check=True, capture_output=True)
+    data = root / "data"
+    prepare_data.main(["--dataset", str(MINI / "conf/dataset.yaml"), "--corpus", str(root / "mini"), "--data", str(data)])
+    return data
+
+
+class Recipe:
+    """The folders of one experiment and its programs."""
+
+    def __init__(self, root: Path, data: Path, *settings: str) -> None:
+        self.root, self.exp = root, root / "exp/tiny"
+        (root / "conf.yaml").write_text(CONFIG)
+        self.work = ["--data", str(data), "--dump", str(root / "dump"), "--exp", str(self.exp)]
+        sets = [word for setting in settings for word in ("--set", setting)]
+        configure.main(["--config", str(root / "conf.yaml"), *sets, "--data", str(data), "--exp", str(self.exp)])
+        make_lists.main(self.work)
+        for job in ("1", "2"):
+            extract_feats.main([*self.work, "--num-jobs", "2", "--job", job])
+        extract_feats.main([*self.work, "--num-jobs", "2", "--merge", "true"])
+
+    def train(self, *options):
+        train.main([*self.work, "--device", "cpu", *options])
+        return read_checkpoint(self.exp / "seed0/checkpoint/final.pt")
+
+    def embed(self, jobs=1, *options):
+        shards = [*self.work, "--device", "cpu", "--num-jobs", str(jobs), *options]
+        for job in range(1, jobs + 1):
+            extract_embeddings.main([*shards, "--job", str(job)])
+        extract_embeddings.main([*shards, "--merge", "true"])
+        sets = sorted((self.exp / "seed0/embed").iterdir())
+        return {path.name: dict(kaldiio.load_scp(str(path / "embedding.scp"))) for path in sets}
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, tmp_path_factory):
+    recipe = Recipe(tmp_path_factory.mktemp("trained"), corpus)
+    recipe.train()
+    return recipe
+
+
+def assert_equal(a, b):
+    assert a.keys() == b.keys() and len(a) == 4
+    for name in a:
+        assert a[name].keys() == b[name].keys() and len(a[name]) > 0
+        for utt in a[name]:
+            assert np.array_equal(a[name][utt], b[name][utt]), utt
+
+
+def test_every_clip_has_one_finite_embedding(trained, corpus):
+    for name, table in trained.embed(1, "--force", "true").items():
+        manifest = (corpus / name / "manifest.tsv").read_text().splitlines()[1:]
+        assert sorted(table) == [line.split("\t")[0] for line in manifest]
+        matrix = np.stack(list(table.values()))
+        assert matrix.shape[1] == 8 and np.isfinite(matrix).all() and matrix.std(0).min() > 0
+
+
+def test_number_of_shards_changes_no_bit(trained):
+    assert_equal(trained.embed(1, "--force", "true"), trained.embed(3, "--force", "true"))
+    assert not list(trained.exp.glob("seed0/embed/*/split*"))
+
+
+def test_second_run_does_nothing(trained, monkeypatch):
+    trained.embed()
+    stamps = {path: path.stat().st_mtime_ns for path in trained.exp.rglob("*") if path.is_file()}
+    monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("loaded a checkpoint"))
+    train.main([*trained.work])
+    extract_embeddings.main([*trained.work, "--num-jobs", "2", "--job", "2"])
+    assert stamps == {path: path.stat().st_mtime_ns for path in trained.exp.rglob("*") if path.is_file()}
+
+
+def test_training_from_dumped_features_is_training_from_recordings(trained, corpus, tmp_path):
+    dumped = Recipe(tmp_path, corpus, "data.feats_type=fbank")
+    raw, fbank = read_checkpoint(trained.exp / "seed0/checkpoint/final.pt"), dumped.train()
+    for key, tensor in raw["model"].items():
+        torch.testing.assert_close(fbank["model"][key], tensor, rtol=1e-3, atol=1e-4)
+    a, b = trained.embed(1, "--force", "true"), dumped.embed()
+    for name in a:
+        for utt in a[name]:
+            np.testing.assert_allclose(a[name][utt], b[name][utt], rtol=1e-2, atol=1e-2)
+
+
+def test_chunk_mean_differs_from_the_whole_clip(trained, corpus, tmp_path):
+    chunked = Recipe(tmp_path, corpus, "embed.segment=chunk", "embed.hop_seconds=0.25")
+    chunked.train()
+    a, b = trained.embed(1, "--force", "true"), chunked.embed()
+    utt = next(iter(a["dev_test"]))
+    assert a["dev_test"][utt].shape == b["dev_test"][utt].shape
+    assert not np.allclose(a["dev_test"][utt], b["dev_test"][utt], atol=1e-4)
+
+
+def test_reader_processes_change_no_bit(trained, corpus, tmp_path):
+    recipe = Recipe(tmp_path, corpus, "data.workers=2")
+    again, first = recipe.train()["model"], read_checkpoint(trained.exp / "seed0/checkpoint/final.pt")["model"]
+    assert all(torch.equal(again[key], first[key]) for key in first)
+
+
+def test_kept_step_can_be_embedded(corpus, tmp_path):
+    recipe = Recipe(tmp_path, corpus, "train.save_steps=[2]", "embed.checkpoint=step2")
+    recipe.train()
+    assert recipe.embed()["eval_test"]
+
+
+def test_embedding_needs_finished_training(corpus, tmp_path):
+    recipe = Recipe(tmp_path, corpus)
+    with pytest.raises(ValueError, match="training is not finished: run stage 3"):
+        recipe.embed()
+
+
+def test_changed_shard_and_cut_shard_are_refused(trained, tmp_path):
+    extract_embeddings.main([*trained.work, "--force", "true", "--num-jobs", "1"])
+    ark = trained.exp / "seed0/embed/dev_test/split1/embedding.1.ark"
+    whole = ark.read_bytes()
+    ark.write_bytes(whole[:-5])
+    with pytest.raises(ValueError, match="embedding.1.ark: not a whole archive"):
+        extract_embeddings.main([*trained.work, "--num-jobs", "1", "--merge", "true"])
+    assert not (trained.exp / "seed0/embed/dev_test/.done").exists()
+    shutil.rmtree(ark.parent)
+    trained.embed(1)
+
+
+def test_job_outside_the_shards(trained):
+    with pytest.raises(ValueError, match="--job 3 lies outside 1..2"):
+        extract_embeddings.main([*trained.work, "--num-jobs", "2", "--job", "3"])
+
+
+def test_broken_recording_stops_training_and_leaves_no_final(corpus, tmp_path):
+    recipe = Recipe(tmp_path, corpus)
+    scp = next((tmp_path / "dump/raw").glob("dev_train/wav.scp"))
+    lines = scp.read_text().splitlines()
+    (tmp_path / "text.wav").write_text("this is no recording")
+    scp.write_text("\n".join(f"{line.split(' ')[0]} {tmp_path}/text.wav" for line in lines) + "\n")
+    with pytest.raises(ValueError, match="text.wav"):
+        recipe.train()
+    assert not (recipe.exp / "seed0/checkpoint/final.pt").exists()
