@@ -25,7 +25,9 @@ def noise(seconds: float, rate: int = 16000, seed: int = 0, channels: int = 1) -
     return np.random.default_rng(seed).uniform(-0.5, 0.5, shape).astype("float32")
 
 
-def write_clip(path: Path, seconds: float = 0.1, rate: int = 16000, channels: int = 1, seed: int = 0, **options) -> Path:
+def write_clip(
+    path: Path, seconds: float = 0.1, rate: int = 16000, channels: int = 1, seed: int = 0, **options
+) -> Path:
     """Write noise as wav or flac, by the path's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, noise(seconds, rate, seed, channels), rate, **options)
@@ -45,8 +47,8 @@ def write_dataset(path: Path, **changes) -> Path:
 def write_corpus(root: Path, seconds: float = 0.1, train: int = 4, per_test: int = 2) -> Path:
     """Write a corpus in the layout of 2022 and later.
 
-    dev_data/raw/{fan,valve} with labelled test names (valve without attributes), eval_data/raw/pump with anonymous ones and
-    their ground truth. train: source clips per machine, half as many target clips; per_test: clips per group.
+    dev_data/raw/{fan,valve} with labelled test names (valve without attributes), eval_data/raw/pump with anonymous
+    ones and their ground truth. train: source clips per machine, half as many target clips; per_test: clips per group.
     """
     seed = 0
     for machine in ("fan", "valve", "pump"):
@@ -70,7 +72,9 @@ def write_corpus(root: Path, seconds: float = 0.1, train: int = 4, per_test: int
     return root
 
 
-def write_truth(folder: Path, machine: str, rows: list[tuple[str, int, int]], section: str = "00", end: str = "\n") -> None:
+def write_truth(
+    folder: Path, machine: str, rows: list[tuple[str, int, int]], section: str = "00", end: str = "\n"
+) -> None:
     """Write (file name, anomaly 0|1, target 0|1) as the organisers do."""
     for kind, column in (("data", 1), ("domain", 2)):
         path = folder / f"ground_truth_{kind}" / f"ground_truth_{machine}_section_{section}_test.csv"

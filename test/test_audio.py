@@ -62,7 +62,7 @@ def test_channels(tmp_path):
     np.testing.assert_array_equal(AudioReader(channel=0).read(mono), AudioReader().read(mono))
 
 
-@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 16001])
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000])
 def test_parts_of_resampled_recordings_equal_the_resampled_whole(tmp_path, rate):
     torch = pytest.importorskip("torch")
     from torchaudio.functional import resample

@@ -2,7 +2,14 @@ import pytest
 
 from asdkit.data import manifest
 
-ROW = {"utt": "fan-train-a", "wav": "fan/train/a.wav", "machine": "fan", "section": "00", "domain": "source", "attr": "-"}
+ROW = {
+    "utt": "fan-train-a",
+    "wav": "fan/train/a.wav",
+    "machine": "fan",
+    "section": "00",
+    "domain": "source",
+    "attr": "-",
+}
 
 
 def row(**changes):
@@ -55,7 +62,10 @@ def test_unsorted_and_broken_files_are_refused(tmp_path):
 
 def test_references(tmp_path):
     path = tmp_path / "ref.tsv"
-    rows = [{"utt": "b", "condition": "anomaly", "domain": "target"}, {"utt": "a", "condition": "normal", "domain": "-"}]
+    rows = [
+        {"utt": "b", "condition": "anomaly", "domain": "target"},
+        {"utt": "a", "condition": "normal", "domain": "-"},
+    ]
     manifest.write_ref(path, rows)
     assert manifest.read_ref(path) == {"a": ("normal", "-"), "b": ("anomaly", "target")}
     with pytest.raises(ValueError, match="condition '-' is none of normal, anomaly"):

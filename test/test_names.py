@@ -7,34 +7,49 @@ CASES = [
     ("dcase2020", "normal_id_01_00000000", "01", "source", "-", "normal", "-"),
     ("dcase2020", "anomaly_id_04_00000264", "04", "source", "-", "anomaly", "-"),
     ("dcase2020", "id_05_00000514", "05", "source", "-", "-", "-"),
-    ("dcase2021", "section_00_source_train_normal_0000_strenght_1_ambient", "00", "source", "train", "normal", "strenght_1_ambient"),
-    ("dcase2021", "section_01_target_train_normal_0002_0_g_25_mm_2000_mV_None", "01", "target", "train", "normal", "0_g_25_mm_2000_mV_None"),
     ("dcase2021", "section_00_target_test_anomaly_0039", "00", "target", "test", "anomaly", "-"),
     ("dcase2021", "section_03_source_test_0000", "03", "source", "test", "-", "-"),
-    ("dcase2022", "section_00_source_train_normal_0001_car_B1_spd_31V_mic_1", "00", "source", "train", "normal", "car_B1_spd_31V_mic_1"),
-    ("dcase2022", "section_02_source_test_anomaly_0000_pat_04_panel_bs-c", "02", "source", "test", "anomaly", "pat_04_panel_bs-c"),
+    ("dcase2022", "section_02_source_test_anomaly_0000_vel_8", "02", "source", "test", "anomaly", "vel_8"),
     ("dcase2022", "section_05_0199", "05", "-", "-", "-", "-"),
     ("dcase2022", "section_00_0000", "00", "-", "-", "-", "-"),
     ("dcase2022", "section_00_target_train_normal_0009_noAttribute", "00", "target", "train", "normal", "-"),
-    ("dcase2022", "section_00_target_train_normal_0990_weight00_BckgA", "00", "target", "train", "normal", "weight00_BckgA"),
+    ("dcase2022", "section_00_target_train_normal_0990_spd_1", "00", "target", "train", "normal", "spd_1"),
     ("dcase2022", "section_00_target_anomaly_0012_weight05_BckgC", "00", "target", "-", "anomaly", "weight05_BckgC"),
-    ("dcase2022", "section_00_source_train_normal_0990_car_B1_spd_2_mic_2_mic_1", "00", "source", "train", "normal", "car_B1_spd_2_mic_2_mic_1"),
-    ("dcase2022", "section_00_target_test_normal_0003_pro_y", "00", "target", "test", "normal", "pro_y"),
-    ("dcase2022", "section_00_source_train_normal_0010_mic_imp34dt05_mic_pos_A_grind_100_bkg_A", "00", "source", "train", "normal", "mic_imp34dt05_mic_pos_A_grind_100_bkg_A"),
     ("dcase2022", "section_00_source_test_normal_0001", "00", "source", "test", "normal", "-"),
     ("dcase2022", "section_00_source_test_normal_0001_", "00", "source", "test", "normal", "-"),
-    ("free", "section_01_target_test_anomaly_0003_mot_M2_rpm_1450", "01", "target", "test", "anomaly", "mot_M2_rpm_1450"),
+    ("free", "section_01_target_test_anomaly_0003_rpm_1450", "01", "target", "test", "anomaly", "rpm_1450"),
     ("free", "normal_2024-05-01", "00", "source", "-", "normal", "-"),
     ("free", "anomaly7", "00", "source", "-", "anomaly", "-"),
     ("free", "normality", "00", "source", "-", "-", "-"),
     ("free", "motor.12 run 3", "00", "source", "-", "-", "-"),
-]  # fmt: skip
+]
+ATTRIBUTES = [
+    "car_B1_spd_31V_mic_1",
+    "strenght_1_ambient",
+    "0_g_25_mm_2000_mV_None",
+    "A1Spd28VMic1",
+    "pat_04_panel_bs-c",
+    "weight00_BckgA",
+    "car_B1_spd_2_mic_2_mic_1",
+    "mic_imp34dt05_mic_pos_A_grind_100_bkg_A",
+    "pro_y",
+    "none",
+    "noAttribute_1",
+    "target_test_anomaly_0001",
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
 def test_names_of_all_years(case):
     style, stem, section, domain, split, condition, attr = case
     assert parse_name(stem, style, "x") == ClipName(section, domain, split, condition, attr)
+
+
+@pytest.mark.parametrize("attr", ATTRIBUTES)
+@pytest.mark.parametrize("style", ["dcase2021", "dcase2022", "free"])
+def test_attributes_are_opaque(style, attr):
+    name = parse_name(f"section_00_source_train_normal_0001_{attr}", style, "x")
+    assert name == ClipName("00", "source", "train", "normal", attr)
 
 
 @pytest.mark.parametrize(
@@ -91,5 +106,10 @@ def test_a_name_must_agree_with_its_folder():
 
 
 def test_only_2021_has_test_folders_per_domain():
-    assert split_folders("dcase2021") == {"train": "train", "test": "test", "source_test": "test", "target_test": "test"}
+    assert split_folders("dcase2021") == {
+        "train": "train",
+        "test": "test",
+        "source_test": "test",
+        "target_test": "test",
+    }
     assert split_folders("dcase2022") == split_folders("free") == {"train": "train", "test": "test"}

@@ -83,6 +83,8 @@ def test_wrong_options_are_refused(call, words, message):
 
 def test_values_are_not_evaluated(call, tmp_path):
     call("--name", f"$(touch {tmp_path}/made)", "--set", f"a[$(touch {tmp_path}/made)]=1")
+    assert call(f"--a[$(touch {tmp_path}/made)]=1").returncode == 1
+    assert call(f"--$(touch {tmp_path}/made)", "1").returncode == 1
     assert not (tmp_path / "made").exists()
 
 

@@ -1,0 +1,199 @@
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from corpora import ROOT, prepare, program, snapshot, write_corpus
+
+from asdkit.bin import configure
+from asdkit.config import Config, load_config
+from asdkit.data.description import load_description
+from asdkit.utils.typed_yaml import parse_yaml
+
+
+def load(tmp_path, text, *overrides):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    return load_config(path, list(overrides))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trian: {lr: 1}", "x.yaml: unknown key 'trian'. Did you mean 'train'?"),
+        ("train: {learning_rate: 1}", "x.yaml: unknown key 'train.learning_rate'."),
+        ("model: {lora: {rnak: 4}}", "x.yaml: unknown key 'model.lora.rnak'. Did you mean 'rank'?"),
+        ("encoder: {arch: {layers: 4}}", "x.yaml: unknown key 'encoder.arch.layers'."),
+        ("train: {lr: fast}", "x.yaml: train.lr: .*number, got 'fast'"),
+        ("train: {steps: 1.5}", "x.yaml: train.steps: .*integer.*got 1.5"),
+        ("train: {steps: '600'}", "x.yaml: train.steps: .*got '600'"),
+        ("train: {steps: true}", "x.yaml: train.steps: .*got True"),
+        ("train: {batch_size: 0}", "x.yaml: train.batch_size: .*got 0"),
+        ("data: {label: section}", "x.yaml: data.label: .*'machine'.*got 'section'"),
+        ("train: 3", "x.yaml: train: "),
+        ("train: {lr: 1}\ntrain: {lr: 2}", "x.yaml: .*'train' occurs twice"),
+        ("train: {lr: 1, lr: 2}", "x.yaml: .*'lr' occurs twice"),
+        ("train: {lr: [}", "x.yaml: "),
+        ("- train", "x.yaml: expected 'key: value' lines"),
+        ("loss: {dlcl: {}}\ndata: {label: machine}", "loss.dlcl needs attributes"),
+        ("train: {steps: 10, save_steps: [11]}", "save_steps"),
+        ("encoder: !!python/object/apply:os.getcwd []", "x.yaml: "),
+    ],
+)
+def test_mistakes_are_explained(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, text)
+
+
+def test_only_differences_are_given(tmp_path):
+    assert load(tmp_path, "") == Config()
+    config = load(tmp_path, "train: {lr: 3e-5}\nmodel: {lora: {rank: 4}}")
+    assert config.train.lr == 3e-5 and config.model.lora.rank == 4 and config.model.lora.branches == 8
+    assert config.train.steps == Config().train.steps
+
+
+def test_overrides_are_checked_like_the_file(tmp_path):
+    config = load(tmp_path, "train: {lr: 1}", "train.lr=3e-5", "model.lora.rank=16", "data.sets=[dev_train]")
+    assert config.train.lr == 3e-5 and config.model.lora.rank == 16 and config.data.sets == ["dev_train"]
+    assert load(tmp_path, "model: {lora: {}}", "model.lora=null").model.lora is None
+    for setting, message in [
+        ("train.lrr=1", "unknown key 'train.lrr'. Did you mean 'lr'"),
+        ("train.lr=x", "train.lr: .*got 'x'"),
+        ("train.lr", "--set 'train.lr': expected section.key=value"),
+        ("=3", "expected section.key=value"),
+        ("train.lr=[", r"--set train.lr=\["),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path, "", setting)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E5", 1e5),
+        ("-2.5e+3", -2500.0),
+        (".5", 0.5),
+        ("3", 3),
+        ("0", 0),
+        ("00", "00"),
+        ("01", "01"),
+        ("no", "no"),
+        ("on", "on"),
+        ("true", True),
+        ("null", None),
+        ("2024-05-01", "2024-05-01"),
+        ("1:30", "1:30"),
+        ("0x10", "0x10"),
+        ("1e", "1e"),
+    ],
+)
+def test_yaml_reads_what_is_meant(text, value):
+    read = parse_yaml(f"key: {text}", "x")["key"]
+    assert read == value and type(read) is type(value)
+
+
+RECIPES = sorted((ROOT / "egs").glob("*/conf/*.yaml"))
+
+
+def test_every_yaml_of_every_recipe_loads():
+    kinds = {"dataset": 0, "experiment": 0}
+    for path in RECIPES:
+        if path.name == "dataset.yaml":
+            load_description(path)
+            kinds["dataset"] += 1
+        else:
+            load_config(path)
+            kinds["experiment"] += 1
+    assert kinds["dataset"] > 0 and kinds["experiment"] > 0
+    assert sum(kinds.values()) == len(RECIPES)
+
+
+@pytest.fixture
+def work(tmp_path):
+    write_corpus(tmp_path / "corpus")
+    prepare(tmp_path)
+    (tmp_path / "x.yaml").write_text("train: {lr: 3e-7}\ndata: {balance: machine}")
+
+    def run(*options):
+        arguments = ["--config", tmp_path / "x.yaml", "--data", tmp_path / "data", "--exp", tmp_path / "exp/a"]
+        configure.main([*map(str, arguments), *options])
+
+    return tmp_path, run
+
+
+def test_configure_writes_the_whole_configuration(work):
+    tmp, run = work
+    run("--set", "train.steps=7", "--set", "train.amp=bfloat16")
+    text = (tmp / "exp/a/config.yaml").read_text()
+    assert re.match(r"# made by: .*asdkit\.bin\.configure --config .*x\.yaml --set train\.steps=7 --set ", text)
+    config = load_config(tmp / "exp/a/config.yaml")
+    assert config == load_config(tmp / "x.yaml", ["train.steps=7", "train.amp=bfloat16"])
+    assert set(yaml.safe_load(text)) == set(Config.model_fields)
+    env = dict(line.split(": ", 1) for line in (tmp / "exp/a/env.txt").read_text().splitlines())
+    assert {"git", "python", "torch", "host", "command"} <= env.keys()
+
+
+def test_the_defaults_survive_being_written_and_read(work):
+    tmp, run = work
+    (tmp / "x.yaml").write_text("{}")
+    run()
+    assert load_config(tmp / "exp/a/config.yaml") == Config()
+
+
+def test_the_same_configuration_again_is_fine_and_another_is_refused(work):
+    tmp, run = work
+    run()
+    before = snapshot(tmp / "exp")
+    run()
+    run("--must-exist", "true")
+    run("--set", "train.lr=3.0e-7")
+    assert snapshot(tmp / "exp") == before
+    for options in ([], ["--must-exist", "true"], ["--must-exist", "true", "--force", "true"]):
+        with pytest.raises(
+            ValueError, match=r"a/config\.yaml: made with train\.lr = 3e-07, now 0\.1\. Use another --tag"
+        ):
+            run("--set", "train.lr=0.1", *options)
+    with pytest.raises(ValueError, match=r"made with model\.lora = None, now "):
+        run("--set", "model.lora.rank=3")
+    assert snapshot(tmp / "exp") == before
+    run("--set", "train.lr=0.1", "--force", "true")
+    assert load_config(tmp / "exp/a/config.yaml").train.lr == 0.1
+
+
+def test_a_later_stage_needs_a_configuration(work):
+    tmp, run = work
+    with pytest.raises(ValueError, match=r"config\.yaml does not exist: run stage 2 first"):
+        run("--must-exist", "true")
+    with pytest.raises(ValueError, match="unknown key 'train.lrr'"):
+        run("--set", "train.lrr=1")
+    assert not (tmp / "exp").exists()
+
+
+def test_the_program_fails_with_one_line(tmp_path):
+    (tmp_path / "x.yaml").write_text("trian: {}")
+    done = program("configure", "--config", tmp_path / "x.yaml", "--exp", tmp_path / "exp/a")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: {tmp_path}/x.yaml: unknown key 'trian'. Did you mean 'train'?\n"
+
+
+PROGRAMS = sorted(path.stem for path in Path(ROOT, "asdkit/bin").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_comes_quickly_and_without_torch(name):
+    code = f"import sys; sys.argv[1:] = ['--help']; from asdkit.bin.{name} import main; main(None)"
+    check = f"import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); {code}"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0 and "usage:" in done.stdout and done.stdout.endswith("False\n")
+    # processor time, as the machine may be busy
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_there_are_programs():
+    assert {"prepare_data", "configure", "make_lists", "extract_feats"} <= set(PROGRAMS)

@@ -1,0 +1,255 @@
+"""utils/asd.sh, with a python3 that only writes down how it was called."""
+
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from shell_helpers import ROOT, Checkout, interrupt, running, wait_until, write_script
+
+RECIPES = [path for path in sorted((ROOT / "egs").glob("*/run.sh")) if "utils/asd.sh" in path.read_text()]
+GOLDEN = Path(__file__).parent / "golden" / "dry_run_mini.txt"
+STAGES = {
+    0: [],
+    1: ["prepare_data"],
+    2: ["configure", "make_lists", "extract_feats", "extract_feats", "extract_feats"],
+    3: ["train"],
+    4: ["extract_embeddings"] * 3,
+    5: ["score"],
+    6: ["evaluate", "report"],
+}
+
+
+@pytest.fixture
+def mini(tmp_path):
+    checkout = Checkout(tmp_path)
+    write_script(checkout.recipe / "local" / "data.sh", '#!/bin/sh\nmkdir -p "$1" && touch "$1/made"\n')
+    return checkout
+
+
+def last_lines(checkout: Checkout) -> list[str]:
+    return [path.read_text().splitlines()[-1] for path in checkout.recipe.rglob("*.log")]
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 6), (1, 1), (1, 2), (2, 4), (3, 3), (5, 6)])
+def test_stage_range_runs_its_programs(mini, first, last):
+    done = mini.run("--stage", str(first), "--stop-stage", str(last))
+    assert (done.returncode, done.stderr) == (0, "")
+    checked = ["configure"] if first > 2 else []
+    assert mini.programs() == checked + [name for stage in range(first, last + 1) for name in STAGES[stage]]
+    heads = [line.split(":")[0] for line in done.stdout.splitlines() if line.startswith("== stage")]
+    assert [head.split()[2] for head in heads] == [str(stage) for stage in range(first, last + 1)]
+    assert (mini.recipe / "downloads/mini/made").exists() == (first == 0)
+    assert ("== results: exp/default/RESULTS.md" in done.stdout) == (last == 6)
+    assert ("fan 12 clips" in done.stdout) == (first <= 1), "stage 1 shows what it found"
+    assert all(line.startswith("# ended code 0") for line in last_lines(mini))
+
+
+def test_recipe_begins_with_stage_0(mini):
+    assert mini.run("--stop-stage", "1").returncode == 0
+    assert (mini.recipe / "downloads/mini/made").exists()
+
+
+def test_later_stages_check_the_configuration_first(mini):
+    mini.run("--stage", "5", "--stop-stage", "5", "--set", "score.k=2", "--tag", "x", "--force")
+    assert mini.calls()[0] == shlex.split(
+        "-m asdkit.bin.configure --config conf/default.yaml --set score.k=2 --data data --exp exp/x --must-exist true"
+    )
+
+
+def test_arguments_arrive_whole(mini, tmp_path):
+    corpus, value = str(tmp_path / "my $corpus's clips"), "data.sets=[dev_train, eval train]"
+    done = mini.run(
+        *("--stage", "1", "--stop-stage", "2", "--corpus", corpus, "--machines", "fan,toy car", "--channel", "0"),
+        *("--resample", "true", "--set", value, "--set", "a=b", "--tag", "x", "--dump", "my dump", "--force"),
+    )
+    assert done.returncode == 0, done.stderr
+    prepare, configure, lists = mini.calls()[:3]
+    assert prepare[2:] == (
+        ["--dataset", "conf/dataset.yaml", "--corpus", corpus, "--data", "data"]
+        + ["--machines", "fan,toy car", "--channel", "0", "--resample", "true", "--force", "true"]
+    )
+    assert configure[4:8] == ["--set", value, "--set", "a=b"]
+    assert lists[2:] == ["--data", "data", "--dump", "my dump", "--exp", "exp/x", "--force", "true"]
+
+
+def test_seeds_and_shards(mini):
+    done = mini.run("--stage", "3", "--seeds", "4 10", "--nj", "3")
+    assert done.returncode == 0, done.stderr
+    seen = [(call[1].split(".")[-1], call[call.index("--seed") + 1]) for call in mini.calls() if "--seed" in call]
+    assert sorted(seen) == sorted(
+        [(name, seed) for seed in ("4", "10") for name in ("train", "score", "evaluate", *["extract_embeddings"] * 4)]
+    )
+    shards = [tuple(call[-4:]) for call in mini.calls() if "extract_embeddings" in call[1] and "--job" in call]
+    assert sorted(shards) == sorted([("--num-jobs", "3", "--job", str(job)) for job in (1, 2, 3)] * 2)
+    logs = {path.name for path in (mini.recipe / "exp/default/log").iterdir()}
+    assert {"3.train.seed4.log", "4.extract_embeddings.seed10.3.log", "4.extract_embeddings.seed10.merge.log"} <= logs
+
+
+@pytest.mark.parametrize(
+    ("options", "tag"),
+    [
+        ([], "default"),
+        (["--config", "conf/big one.v2.yaml", "--tag", "x-1"], "x-1"),
+        (["--config", "conf/frozen.yaml"], "frozen"),
+        (["--set", "train.lr=3e-5", "--set", "data.sets=[a, b]"], "default_train.lr_3e-5_data.sets__a__b_"),
+    ],
+)
+def test_tag(mini, options, tag):
+    done = mini.run("--dry-run", "--stage", "6", *options)
+    assert done.stdout.splitlines()[-1].endswith(f"python3 -m asdkit.bin.report --exp exp/{tag}")
+
+
+def test_dry_run_prints_the_commands_and_runs_nothing(mini):
+    before = sorted(mini.root.rglob("*"))
+    done = mini.run("--dry-run", "true", "--seeds", "0 1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == GOLDEN.read_text()
+    assert mini.calls() == [] and sorted(mini.root.rglob("*")) == before
+
+
+def test_dry_run_is_what_is_run(mini):
+    printed = [shlex.split(line) for line in mini.run("--dry-run").stdout.splitlines() if not line.startswith("#")]
+    mini.run()
+    logs = [word for words in printed for word in words if word.endswith(".log")]
+    logs = [log.replace("JOB", n) for log in logs for n in (("1", "2") if ".JOB." in log else ("0",))]
+    made = [str(path.relative_to(mini.recipe)) for path in mini.recipe.rglob("*.log")]
+    assert len(printed) == 12 and sorted(made) == sorted(set(logs))
+
+
+def test_several_gpus_train_under_torchrun(mini):
+    lines = mini.run("--dry-run", "--stage", "3", "--stop-stage", "4", "--gpu", "2").stdout.splitlines()
+    train = next(line for line in lines if "asdkit.bin.train" in line)
+    assert "--gpu 2" in train and "torch.distributed.run --standalone --nproc-per-node 2 -m asdkit.bin.train" in train
+    embed = next(line for line in lines if "extract_embeddings" in line)
+    assert "--gpu 1" in embed and "python3 -m asdkit.bin.extract_embeddings" in embed
+
+
+def test_cmd_is_split_into_words_and_wins(mini):
+    line = mini.run("--dry-run", "--cmd", "run_slurm.sh --partition main", "--num-threads", "4").stdout.splitlines()
+    assert [text.split()[:3] for text in line if not text.startswith("#")] == [
+        ["../../utils/run_slurm.sh", "--partition", "main"] if "--num-threads" not in text else text.split()[:3]
+        for text in line
+        if not text.startswith("#")
+    ]
+    train = next(text for text in line if "bin.train" in text)
+    assert train.startswith("../../utils/run_slurm.sh --num-threads 4 --partition main JOB=0 exp/")
+    local = mini.run("--dry-run", "--stage", "3", "--cmd", "run_local.sh --max-jobs-run 2", "--seeds", "0 1").stdout
+    assert "run_local.sh --max-jobs-run 1 --max-jobs-run 2 JOB=" in local
+
+
+def test_cmd_of_ones_own(mini, tmp_path):
+    write_script(tmp_path / "bin" / "my_cmd", f'#!/bin/sh\necho "$*" >>{tmp_path}/seen\n')
+    done = mini.run("--stage", "6", "--cmd", "my_cmd $(touch made) --fast")
+    assert done.returncode == 0, done.stderr
+    first = (tmp_path / "seen").read_text().splitlines()[0]
+    assert first.startswith("$(touch made) --fast exp/default/log/6.configure.log python3 -m")
+
+
+@pytest.mark.parametrize(
+    ("fail_at", "stage", "log", "not_run"),
+    [
+        ("prepare_data", "stage 1 (data)", "data/log/1.prepare_data.log", "configure"),
+        ("configure", "stage 2 (lists)", "exp/default/log/2.configure.log", "make_lists"),
+        ("train", "stage 3 (train)", "exp/default/log/3.train.seed0.log", "extract_embeddings"),
+        ("--job 2", "stage 2 (lists)", "exp/default/log/2.extract_feats.2.log", "train"),
+        ("score", "stage 5 (score)", "exp/default/log/5.score.seed0.log", "evaluate"),
+    ],
+)
+def test_failure_names_stage_and_log_and_shows_its_end(mini, fail_at, stage, log, not_run):
+    done = mini.run(FAIL_AT=fail_at)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith(f"asd.sh: {stage} failed")
+    assert f"failed:\n  {log}\n" in done.stderr
+    assert "    error: made up\n    # ended code 3, " in done.stderr
+    assert not_run not in mini.programs()
+
+
+def test_failure_of_the_check_before_a_later_stage(mini):
+    done = mini.run("--stage", "4", FAIL_AT="--must-exist")
+    assert done.returncode == 1 and "asd.sh: check before stage 4 failed" in done.stderr
+    assert mini.programs() == ["configure"]
+
+
+def test_stage_0_that_fails(mini):
+    write_script(mini.recipe / "local" / "data.sh", "#!/bin/sh\necho no network\nexit 4\n")
+    done = mini.run()
+    assert done.returncode == 1
+    assert "data/log/0.data.log" in done.stderr and "no network" in done.stderr and mini.calls() == []
+
+
+def test_recipe_without_stage_0_says_so(tmp_path):
+    done = Checkout(tmp_path, "custom").run("--stage", "0")
+    assert done.returncode == 1
+    assert "no stage 0" in done.stderr and "--stage 1" in done.stderr and "--corpus" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--stage", "7"], "--stage is a number from 0 to 6, not '7'"),
+        (["--stage", "4", "--stop-stage", "3"], "--stage 4 comes after --stop-stage 3"),
+        (["--nj", "0"], "--nj is a number from 1, not '0'"),
+        (["--gpu", "one"], "--gpu is a number from 0, not 'one'"),
+        (["--seeds", "0,1"], "--seeds is a list of numbers"),
+        (["--seeds="], "--seeds is a list of numbers"),
+        (["--tag", "a/b"], "--tag 'a/b' has to be a folder's name"),
+        (["--cmd", "no_such.sh"], "--cmd 'no_such.sh': no such program"),
+        (["--cmd="], "--cmd '': no such program"),
+        (["--force", "yes"], "--force is true or false, not 'yes'"),
+        (["--seed", "1"], "unknown option --seed. Did you mean --seeds?"),
+        (["now"], "unexpected word 'now'"),
+    ],
+)
+def test_wrong_options_are_refused(mini, options, message):
+    done = mini.run(*options)
+    assert done.returncode == 1 and message in done.stderr and mini.calls() == []
+
+
+def test_help_shows_the_recipes_own_defaults(mini):
+    done = mini.run("--help")
+    assert done.returncode == 0 and mini.calls() == []
+    assert (
+        "--stage 0 " in done.stdout and "--corpus downloads/mini " in done.stdout and "--stop-stage 6 " in done.stdout
+    )
+
+
+def test_python_without_torch_is_told_what_to_do(mini):
+    done = mini.run(NO_TORCH="1")
+    assert done.returncode == 1 and "run 'make env' in" in done.stderr and mini.calls() == []
+
+
+def test_environment_of_the_checkout_comes_first(mini):
+    fake = (mini.calls_file.parent / "bin" / "python3").read_text()
+    write_script(mini.root / ".venv/bin/python3", fake.replace("printf '%s\\n'", "printf 'venv|%s\\n'"))
+    mini.run("--stage", "1", "--stop-stage", "1")
+    assert mini.calls()[0][0] == "venv"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_everything(mini, tmp_path, number):
+    marker = f"driver-{tmp_path}"
+    returned, stderr = interrupt(
+        [mini.recipe / "run.sh", "--stage", "1"],
+        lambda: "train" in mini.programs(),
+        number,
+        env=mini.env | {"SLEEP_AT": "bin.train", "MARKER": marker},
+    )
+    assert returned == 128 + number and "asd.sh: stopped" in stderr
+    assert wait_until(lambda: not running(marker)), "jobs go on"
+
+
+def test_driver_and_recipes_stay_short():
+    assert len((ROOT / "utils/asd.sh").read_text().splitlines()) <= 200
+    assert {"mini", "custom"} <= {script.parent.name for script in RECIPES}
+    for script in RECIPES:
+        lines = script.read_text().splitlines()
+        assert len(lines) <= 15 and lines[-1].endswith('"$@"'), script
+
+
+@pytest.mark.parametrize("script", RECIPES, ids=lambda path: path.parent.name)
+def test_every_recipe_has_a_dry_run(script):
+    done = subprocess.run([script, "--dry-run"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "# stage " in done.stdout and "asdkit.bin." in done.stdout

@@ -1,0 +1,234 @@
+import kaldiio
+import numpy as np
+import pytest
+from corpora import lists, prepare, program, snapshot, write_clip, write_corpus
+
+from asdkit.bin import extract_feats, make_lists
+from asdkit.config import Config, load_config
+from asdkit.data.ark import matrix_shape, open_ark, read_frames, split_location
+from asdkit.data.lists import (
+    assign_labels,
+    list_clips,
+    read_classes,
+    read_feats,
+    read_labels,
+    shard,
+    training_clips,
+    training_inputs,
+    training_sets,
+)
+from asdkit.utils.files import read_scp
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_corpus(tmp_path / "corpus")
+    return prepare(tmp_path)
+
+
+def test_recordings_and_lengths_of_every_set(tmp_path, data):
+    lists(tmp_path)
+    for name, count in (("dev_train", 12), ("dev_test", 16), ("eval_train", 6), ("eval_test", 8)):
+        clips = list_clips(tmp_path / "dump", name)
+        assert len(clips) == count and clips == sorted(clips)
+        assert {samples for _, _, samples in clips} == {1600}
+        assert all(
+            path.startswith(str(tmp_path)) and path.endswith(utt.split("-")[2] + ".wav") for utt, path, _ in clips
+        )
+
+
+def test_classes_join_machine_section_and_attribute(tmp_path, data):
+    exp = lists(tmp_path)
+    assert read_classes(exp) == ["fan/00/spd_0", "fan/00/spd_1", "pump/00/spd_0", "pump/00/spd_1", "valve/00/-"]
+    labels = read_labels(exp)
+    assert len(labels) == 18
+    assert labels["fan-train-section_00_source_train_normal_0001_spd_1"] == (1, True)
+    assert labels["valve-train-section_00_source_train_normal_0001_noAttribute"] == (4, False)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "classes", "unattributed"),
+    [
+        ("machine", 3, 0),
+        ("machine+section", 3, 0),
+        ("machine+section+attr", 5, 6),
+        ("machine+section+domain+attr", 10, 6),
+    ],
+)
+def test_label_schemes(tmp_path, data, scheme, classes, unattributed):
+    exp = lists(tmp_path, f"data: {{label: {scheme}}}")
+    labels = read_labels(exp)
+    assert len(read_classes(exp)) == classes == len({label for label, _ in labels.values()})
+    assert sum(not attributed for _, attributed in labels.values()) == unattributed
+    if "domain" in scheme:
+        assert read_classes(exp)[:2] == ["fan/00/source/spd_0", "fan/00/source/spd_1"]
+        assert "valve/00/target/-" in read_classes(exp)
+
+
+def test_training_clips(tmp_path, data):
+    exp = lists(tmp_path, "data: {sets: [eval_train, dev_train]}")
+    config = load_config(exp / "config.yaml")
+    clips = training_clips(config, data, tmp_path / "dump", exp)
+    assert [clip.machine for clip in clips] == ["pump"] * 6 + ["fan"] * 6 + ["valve"] * 6
+    assert {clip.frames for clip in clips} == {1600} and {clip.feats for clip in clips} == {None}
+    assert [clip.attributed for clip in clips] == [True] * 12 + [False] * 6
+    first = training_inputs(config, data, tmp_path / "dump", exp)
+    assert first == training_inputs(config, data, tmp_path / "dump", exp)
+    other = lists(tmp_path, "data: {sets: [dev_train], label: machine}", tag="b")
+    second = training_inputs(load_config(other / "config.yaml"), data, tmp_path / "dump", other)
+    assert second["labels"] != first["labels"] and "eval_train.manifest" not in second
+
+
+def test_sets_that_the_corpus_lacks(tmp_path, data, caplog):
+    caplog.set_level("INFO")
+    lists(tmp_path, "data: {sets: [dev_train, eval_train, other_train]}")
+    assert "the corpus has no other_train" in caplog.text
+    assert training_sets(Config(), data) == ["dev_train", "eval_train"]
+    with pytest.raises(ValueError, match=r"has none of data\.sets = \['train'\]. It has: dev_train, dev_test"):
+        lists(tmp_path, "data: {sets: [train]}", tag="c")
+
+
+def test_dlcl_needs_attributes_somewhere(tmp_path, caplog):
+    corpus = write_corpus(tmp_path / "corpus")
+    dlcl = "loss: {dlcl: {}}\ndata: {sets: [dev_train]}"
+    prepare(tmp_path)
+    lists(tmp_path, dlcl)
+    prepare(tmp_path, "--machines", "valve", "--force", "true")
+    for path in (tmp_path / "dump").rglob(".done"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"loss\.dlcl: no training clip has an attribute.*machine\+section"):
+        lists(tmp_path, dlcl, tag="b")
+    assert not (tmp_path / "exp/b/labels.tsv").exists()
+    caplog.set_level("INFO")
+    prepare(tmp_path, "--machines", "fan", "--force", "true")
+    for path in (tmp_path / "dump").rglob(".done"):
+        path.unlink()
+    lists(tmp_path, dlcl, tag="c")
+    assert "every training clip has an attribute" in caplog.text and corpus.exists()
+
+
+def test_two_training_sets_must_not_share_an_id():
+    row = {"utt": "fan-train-a", "wav": "x/a.wav", "machine": "fan", "section": "00", "domain": "source", "attr": "-"}
+    with pytest.raises(ValueError, match="one id 'fan-train-a'"):
+        assign_labels([row, row | {"wav": "y/a.wav"}], "machine")
+
+
+def test_a_clip_that_is_gone_is_named(tmp_path, data):
+    lists(tmp_path)
+    before = snapshot(tmp_path / "dump")
+    gone = next((tmp_path / "corpus").rglob("section_00_0003.wav"))
+    gone.unlink()
+    with pytest.raises(ValueError, match="eval_test: test clip missing on disk: .*section_00_0003.wav"):
+        lists(tmp_path)
+    assert snapshot(tmp_path / "dump") == before
+    done = program(
+        "make_lists", "--data", data, "--dump", tmp_path / "dump", "--exp", tmp_path / "exp/a", "--force", "true"
+    )
+    assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith(
+        "error: eval_test: test clip missing"
+    )
+
+
+def test_lists_are_skipped_when_done_and_refused_when_data_changed(tmp_path, data, caplog):
+    exp = lists(tmp_path)
+    before = snapshot(tmp_path / "dump") | snapshot(exp)
+    caplog.set_level("INFO")
+    lists(tmp_path)
+    assert caplog.text.count("already done") == 5
+    assert snapshot(tmp_path / "dump") | snapshot(exp) == before
+    write_clip(tmp_path / "corpus/dev_data/raw/fan/train/section_00_source_train_normal_0077_spd_0.wav")
+    prepare(tmp_path, "--force", "true")
+    with pytest.raises(ValueError, match=r"dev_train/\.done: made with manifest = "):
+        lists(tmp_path)
+    work = ["--data", str(data), "--dump", str(tmp_path / "dump"), "--exp", str(exp), "--force", "true"]
+    make_lists.main(work)
+    assert len(read_labels(exp)) == 19
+
+
+def test_stages_before_must_have_run(tmp_path):
+    with pytest.raises(ValueError, match="dataset.yaml does not exist: run stage 1"):
+        make_lists.main(["--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp/a")])
+    with pytest.raises(ValueError, match=r"cannot read .*config\.yaml"):
+        extract_feats.main(["--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp/a")])
+    with pytest.raises(ValueError, match="has the stage that writes it been run"):
+        list_clips(tmp_path / "dump", "dev_train")
+
+
+FBANK = "encoder: {name: logmel}\ndata: {feats_type: fbank}\ntrain: {steps: 0}"
+
+
+def test_dumped_features_are_the_front_ends(tmp_path, data):
+    import soundfile
+    import torch
+
+    from asdkit.encoders.logmel import Logmel
+
+    lists(tmp_path, FBANK)
+    for name, count in (("dev_train", 12), ("eval_test", 8)):
+        feats = read_feats(tmp_path / "dump", name)
+        clips = list_clips(tmp_path / "dump", name)
+        assert list(feats) == [utt for utt, _, _ in clips] and len(feats) == count
+        frames = read_scp(tmp_path / "dump/fbank" / name / "utt2num_frames")
+        matrices = kaldiio.load_scp(str(tmp_path / "dump/fbank" / name / "feats.scp"))  # Kaldi's own format
+        for utt, path, _ in clips:
+            wav = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+            expected = Logmel().frontend(wav[None])[0].numpy()
+            np.testing.assert_array_equal(matrices[utt], expected)
+            assert int(frames[utt]) == len(expected) == matrix_shape(*split_location(feats[utt]))[0]
+            np.testing.assert_array_equal(read_frames(*split_location(feats[utt]), 2, 5), expected[2:7])
+
+
+def test_features_are_skipped_when_done_whatever_the_number_of_shards(tmp_path, data, caplog):
+    exp = lists(tmp_path, FBANK)
+    before = snapshot(tmp_path / "dump")
+    caplog.set_level("INFO")
+    work = ["--data", str(data), "--dump", str(tmp_path / "dump"), "--exp", str(exp)]
+    extract_feats.main([*work, "--num-jobs", "3", "--job", "3"])
+    extract_feats.main([*work, "--num-jobs", "3", "--merge", "true"])
+    assert snapshot(tmp_path / "dump") == before and caplog.text.count("already done") == 8
+    extract_feats.main([*work, "--num-jobs", "3", "--job", "1", "--force", "true"])
+    with pytest.raises(ValueError, match=r"cannot read .*split3/\.done\.2"):
+        extract_feats.main([*work, "--num-jobs", "3", "--merge", "true"])
+    with pytest.raises(ValueError, match=r"--job 4 lies outside 1\.\.3"):
+        extract_feats.main([*work, "--num-jobs", "3", "--job", "4"])
+
+
+def test_a_clip_shorter_than_a_frame_is_named(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    write_clip(corpus / "dev_data/raw/fan/train/section_00_source_train_normal_0000_spd_0.wav", 0.02)
+    prepare(tmp_path)
+    with pytest.raises(ValueError, match=r"section_00_source_train_normal_0000_spd_0\.wav: .*320 samples"):
+        lists(tmp_path, FBANK)
+    assert not list((tmp_path / "dump/fbank/dev_train").rglob("*.ark"))
+
+
+def test_archives(tmp_path):
+    path = tmp_path / "with space" / "a.ark"
+    matrices = {f"u{i}": np.arange(12 * i, dtype="float32").reshape(-1, 4) for i in (1, 2, 5)}
+    with open_ark(path) as ark:
+        for utt, matrix in matrices.items():
+            ark.write(utt, matrix)
+    places = {utt: split_location(place) for utt, place in read_scp(path.with_suffix(".scp")).items()}
+    for utt, matrix in matrices.items():
+        assert matrix_shape(*places[utt]) == matrix.shape
+        np.testing.assert_array_equal(read_frames(*places[utt], 1, len(matrix) - 1), matrix[1:])
+    with pytest.raises(ValueError, match="frames 3 to 4 asked for, it has 3"):
+        read_frames(*places["u1"], 3, 1)
+    with pytest.raises(ValueError, match="no uncompressed float matrix"):
+        read_frames(str(path), places["u1"][1] + 1, 0, 1)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="ends early"):
+        read_frames(*places["u5"], 14, 1)
+    with pytest.raises(ValueError, match="cannot be opened"):
+        read_frames(str(tmp_path / "none.ark"), 0, 0, 1)
+    with pytest.raises(ZeroDivisionError), open_ark(tmp_path / "b.ark") as ark:
+        ark.write("u", matrices["u1"] / (1 // 0))
+    assert not list(tmp_path.glob("*b.*"))
+
+
+@pytest.mark.parametrize("num_jobs", [1, 2, 3, 7, 12])
+def test_shards_are_the_whole_in_order(num_jobs):
+    items = list(range(10))
+    parts = [shard(items, num_jobs, job) for job in range(1, num_jobs + 1)]
+    assert sum(parts, []) == items
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -1,0 +1,107 @@
+"""egs/mini from stage 1 to 6 by its run.sh: whole, twice, killed, changed."""
+
+import json
+import re
+import time
+
+import pytest
+from recipe import Recipe, make_corpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("a corpus") / "mini")
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory):
+    recipe = Recipe(tmp_path_factory.mktemp("whole run"), corpus)
+    done = recipe.run()
+    assert done.returncode == 0, done.stdout
+    return recipe, done.stdout
+
+
+def test_ends_with_results(whole):
+    recipe, output = whole
+    assert [int(n) for n in re.findall(r"^== stage (\d)", output, re.M)] == [1, 2, 3, 4, 5, 6]
+    assert output.rstrip().endswith(f"== results: {recipe.exp}/RESULTS.md")
+    results = json.loads((recipe.exp / "seed0/results.json").read_text())
+    text = json.dumps(results)
+    assert results["seed"] == 0 and re.search(r'"git": ?"[0-9a-f]{40}|unknown', text)
+    assert "fan" in (recipe.exp / "RESULTS.md").read_text()
+    assert len(recipe.results()) == 2 + 4
+
+
+def test_experiment_folder_describes_itself(whole):
+    recipe, _ = whole
+    config, env = (recipe.exp / "config.yaml").read_text(), (recipe.exp / "env.txt").read_text()
+    assert "warmup_steps: 1" in config and "weight_decay: 0.01" in config
+    assert "torch" in env and "python" in env
+    log = (recipe.exp / "log/3.train.seed0.log").read_text().splitlines()
+    assert log[0].startswith("# python3 -m asdkit.bin.train ") and re.fullmatch(r"# ended code 0, \d+ s", log[-1])
+
+
+def test_run_twice_skips_everything(whole):
+    recipe, _ = whole
+    files = [path for path in recipe.folder.rglob("*") if path.is_file() and "log" not in path.parts]
+    files = [path for path in files if path.name != "out.txt"]
+    tables = [path for path in files if path.name in ("RESULTS.md", "results.json")]  # written anew, with the same text
+    before = {path: path.read_bytes() if path in tables else path.stat().st_mtime_ns for path in files}
+    start = time.monotonic()
+    assert recipe.run().returncode == 0
+    assert time.monotonic() - start < 60  # generous: twenty starts of Python on a busy machine
+    assert before == {path: path.read_bytes() if path in tables else path.stat().st_mtime_ns for path in files}
+
+
+@pytest.mark.parametrize(
+    ("stage", "seen"),
+    [
+        (2, "exp/tiny/log/2.make_lists.log"),
+        (2, "exp/tiny/labels.tsv"),
+        (3, "exp/tiny/seed0/checkpoint/last.pt"),
+        (3, "exp/tiny/seed0/checkpoint/final.pt"),
+        (4, "exp/tiny/log/4.extract_embeddings.seed0.1.log"),
+        (4, "exp/tiny/seed0/embed/dev_test/split2/embedding.1.ark"),
+        (4, "exp/tiny/log/4.extract_embeddings.seed0.merge.log"),
+        (5, "exp/tiny/log/5.score.seed0.log"),
+        (5, "exp/tiny/seed0/score"),
+    ],
+)
+def test_killed_and_started_again_gives_the_same_bits(whole, corpus, tmp_path, stage, seen):
+    recipe = Recipe(tmp_path, corpus)
+    recipe.kill_when(tmp_path / seen)
+    again = recipe.run()
+    assert again.returncode == 0, again.stdout
+    assert recipe.results() == whole[0].results()
+
+
+def test_changed_config_with_the_same_tag_is_refused(whole):
+    recipe, _ = whole
+    before = recipe.results()
+    changed = recipe.run("--tag", "tiny", "--set", "train.lr=0.5")
+    assert changed.returncode != 0
+    assert "train.lr = 0.001, now 0.5" in changed.stdout and "--tag" in changed.stdout
+    late = recipe.run("--tag", "tiny", "--stage", "5", "--set", "score.k=2")
+    assert late.returncode != 0 and "score.k = 1, now 2" in late.stdout
+    assert recipe.results() == before
+
+
+def test_two_seeds_and_a_tag_of_its_own(whole, corpus):
+    recipe, _ = whole
+    done = recipe.run("--stage", "2", "--seeds", "0 3", "--set", "train.steps=2")
+    assert done.returncode == 0, done.stdout
+    exp = recipe.exp.with_name("tiny_train.steps_2")
+    assert sorted(path.name for path in exp.glob("seed*")) == ["seed0", "seed3"]
+    compared = (recipe.exp.parent / "RESULTS.md").read_text()
+    assert "tiny_train.steps_2" in compared and re.search(r"\btiny\b", compared)
+
+
+def test_failure_names_stage_and_reason(corpus, tmp_path):
+    recipe = Recipe(tmp_path, corpus)
+    failed = recipe.run("--set", "trian.steps=1")
+    assert failed.returncode != 0
+    assert "unknown key 'trian'. Did you mean 'train'?" in failed.stdout
+    assert "stage 2 (lists) failed" in failed.stdout
+    assert not (tmp_path / "exp/tiny_trian.steps_1/config.yaml").exists()
+
+

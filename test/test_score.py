@@ -1,0 +1,339 @@
+import json
+import subprocess
+import sys
+import time
+
+import kaldiio
+import numpy as np
+import pytest
+
+from asdkit.bin import evaluate, report, score
+from asdkit.config import Config
+from asdkit.data.manifest import write_manifest, write_ref
+from asdkit.utils.files import read_json, write_text
+from asdkit.utils.typed_yaml import dump_yaml
+
+DIM = 8
+
+
+class Experiment:
+    """A folder with data/ and exp/tag/ as stages 1 to 4 leave them."""
+
+    def __init__(self, root, sets=("dev", "eval"), machines=("fan", "pump"), seeds=(0,), tag="tag", **config):
+        self.root, self.data, self.exp = root, root / "data", root / "exp" / tag
+        write_text(self.data / "dataset.yaml", "name: x\nprotocol: dcase2022\n")
+        write_text(self.exp / "config.yaml", dump_yaml(Config.model_validate({"score": config})))
+        for number, name in enumerate(sets):
+            self.write_set(f"{name}_train", [m + name for m in machines], number)
+            self.write_set(f"{name}_test", [m + name for m in machines], number)
+            for seed in seeds:
+                for split in ("train", "test"):
+                    self.embed(f"{name}_{split}", seed, 10 * number + (split == "test"))
+
+    def write_set(self, name, machines, seed):
+        rows, ref = [], []
+        for machine in machines:
+            for i in range(40):
+                domain = "target" if i % 10 == 0 or name.endswith("test") and i % 2 else "source"
+                condition = "anomaly" if name.endswith("test") and i % 4 < 2 else "normal"
+                utt = f"{machine}-{name[-5:].strip('_')}-{i:02d}"
+                hidden = "-" if name.endswith("test") else domain
+                rows.append({"utt": utt, "wav": "x.wav", "machine": machine, "section": "00", "domain": hidden})
+                rows[-1]["attr"] = "-"
+                ref.append({"utt": utt, "condition": condition, "domain": domain})
+        write_manifest(self.data / name / "manifest.tsv", rows)
+        if name.endswith("test"):
+            write_ref(self.data / name / "ref.tsv", ref)
+
+    def utts(self, name):
+        lines = (self.data / name / "manifest.tsv").read_text().splitlines()[1:]
+        return [line.split("\t")[0] for line in lines]
+
+    def embed(self, name, seed, noise, change=None):
+        rng = np.random.default_rng(100 * seed + noise)
+        table = {utt: rng.normal(1, 1, DIM).astype(np.float32) for utt in self.utts(name)}
+        if change:
+            change(table)
+        folder = self.exp / f"seed{seed}" / "embed" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        kaldiio.save_ark(str(folder / "embedding.ark"), table, scp=str(folder / "embedding.scp"))
+        return folder
+
+    def run(self, program, *options, seed=0):
+        seeded = [] if program is report else ["--data", str(self.data), "--seed", str(seed)]
+        program.main([*seeded, "--exp", str(self.exp), *options])
+
+    def run_all(self, seeds=(0,)):
+        for seed in seeds:
+            self.run(score, seed=seed)
+            self.run(evaluate, seed=seed)
+        self.run(report)
+
+    def stamps(self):
+        return {path: path.stat().st_mtime_ns for path in self.exp.rglob("*") if path.name != "RESULTS.md"}
+
+
+def test_from_embeddings_to_tables(tmp_path, capsys):
+    experiment = Experiment(tmp_path / "a b", seeds=(0, 1))
+    experiment.run_all((0, 1))
+    lines = (experiment.exp / "seed1/score/knn/eval_test.tsv").read_text().splitlines()
+    assert [line.split(" ")[0] for line in lines] == sorted(experiment.utts("eval_test"))
+    found = {seed: read_json(experiment.exp / f"seed{seed}/results.json") for seed in (0, 1)}
+    assert set(found[0]["sets"]) == {"dev", "eval"} and found[1]["seed"] == 1 and found[0]["protocol"] == "dcase2022"
+    dev, evaluation = (found[0]["sets"][name]["official"] for name in ("dev", "eval"))
+    assert found[0]["all"] == pytest.approx(2 / (1 / dev + 1 / evaluation))
+    results = read_json(experiment.exp / "results.json")
+    both = [found[seed]["sets"]["dev"]["official"] for seed in (0, 1)]
+    assert results["sets"]["dev"]["official"]["mean"] == pytest.approx(np.mean(both))
+    assert results["sets"]["dev"]["official"]["std"] == pytest.approx(np.std(both, ddof=1))
+    cell = f"{100 * np.mean(both):.2f} ± {100 * np.std(both, ddof=1):.2f}"
+    for text in (capsys.readouterr().out, (experiment.exp / "RESULTS.md").read_text()):
+        assert f"| dev  | {cell} |" in text
+    assert cell in (experiment.exp.parent / "RESULTS.md").read_text()
+
+
+def test_scores_read_back_exactly_and_need_no_truth(tmp_path):
+    experiment = Experiment(tmp_path)
+    for name in ("dev_test", "eval_test"):
+        (experiment.data / name / "ref.tsv").write_bytes(b"\xff not readable")
+    experiment.run(score)
+    train = np.array(list(dict(kaldiio.load_ark(str(experiment.exp / "seed0/embed/dev_train/embedding.ark"))).values()))
+    test = dict(kaldiio.load_ark(str(experiment.exp / "seed0/embed/dev_test/embedding.ark")))
+    lines = (experiment.exp / "seed0/score/knn/dev_test.tsv").read_text().splitlines()
+    for line in lines[:10]:  # fandev comes first
+        utt, text = line.split(" ")
+        cosines = train[:40] @ test[utt] / np.linalg.norm(train[:40], axis=1) / np.linalg.norm(test[utt])
+        assert float(text) == pytest.approx(1 - cosines.max(), abs=1e-6) and repr(float(text)) == text
+
+
+def test_training_clips_of_both_sets_serve_both(tmp_path):
+    """The machines of dev and eval may be the same, as in 2020 to 2022."""
+    experiment = Experiment(tmp_path)
+    for path in experiment.data.glob("*/manifest.tsv"):
+        path.write_text(path.read_text().replace("faneval\t", "fandev\t"))
+    experiment.run(score)
+    alone = Experiment(tmp_path / "alone")
+    alone.run(score)
+    both, one = ((e.exp / "seed0/score/knn/dev_test.tsv").read_text().splitlines() for e in (experiment, alone))
+    pairs = [(float(a.split()[1]), float(b.split()[1])) for a, b in zip(both, one, strict=True) if a.startswith("fan")]
+    assert all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def test_done_work_is_skipped_and_a_change_is_refused_by_name(tmp_path):
+    experiment = Experiment(tmp_path)
+    experiment.run_all()
+    before = experiment.stamps()
+    experiment.run(score)
+    experiment.run(evaluate)
+    assert experiment.stamps() == before
+    config = experiment.exp / "config.yaml"
+    config.write_text(config.read_text().replace("k: 1\n", "k: 2\n"))
+    for program in (score, evaluate):
+        with pytest.raises(ValueError, match=r"made with score.k = 1, now 2.*--force true"):
+            experiment.run(program)
+    old = read_json(experiment.exp / "seed0/results.json")["sets"]["dev"]["official"]
+    experiment.run(score, "--force", "true")
+    with pytest.raises(ValueError, match="made with config = "):
+        experiment.run(evaluate)
+    experiment.run(evaluate, "--force", "true")
+    assert read_json(experiment.exp / "seed0/results.json")["sets"]["dev"]["official"] != old
+    experiment.embed("eval_train", 0, 77)
+    with pytest.raises(ValueError, match="made with eval_train.embedding = "):
+        experiment.run(score)
+    experiment.write_set("dev_test", ["fandev"], 0)
+    with pytest.raises(ValueError, match="made with dev_test.manifest.tsv = "):
+        experiment.run(evaluate)
+
+
+def test_killed_between_scores_and_marker_is_scored_again(tmp_path):
+    experiment = Experiment(tmp_path)
+    experiment.run(score)
+    scores = experiment.exp / "seed0/score/knn"
+    whole = (scores / "dev_test.tsv").read_bytes()
+    (scores / ".done").unlink()
+    (scores / "dev_test.tsv").write_text("half")
+    with pytest.raises(ValueError, match=r"score/knn/.done.*has the stage that writes it been run"):
+        experiment.run(evaluate)
+    experiment.run(score)
+    assert (scores / "dev_test.tsv").read_bytes() == whole
+
+
+def test_data_without_labels_has_scores_and_says_so(tmp_path):
+    experiment = Experiment(tmp_path)
+    (experiment.data / "eval_test/ref.tsv").unlink()
+    experiment.run_all()
+    assert (experiment.exp / "seed0/score/knn/eval_test.tsv").exists()
+    result = read_json(experiment.exp / "seed0/results.json")
+    assert result["sets"]["eval"]["official"] is None and result["all"] is None
+    assert result["sets"]["dev"]["official"] is not None
+    text = (experiment.exp / "RESULTS.md").read_text()
+    assert "test clips without labels (no ref.tsv): scores, but no metrics" in text
+
+
+def test_one_set_is_enough(tmp_path):
+    experiment = Experiment(tmp_path, sets=("eval",))
+    experiment.run_all()
+    assert list(read_json(experiment.exp / "results.json")["sets"]) == ["eval"]
+
+
+def drop(*utts):
+    return lambda table: [table.pop(utt) for utt in utts]
+
+
+def put(utt, vector):
+    return lambda table: table.update({utt: np.asarray(vector, np.float32)})
+
+
+@pytest.mark.parametrize(
+    "name, change, words",
+    [
+        (
+            "dev_test",
+            drop("fandev-test-03", "fandev-test-07"),
+            "no embedding of 2 of 80 clips: fandev-test-03, fandev-",
+        ),
+        ("dev_train", put("fandev-train-05", np.ones(DIM + 1)), "'fandev-train-05' has 9 dimensions, .* has 8"),
+        ("dev_test", put("fandev-test-05", np.zeros(DIM)), "'fandev-test-05' is a zero vector or holds NaN"),
+        ("dev_test", put("fandev-test-05", np.full(DIM, np.nan)), "'fandev-test-05' is a zero vector or holds NaN"),
+        ("dev_test", put("fandev-test-05", np.ones((2, DIM))), "'fandev-test-05' is not followed by a float vector"),
+    ],
+)
+def test_broken_embeddings_are_named(tmp_path, name, change, words):
+    experiment = Experiment(tmp_path)
+    experiment.embed(name, 0, 1, change)
+    with pytest.raises(ValueError, match=f"seed0/embed/{name}/embedding.ark: .*{words}"):
+        experiment.run(score)
+    assert not (experiment.exp / "seed0/score/knn").exists()
+
+
+def test_sets_of_different_dimension(tmp_path):
+    experiment = Experiment(tmp_path)
+    longer = lambda table: table.update({utt: np.ones(DIM + 2, np.float32) for utt in table})  # noqa: E731
+    experiment.embed("eval_train", 0, 1, longer)
+    with pytest.raises(ValueError, match="different dimensions: {'dev_train': 8, 'eval_train': 10}"):
+        experiment.run(score)
+    experiment.embed("eval_train", 0, 1)
+    experiment.embed("eval_test", 0, 1, longer)
+    with pytest.raises(ValueError, match="eval_test, .*: embeddings have 10 dimensions in test, 8 in training"):
+        experiment.run(score)
+
+
+@pytest.mark.parametrize("lost", [1, 4 * DIM - 1, 4 * DIM, 4 * DIM + 3, 4 * DIM + 9, 4 * DIM + 12, 4 * DIM + 25, 500])
+def test_ark_cut_short(tmp_path, lost):
+    experiment = Experiment(tmp_path)
+    ark = experiment.exp / "seed0/embed/dev_test/embedding.ark"
+    ark.write_bytes(ark.read_bytes()[:-lost])
+    with pytest.raises(ValueError, match=r"dev_test/embedding.ark: .*cut short.*[Rr]un stage 4 again"):
+        experiment.run(score)
+
+
+def test_ark_cut_between_two_clips_and_clip_twice(tmp_path):
+    experiment = Experiment(tmp_path)
+    ark = experiment.exp / "seed0/embed/dev_test/embedding.ark"
+    whole = ark.read_bytes()
+    size = len(whole) // 80
+    ark.write_bytes(whole[:-size])
+    with pytest.raises(ValueError, match="'pumpdev-test-39', which embedding.scp lists, is not in it: cut short"):
+        experiment.run(score)
+    ark.write_bytes(whole + whole[-size:])
+    with pytest.raises(ValueError, match="'pumpdev-test-39' occurs twice"):
+        experiment.run(score)
+    ark.write_bytes(b"no archive at all " * 20)
+    with pytest.raises(ValueError, match="after its start, 'no' is not followed by a float vector"):
+        experiment.run(score)
+    ark.unlink()
+    with pytest.raises(ValueError, match="cannot read .*dev_test/embedding.ark"):
+        experiment.run(score)
+
+
+def test_data_that_cannot_be_scored(tmp_path):
+    experiment = Experiment(tmp_path, sets=("dev",))
+    train = experiment.data / "dev_train/manifest.tsv"
+    whole = train.read_text()
+    train.write_text("".join(line for line in whole.splitlines(True) if not line.startswith("pump")))
+    with pytest.raises(ValueError, match="dev_test, with training clips of dev_train: no training clips for .*pumpdev"):
+        experiment.run(score)
+    train.unlink()
+    with pytest.raises(ValueError, match="holds dev_test: scoring needs training clips and test clips"):
+        experiment.run(score)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            lambda lines: lines[3:],
+            "dev_test.tsv: 3 clips of .*dev_test/manifest.tsv are not in it: fandev-test-00, fan",
+        ),
+        (lambda lines: [*lines, "other 0.5"], "manifest.tsv: 1 clips of .*dev_test.tsv are not in it: other"),
+        (lambda lines: [lines[0], *lines], "dev_test.tsv:2: key 'fandev-test-00' occurs twice"),
+        (
+            lambda lines: ["fandev-test-00 nan", *lines[1:]],
+            "score of 'fandev-test-00' is nan, expected a finite number",
+        ),
+        (lambda lines: ["fandev-test-00 high", *lines[1:]], "score of 'fandev-test-00' is 'high', not a number"),
+    ],
+)
+def test_score_file_that_does_not_fit(tmp_path, change, words):
+    experiment = Experiment(tmp_path, sets=("dev",))
+    experiment.run(score)
+    path = experiment.exp / "seed0/score/knn/dev_test.tsv"
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+    with pytest.raises(ValueError, match=words):
+        experiment.run(evaluate)
+    assert not (experiment.exp / "seed0/results.json").exists()
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            lambda lines: lines[:-2],
+            r"ref.tsv: 2 clips of .*dev_test.tsv are not in it: pumpdev-test-38, pumpdev-test-39",
+        ),
+        (lambda lines: [*lines, "zzz\tnormal\tsource"], "dev_test.tsv: 1 clips of .*ref.tsv are not in it: zzz"),
+        (lambda lines: [*lines, lines[-1]], "two clips with one id 'pumpdev-test-39'"),
+    ],
+)
+def test_reference_that_does_not_fit(tmp_path, change, words):
+    experiment = Experiment(tmp_path, sets=("dev",))
+    experiment.run(score)
+    path = experiment.data / "dev_test/ref.tsv"
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+    with pytest.raises(ValueError, match=words):
+        experiment.run(evaluate)
+
+
+def test_protocol_is_read_and_checked(tmp_path):
+    experiment = Experiment(tmp_path)
+    experiment.run(score)
+    write_text(experiment.data / "dataset.yaml", "protocol: dcase2021\n")
+    experiment.run(evaluate)
+    result = read_json(experiment.exp / "seed0/results.json")
+    assert "pauc_source" in result["sets"]["dev"]["values"]
+    write_text(experiment.data / "dataset.yaml", "protocol: dcase1999\n")
+    with pytest.raises(ValueError, match="protocol is 'dcase1999', allowed: dcase2020, dcase2021, dcase2022"):
+        experiment.run(evaluate, "--force", "true")
+
+
+@pytest.mark.parametrize("program", ["score", "evaluate", "report"])
+def test_programs_start_without_heavy_imports(program):
+    code = (
+        f"import sys; from asdkit.bin import {program}; {program}.get_parser().format_help(); "
+        "print(sorted({'numpy', 'torch', 'sklearn', 'pydantic'} & set(sys.modules)))"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout.replace("'", '"')) == [] and time.monotonic() - start < 20
+
+
+def test_no_torch_and_no_scikit_learn_from_embeddings_to_tables(tmp_path):
+    experiment = Experiment(tmp_path)
+    code = (
+        "import sys; from asdkit.bin import score, evaluate, report\n"
+        f"data, exp = {str(experiment.data)!r}, {str(experiment.exp)!r}\n"
+        "for program in (score, evaluate): program.main(['--data', data, '--exp', exp])\n"
+        "report.main(['--exp', exp])\n"
+        "sys.exit(bool({'torch', 'sklearn', 'scipy', 'transformers'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)

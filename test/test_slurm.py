@@ -1,0 +1,174 @@
+"""utils/run_slurm.sh on a real cluster (tools/slurm_one_node.sh brings one up), and what it asks sbatch for."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from shell_helpers import ROOT, Checkout, interrupt, wait_until, write_script
+
+RUN = ROOT / "utils" / "run_slurm.sh"
+
+
+def run(folder: Path, *words: object, **options) -> subprocess.CompletedProcess:
+    command = [RUN, *[str(word) for word in words]]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Skips when no cluster answers."""
+    if not shutil.which("sinfo"):
+        pytest.skip("Slurm is not installed")
+    try:
+        answer = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, timeout=20)
+    except subprocess.TimeoutExpired:
+        pytest.skip("no Slurm cluster answers")
+    if answer.returncode or not re.search("idle|mixed|allocated", answer.stdout):
+        pytest.skip("no Slurm cluster answers; tools/slurm_one_node.sh starts one")
+
+
+def queue() -> str:
+    return subprocess.run(["squeue", "-h", "-o", "%i %j"], capture_output=True, text=True, timeout=20).stdout
+
+
+@pytest.mark.slurm
+def test_array_runs_with_arguments_whole(cluster, tmp_path):
+    folder = tmp_path / "it's here"
+    folder.mkdir()
+    words = ["printf", "%s|", "it's", "two words", '"$HOME"', "*", "seedJOB", "JOBS", ""]
+    done = run(folder, "JOB=3,5", "a log/x.JOB.log", *words)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert sorted(path.name for path in (folder / "a log").iterdir()) == ["x.3.log", "x.5.log"]
+    first, second, output, last = (folder / "a log" / "x.5.log").read_text().splitlines()
+    assert output == 'it\'s|two words|"$HOME"|*|seed5|JOBS||'
+    assert subprocess.run(["bash", "-c", first[2:]], capture_output=True, text=True).stdout == output
+    assert second.startswith("# started at ") and re.fullmatch(r"# ended code 0, \d+ s", last)
+
+
+@pytest.mark.slurm
+def test_failed_task_is_named_with_the_end_of_its_log(cluster, tmp_path):
+    script = '[[ $1 != 2 ]] || { echo "error: no such thing" >&2; exit 5; }'
+    done = run(tmp_path, "JOB=1:2", "x.JOB.log", "bash", "-c", script, "-", "JOB")
+    assert done.returncode == 1
+    assert "run_slurm.sh: 1 / 2 failed:\n  x.2.log\n" in done.stderr
+    assert "error: no such thing\n    # ended code 5, " in done.stderr
+
+
+@pytest.mark.slurm
+def test_task_that_the_cluster_ends_is_named_as_killed(cluster, tmp_path):
+    done = run(tmp_path, "x.log", "bash", "-c", "scancel $SLURM_JOB_ID; sleep 60")
+    assert done.returncode == 1
+    assert "x.log (killed: " in done.stderr and "CANCELLED" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["x.log"], "Slurm's own output was left behind"
+
+
+@pytest.mark.slurm
+def test_environment_and_threads_arrive(cluster, tmp_path):
+    env, script = {**os.environ, "COLOUR": "red"}, 'echo "$COLOUR $OMP_NUM_THREADS $PWD"'
+    for options, threads in ([], 1), (["--num-threads", 2], 2):
+        done = run(tmp_path, *options, "x.log", "bash", "-c", script, env=env)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "x.log").read_text().splitlines()[2] == f"red {threads} {tmp_path}"
+
+
+@pytest.mark.slurm
+def test_refused_job_is_an_error_at_once(cluster, tmp_path):
+    done = run(tmp_path, "--partition", "no-such-partition", "x.log", "true")
+    assert done.returncode == 1
+    assert "invalid partition" in done.stderr and "sbatch did not take the job" in done.stderr
+
+
+@pytest.mark.slurm
+def test_interrupt_cancels_what_was_submitted(cluster, tmp_path):
+    name = f"cancel-{tmp_path.name}"
+    returned, stderr = interrupt(
+        [RUN, "JOB=1:4", f"{name}.JOB.log", "bash", "-c", "touch started; sleep 600"],
+        (tmp_path / "started").exists,
+        cwd=tmp_path,
+    )
+    assert returned == 130 and "cancelled job" in stderr
+    assert wait_until(lambda: name not in queue()), queue()
+
+
+@pytest.mark.slurm
+def test_whole_recipe_through_the_cluster(cluster, tmp_path):
+    mini = Checkout(tmp_path)
+    done = mini.run("--stage", "1", "--cmd", "run_slurm.sh --partition main", "--seeds", "0 1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert mini.programs().count("extract_embeddings") == 6 and mini.programs()[-1] == "report"
+
+
+@pytest.mark.slurm
+def test_driver_names_the_stage_that_failed(cluster, tmp_path):
+    mini = Checkout(tmp_path)
+    cmd = ["--cmd", "run_slurm.sh --partition main"]
+    done = mini.run("--stage", "2", "--stop-stage", "2", *cmd, FAIL_AT="--job 2")
+    assert done.returncode == 1
+    assert "1 / 2 failed:\n  exp/default/log/2.extract_feats.2.log\n" in done.stderr
+    assert "error: made up" in done.stderr and done.stderr.endswith("asd.sh: stage 2 (lists) failed\n")
+
+
+@pytest.fixture
+def fake_sbatch(tmp_path):
+    """An sbatch that writes down its words and runs the tasks itself, and a squeue that knows no job."""
+    script = f"""#!/usr/bin/env bash
+printf '%s\\n' "$@" >"{tmp_path}/words"
+cat >"{tmp_path}/script"
+for ((task = 1; task <= ${{TASKS:-1}}; task++)); do
+    SLURM_ARRAY_TASK_ID=$task SLURM_CPUS_PER_TASK=2 bash "{tmp_path}/script"
+done
+echo "77;cluster"
+"""
+    write_script(tmp_path / "bin/sbatch", script)
+    write_script(tmp_path / "bin/squeue", "#!/bin/sh\necho 'Invalid job id specified' >&2\nexit 1\n")
+    return {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "TASKS": "2"}
+
+
+def test_options_become_sbatch_options(tmp_path, fake_sbatch):
+    options = [
+        "--partition",
+        "main",
+        "--account",
+        "me",
+        "--qos",
+        "high",
+        "--gpu",
+        2,
+        "--mem",
+        "8G",
+        "--time",
+        "1:00:00",
+    ]
+    options += ["--num-threads", 4, "--max-jobs-run", 3, "--sbatch-opt=--constraint=a100 --exclusive"]
+    done = run(tmp_path, *options, "JOB=1:2", "my log/x.JOB.log", "true", env=fake_sbatch)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "words").read_text().splitlines() == [
+        *("--parsable", "--export=ALL", "--nodes=1", "--ntasks=1", "--job-name=x.1", f"--chdir={tmp_path}"),
+        *("--array=1-2%3", "--output=my log/.slurm-%A_%a.out", "--partition=main", "--account=me", "--qos=high"),
+        *("--mem=8G", "--time=1:00:00", "--gres=gpu:2", "--cpus-per-task=4", "--constraint=a100", "--exclusive"),
+    ]
+
+
+def test_nothing_is_asked_for_that_was_not_given(tmp_path, fake_sbatch):
+    assert run(tmp_path, "x.log", "true", env=fake_sbatch).returncode == 0
+    words = (tmp_path / "words").read_text().splitlines()
+    assert [word.split("=")[0] for word in words] == (
+        ["--parsable", "--export", "--nodes", "--ntasks", "--job-name", "--chdir", "--array", "--output"]
+    )
+
+
+def test_task_without_a_log_has_failed(tmp_path, fake_sbatch):
+    done = run(tmp_path, "JOB=1:3", "x.JOB.log", "true", env=fake_sbatch)
+    assert done.returncode == 1
+    assert "1 / 3 failed:\n  x.3.log (never started)\n" in done.stderr
+
+
+def test_no_sbatch_is_said(tmp_path):
+    for tool in ("bash", "dirname", "sed"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
+    done = run(tmp_path, "x.log", "true", env={"PATH": str(tmp_path / "bin")})
+    assert done.returncode == 1 and "there is no sbatch on this machine" in done.stderr
