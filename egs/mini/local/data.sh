@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Generate the mini corpus in a folder; further options go to generate.py (--seed, --clips-per-domain, --seconds).
+# Finished with the same settings: skipped. Finished with other settings: an error, nothing is touched.
+set -euo pipefail
+
+if [[ $# -lt 1 || $1 == -* ]]; then
+    echo "usage: $0 CORPUS_DIR [generate.py options]" >&2
+    exit 2
+fi
+corpus=$1
+shift
+exec python3 "$(dirname "${BASH_SOURCE[0]}")/generate.py" --out "$corpus" "$@"
