@@ -20,7 +20,7 @@ class DataConfig(Section):
     chunk_seconds: float = Field(2.0, gt=0, description="length of a training chunk, seconds (paper: 2)")
     feats_type: Literal["raw", "fbank"] = Field("raw", description="read recordings, or features dumped in stage 2")
     balance: Literal["none", "machine", "class"] = Field(
-        "none", description="draw clips, machines or classes uniformly"
+        "none", description="none: every clip once per epoch; otherwise machines or classes are drawn uniformly"
     )
     workers: int = Field(0, ge=0, description="reader processes; 0 reads in the training process")
 
@@ -44,7 +44,7 @@ class EncoderConfig(Section):
     """The encoder (paper Sec. III-A)."""
 
     name: Literal["beats", "logmel"] = Field("beats", description="beats, or logmel: the log-mel spectrogram itself")
-    checkpoint: str | None = Field(None, description="published weights; none: random weights (paper Table III)")
+    checkpoint: str | None = Field(None, description="published weights; null: random weights (paper Table III)")
     arch: BeatsArch | None = Field(None, description="size of the network with random weights (default: BEATs base)")
     train: bool = Field(False, description="fine-tune the encoder's own weights as well")
 
@@ -80,11 +80,11 @@ class GroupAdapterConfig(Section):
 class ModelConfig(Section):
     """From tokens to one embedding per clip."""
 
-    lora: LoraConfig | None = Field(None, description="low-rank adaptation; none: off")
-    group_adapter: GroupAdapterConfig | None = Field(None, description="group adapter; none: off")
+    lora: LoraConfig | None = Field(None, description="low-rank adaptation; null: off")
+    group_adapter: GroupAdapterConfig | None = Field(None, description="group adapter; null: off")
     pooling: Literal["attentive", "mean", "mean_std"] = Field("attentive", description="tokens to one vector")
     attention_dim: int = Field(128, ge=1, description="hidden units of the attentive pooling")
-    embedding_dim: int | None = Field(256, description="size of the projection; none: the pooled vector itself")
+    embedding_dim: int | None = Field(256, description="size of the projection; null: the pooled vector itself")
 
 
 class AamConfig(Section):
@@ -107,7 +107,7 @@ class LossConfig(Section):
     """Training objective."""
 
     aam: AamConfig = AamConfig()
-    dlcl: DlclConfig | None = Field(None, description="loss of unattributed clips; none: they are classes of AAM too")
+    dlcl: DlclConfig | None = Field(None, description="loss of unattributed clips; null: they are classes of AAM too")
 
 
 class SpecAugmentConfig(Section):
@@ -129,7 +129,7 @@ class TrainConfig(Section):
     warmup_steps: int = Field(960, ge=0)
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
     weight_decay: float = Field(0.01, ge=0)
-    grad_clip: float | None = Field(None, description="largest norm of the gradient; none: no clipping")
+    grad_clip: float | None = Field(None, description="largest norm of the gradient; null: no clipping")
     amp: Literal["none", "bfloat16"] = Field("none", description="autocast")
     specaugment: SpecAugmentConfig | None = SpecAugmentConfig()
     log_every: int = Field(50, ge=1, description="steps between rows of train.tsv")
@@ -171,7 +171,7 @@ class Config(Section):
     def _agree(self) -> "Config":
         if self.encoder.name == "logmel" and (self.model.lora or self.model.group_adapter):
             raise ValueError(
-                "the encoder 'logmel' has no transformer blocks: model.lora and model.group_adapter must be none"
+                "the encoder 'logmel' has no transformer blocks: model.lora and model.group_adapter must be null"
             )
         late = [step for step in self.train.save_steps if not 0 < step <= self.train.steps]
         if late:

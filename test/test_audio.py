@@ -141,6 +141,17 @@ def test_a_wav_written_to_a_pipe_has_no_length_and_is_read(tmp_path):
     assert len(AudioReader().read(path)) == 1600
 
 
+def test_a_cut_wav_is_seen_behind_long_metadata(tmp_path):
+    content = write_clip(tmp_path / "a.wav", 0.1).read_bytes()
+    note = b"LIST" + (9001).to_bytes(4, "little") + bytes(9002)  # chunks are padded to an even length
+    whole = content[:36] + note + content[36:]
+    (tmp_path / "a.wav").write_bytes(whole)
+    assert len(AudioReader().read(tmp_path / "a.wav")) == 1600
+    (tmp_path / "a.wav").write_bytes(whole[:-2])
+    with pytest.raises(ValueError, match="promises 3200 bytes of samples, the file holds 3198"):
+        AudioReader().read(tmp_path / "a.wav")
+
+
 def test_the_encoder_rate_is_checked():
     AudioReader(16000).check_rate(16000)
     with pytest.raises(ValueError, match="sample_rate: 16000"):

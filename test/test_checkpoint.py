@@ -6,7 +6,12 @@ import torch
 from torch import nn
 
 from asdkit.train.checkpoint import (
-    FORMAT, backbone_record, load_model, model_state, read_checkpoint, save_checkpoint,
+    FORMAT,
+    backbone_record,
+    load_model,
+    model_state,
+    read_checkpoint,
+    save_checkpoint,
 )  # fmt: skip
 
 

@@ -40,7 +40,9 @@ def test_fully_connected_is_the_double_sum_of_eq_3(branches):
 def test_unconnected_branches_are_the_single_sum(branches):
     layer = random_lora(branches, False)
     x = torch.randn(4, 7)
-    expected = x @ layer.weight.T + layer.bias + sum(x @ (b @ a).T for a, b in zip(layer.lora_a, layer.lora_b, strict=True))
+    expected = (
+        x @ layer.weight.T + layer.bias + sum(x @ (b @ a).T for a, b in zip(layer.lora_a, layer.lora_b, strict=True))
+    )
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -21,7 +21,8 @@ def test_aam_closed_form_on_two_classes():
         loss.weight.copy_(3 * unit(0, math.pi / 2))  # class vectors at 0 and 90 degrees, not unit length
     x = 7 * unit(theta)
     expected = -math.log(
-        math.exp(s * math.cos(theta + m)) / (math.exp(s * math.cos(theta + m)) + math.exp(s * math.cos(math.pi / 2 - theta)))
+        math.exp(s * math.cos(theta + m))
+        / (math.exp(s * math.cos(theta + m)) + math.exp(s * math.cos(math.pi / 2 - theta)))
     )
     assert loss(x, torch.tensor([0])).item() == pytest.approx(expected, rel=1e-12)
 
@@ -100,7 +101,9 @@ def test_memory_carries_no_gradient():
 
 def objective(dlcl=True):
     torch.manual_seed(0)
-    config = LossConfig(aam=AamConfig(scale=5.0, margin=0.1), dlcl=DlclConfig(weight=0.7, memory=8, codes=3) if dlcl else None)
+    config = LossConfig(
+        aam=AamConfig(scale=5.0, margin=0.1), dlcl=DlclConfig(weight=0.7, memory=8, codes=3) if dlcl else None
+    )
     return Objective(config, dim=4, classes=3)
 
 

@@ -33,7 +33,9 @@ def corpus(tmp_path_factory):
     options = ["--out", str(root / "mini"), "--clips-per-domain", "2", "--seconds", "1"]
     subprocess.run([sys.executable, str(MINI / "local/generate.py"), *options], check=True, capture_output=True)
     data = root / "data"
-    prepare_data.main(["--dataset", str(MINI / "conf/dataset.yaml"), "--corpus", str(root / "mini"), "--data", str(data)])
+    prepare_data.main(
+        ["--dataset", str(MINI / "conf/dataset.yaml"), "--corpus", str(root / "mini"), "--data", str(data)]
+    )
     return data
 
 

@@ -166,6 +166,22 @@ def test_2020_list_of_names(tmp_path):
         prepare(tmp_path, "--force", "true", **options, ground_truth="eval_data_list.csv")
 
 
+def test_2025_list_of_names_without_labels(tmp_path):
+    base = tmp_path / "corpus" / "eval_data" / "ToyPet"
+    write_clip(base / "train/section_00_source_train_normal_0000_noAttribute.wav")
+    for i in range(2):
+        write_clip(base / f"test/section_00_{i:04d}.wav")
+    rows = ["ToyPet", "section_00_0001.wav,section_00_source_test_normal_0012_noAttribute.wav"]
+    rows.append("section_00_0000.wav,section_00_target_test_anomaly_0003_spd_1.wav")
+    (tmp_path / "corpus" / "list.csv").write_text("\r\n".join(rows), newline="")
+    data = prepare(tmp_path, sets={"eval": {"path": "eval_data"}}, ground_truth="list.csv")
+    assert read_ref(data / "eval_test" / "ref.tsv") == {
+        "ToyPet-test-section_00_0000": ("anomaly", "target"),
+        "ToyPet-test-section_00_0001": ("normal", "source"),
+    }
+    assert {row["attr"] for row in manifest_of(data, "eval_test").values()} == {"-"}
+
+
 def test_official_truth_of_2022(tmp_path, test_data):
     golden = test_data / "golden/metrics/dcase2022"
     corpus = tmp_path / "corpus"
@@ -342,8 +358,8 @@ def test_many_clips_take_little_time_and_memory(tmp_path):
                 os.link(stub, folder / f"normal_id_{number % 7:02d}_{number:08d}.wav")
     dataset = write_dataset(tmp_path / "d.yaml", name_style="dcase2020", protocol="dcase2020", ground_truth=None)
     code = (
-        "import resource, sys; from asdkit.bin.prepare_data import main; main(sys.argv[1:]);"
-        "use = resource.getrusage(resource.RUSAGE_SELF); print(use.ru_utime + use.ru_stime, use.ru_maxrss)"
+        "import re, sys, time; from asdkit.bin.prepare_data import main; main(sys.argv[1:]);"
+        "print(time.process_time(), re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     arguments = ["--dataset", dataset, "--corpus", tmp_path / "corpus", "--data", tmp_path / "data"]
     command = [sys.executable, "-c", code, *map(str, arguments)]

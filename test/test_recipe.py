@@ -103,5 +103,3 @@ def test_failure_names_stage_and_reason(corpus, tmp_path):
     assert "unknown key 'trian'. Did you mean 'train'?" in failed.stdout
     assert "stage 2 (lists) failed" in failed.stdout
     assert not (tmp_path / "exp/tiny_trian.steps_1/config.yaml").exists()
-
-

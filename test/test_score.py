@@ -1,76 +1,15 @@
 import json
+import re
 import subprocess
 import sys
-import time
 
 import kaldiio
 import numpy as np
 import pytest
+from experiments import DIM, Experiment
 
-from asdkit.bin import evaluate, report, score
-from asdkit.config import Config
-from asdkit.data.manifest import write_manifest, write_ref
+from asdkit.bin import evaluate, score
 from asdkit.utils.files import read_json, write_text
-from asdkit.utils.typed_yaml import dump_yaml
-
-DIM = 8
-
-
-class Experiment:
-    """A folder with data/ and exp/tag/ as stages 1 to 4 leave them."""
-
-    def __init__(self, root, sets=("dev", "eval"), machines=("fan", "pump"), seeds=(0,), tag="tag", **config):
-        self.root, self.data, self.exp = root, root / "data", root / "exp" / tag
-        write_text(self.data / "dataset.yaml", "name: x\nprotocol: dcase2022\n")
-        write_text(self.exp / "config.yaml", dump_yaml(Config.model_validate({"score": config})))
-        for number, name in enumerate(sets):
-            self.write_set(f"{name}_train", [m + name for m in machines], number)
-            self.write_set(f"{name}_test", [m + name for m in machines], number)
-            for seed in seeds:
-                for split in ("train", "test"):
-                    self.embed(f"{name}_{split}", seed, 10 * number + (split == "test"))
-
-    def write_set(self, name, machines, seed):
-        rows, ref = [], []
-        for machine in machines:
-            for i in range(40):
-                domain = "target" if i % 10 == 0 or name.endswith("test") and i % 2 else "source"
-                condition = "anomaly" if name.endswith("test") and i % 4 < 2 else "normal"
-                utt = f"{machine}-{name[-5:].strip('_')}-{i:02d}"
-                hidden = "-" if name.endswith("test") else domain
-                rows.append({"utt": utt, "wav": "x.wav", "machine": machine, "section": "00", "domain": hidden})
-                rows[-1]["attr"] = "-"
-                ref.append({"utt": utt, "condition": condition, "domain": domain})
-        write_manifest(self.data / name / "manifest.tsv", rows)
-        if name.endswith("test"):
-            write_ref(self.data / name / "ref.tsv", ref)
-
-    def utts(self, name):
-        lines = (self.data / name / "manifest.tsv").read_text().splitlines()[1:]
-        return [line.split("\t")[0] for line in lines]
-
-    def embed(self, name, seed, noise, change=None):
-        rng = np.random.default_rng(100 * seed + noise)
-        table = {utt: rng.normal(1, 1, DIM).astype(np.float32) for utt in self.utts(name)}
-        if change:
-            change(table)
-        folder = self.exp / f"seed{seed}" / "embed" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        kaldiio.save_ark(str(folder / "embedding.ark"), table, scp=str(folder / "embedding.scp"))
-        return folder
-
-    def run(self, program, *options, seed=0):
-        seeded = [] if program is report else ["--data", str(self.data), "--seed", str(seed)]
-        program.main([*seeded, "--exp", str(self.exp), *options])
-
-    def run_all(self, seeds=(0,)):
-        for seed in seeds:
-            self.run(score, seed=seed)
-            self.run(evaluate, seed=seed)
-        self.run(report)
-
-    def stamps(self):
-        return {path: path.stat().st_mtime_ns for path in self.exp.rglob("*") if path.name != "RESULTS.md"}
 
 
 def test_from_embeddings_to_tables(tmp_path, capsys):
@@ -88,7 +27,7 @@ def test_from_embeddings_to_tables(tmp_path, capsys):
     assert results["sets"]["dev"]["official"]["std"] == pytest.approx(np.std(both, ddof=1))
     cell = f"{100 * np.mean(both):.2f} ± {100 * np.std(both, ddof=1):.2f}"
     for text in (capsys.readouterr().out, (experiment.exp / "RESULTS.md").read_text()):
-        assert f"| dev  | {cell} |" in text
+        assert re.search(rf"\| dev  \| +{cell} \|", text)
     assert cell in (experiment.exp.parent / "RESULTS.md").read_text()
 
 
@@ -231,7 +170,7 @@ def test_ark_cut_between_two_clips_and_clip_twice(tmp_path):
     experiment = Experiment(tmp_path)
     ark = experiment.exp / "seed0/embed/dev_test/embedding.ark"
     whole = ark.read_bytes()
-    size = len(whole) // 80
+    size = len(whole) - whole.rindex(b"pumpdev-test-39 ")
     ark.write_bytes(whole[:-size])
     with pytest.raises(ValueError, match="'pumpdev-test-39', which embedding.scp lists, is not in it: cut short"):
         experiment.run(score)
@@ -322,9 +261,8 @@ def test_programs_start_without_heavy_imports(program):
         f"import sys; from asdkit.bin import {program}; {program}.get_parser().format_help(); "
         "print(sorted({'numpy', 'torch', 'sklearn', 'pydantic'} & set(sys.modules)))"
     )
-    start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(done.stdout.replace("'", '"')) == [] and time.monotonic() - start < 20
+    assert json.loads(done.stdout.replace("'", '"')) == []
 
 
 def test_no_torch_and_no_scikit_learn_from_embeddings_to_tables(tmp_path):

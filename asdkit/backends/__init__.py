@@ -1,0 +1,24 @@
+"""Anomaly detectors over embeddings."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from asdkit.backends.knn import KNN
+from asdkit.config import ScoreConfig
+
+
+class Backend(Protocol):
+    """What a detector offers; a higher score is more anomalous. Both raise ValueError for unusable embeddings."""
+
+    def fit(self, x: np.ndarray) -> "Backend":
+        """Learn from embeddings of normal clips, x [N, D]."""
+
+    def anomaly_score(self, x: np.ndarray) -> np.ndarray:
+        """Score embeddings x [M, D] -> [M]."""
+
+
+BACKENDS: dict[str, Callable[[ScoreConfig], Backend]] = {
+    "knn": lambda config: KNN(config.k),
+}

@@ -51,8 +51,14 @@ def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
     from asdkit.train.loop import Trainer
     from asdkit.utils.provenance import environment
 
+    classes = read_classes(args.exp)
+    if config.train.steps and len(classes) < 2:
+        raise ValueError(
+            f"{args.exp}/classes.txt holds one class, {classes[0]!r}: there is nothing to tell apart. Add machines, sections "
+            "or attributes, or train nothing (train.steps: 0 with an encoder that needs no training, as in conf/logmel.yaml)"
+        )
     world = join_world(args.device)
-    trainer = Trainer(config, read_classes(args.exp), args.seed, folder, done.inputs, world)
+    trainer = Trainer(config, classes, args.seed, folder, done.inputs, world)
     trainer.resume()
     encoder = trainer.module.model.encoder
     dataset = training_dataset(config, encoder, args.data, args.dump, args.exp, args.seed, world.share)

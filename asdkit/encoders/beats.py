@@ -103,7 +103,9 @@ class Beats(Encoder):
         Raises ValueError for a network without predictor.
         """
         if self.predictor is None:
-            raise ValueError("beats: this network is not a fine-tuned one (cfg.finetuned_model), it predicts no classes")
+            raise ValueError(
+                "beats: this network is not a fine-tuned one (cfg.finetuned_model), it predicts no classes"
+            )
         x = F.dropout(self(feats, padding_mask), self.cfg.predictor_dropout, self.training)
         logits = self.predictor(x)  # [B, N, classes]
         if padding_mask is None:

@@ -24,6 +24,9 @@ ACTIVATIONS = {
     "linear": lambda x: x,
 }
 
+# Tokens that go through the layers together on a CPU, where larger activations than these only miss the caches.
+ROWS = 1024
+
 
 class BeatsConfig(Section):
     """The `cfg` of a published file. None of the fields has a default there that the weights were made with."""
@@ -89,10 +92,18 @@ class Transformer(nn.Module):
         return F.dropout(x, self.cfg.dropout, self.training)
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> list[Tensor]:
-        """x [B, N, D] from `prepare` -> the output of every layer."""
-        ratio, drop = self.cfg.layer_wise_gradient_decay_ratio, self.cfg.encoder_layerdrop
+        """x [B, N, D] from `prepare`, padding [B, N] -> the output of every layer."""
         bias = self.position_bias(x.shape[1]) if self.cfg.relative_position_embedding else None
         mask = None if padding is None else padding[:, None, None, :]  # [B, 1, 1, N], over the keys
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            return self._run(x, bias, mask)
+        clips = max(1, ROWS // x.shape[1])
+        masks = [None] * len(x) if mask is None else mask.split(clips)
+        groups = [self._run(part, bias, m) for part, m in zip(x.split(clips), masks, strict=False)]
+        return [torch.cat(layer) for layer in zip(*groups, strict=True)]
+
+    def _run(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> list[Tensor]:
+        ratio, drop = self.cfg.layer_wise_gradient_decay_ratio, self.cfg.encoder_layerdrop
         outputs = []
         for layer in self.layers:
             if ratio != 1.0:
@@ -107,6 +118,8 @@ class Transformer(nn.Module):
         weight = self.layers[0].self_attn.relative_attention_bias.weight
         relative = torch.arange(1 - tokens, tokens, device=weight.device)
         values = weight[relative_buckets(relative, self.cfg.num_buckets, self.cfg.max_distance)]  # [2 N - 1, heads]
+        if torch.is_autocast_enabled(weight.device.type):
+            values = values.to(torch.get_autocast_dtype(weight.device.type))
         # Row i is the window of N values that starts at distance -i: a Toeplitz matrix.
         return values.t().unfold(1, tokens, 1).flip(1)
 
@@ -170,7 +183,11 @@ class Attention(nn.Module):
             bias = (self.gate(q) * bias if self.gated else bias.unsqueeze(0)).to(q.dtype)  # [B, heads, N, N]
         if mask is not None:
             bias = (torch.zeros_like(mask, dtype=q.dtype) if bias is None else bias).masked_fill(mask, -math.inf)
-        y = F.scaled_dot_product_attention(q, k, v, bias, self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        if bias is not None and q.dtype == torch.bfloat16 and q.device.type == "cpu" and not dropout:
+            y = _attention(q, k, v, bias)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
         return self.out_proj(y.transpose(1, 2).flatten(2))
 
     def gate(self, q: Tensor) -> Tensor:
@@ -184,6 +201,14 @@ class Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, N, D] -> [B, heads, N, d]
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Plain attention over [B, heads, N, d]: in bfloat16 on CPUs almost twice as fast as the fused kernel."""
+    queries, keys, values = (x.flatten(0, 1) for x in (q, k, v))
+    bias = bias.expand(len(q), q.shape[1], -1, -1).flatten(0, 1)
+    scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    return torch.bmm(scores.softmax(-1), values).view_as(q)
 
 
 class PositionConv(nn.Module):
@@ -203,9 +228,11 @@ class PositionConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, N, D] -> [B, N, D]"""
-        weight = self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
-        y = F.conv1d(x.transpose(1, 2), weight, self.bias, padding=self.kernel // 2, groups=self.groups)
-        return y[..., : x.shape[1]].transpose(1, 2)
+        weight = self.weight_v * (self.weight_g / self.weight_v.square().sum((0, 1)).sqrt())
+        # As an image of height 1 whose channels lie last, [B, D, 1, N]: much faster on CPUs than conv1d.
+        image = x.transpose(1, 2).unsqueeze(2)
+        y = F.conv2d(image, weight.unsqueeze(2), self.bias, padding=(0, self.kernel // 2), groups=self.groups)
+        return y[:, :, 0, : x.shape[1]].transpose(1, 2)
 
 
 class _ScaledGradient(torch.autograd.Function):

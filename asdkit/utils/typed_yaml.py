@@ -29,7 +29,7 @@ class Loader(yaml.SafeLoader):
 Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|false", "tf"),
-    ("null", r"null|none|~|", "n~"),
+    ("null", r"null|~|", "n~"),
     ("int", r"0|[-+]?[1-9][0-9_]*", "-+0123456789"),
     ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
 ):
@@ -100,6 +100,14 @@ def _explain(model: type[Section], fault: Any) -> str:
 
 def _fields(model: Any, path: list[Any]) -> list[str]:
     for part in path:
-        options = [model.model_fields[part].annotation, *getattr(model.model_fields[part].annotation, "__args__", ())]
-        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+        if part not in model.model_fields:  # an item of a list or dict
+            continue
+        annotation = model.model_fields[part].annotation
+        nested = (a for a in _types(annotation) if isinstance(a, type) and issubclass(a, BaseModel))
+        model = next(nested, model)
     return list(model.model_fields)
+
+
+def _types(annotation: Any) -> list[Any]:
+    parts = getattr(annotation, "__args__", ())
+    return [annotation, *(inner for part in parts for inner in _types(part))]

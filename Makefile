@@ -1,0 +1,30 @@
+# make mini    build the environment and run the small recipe from end to end
+# make test    build the environment and run the tests
+# make lint    ruff and shellcheck
+# make env     build the environment only
+# PYTHON=python3.12 chooses the interpreter of the environment, .venv (Python 3.10 or newer).
+PYTHON ?= python3
+export PYTHON
+
+.PHONY: env mini test lint clean
+
+env:
+	tools/setup_env.sh
+
+mini: env
+	egs/mini/run.sh
+
+test:
+	tools/setup_env.sh test,tensorboard
+	.venv/bin/python -m pytest test
+
+lint:
+	tools/setup_env.sh dev
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	find .ci/run utils tools egs -type f \( -name '*.sh' -o -path .ci/run \) -exec .venv/bin/shellcheck -x {} +
+
+# What the recipes made stays: remove egs/*/{data,dump,exp,downloads} by hand.
+clean:
+	rm -rf .venv build asdkit.egg-info .pytest_cache .ruff_cache
+	find asdkit test egs -name __pycache__ -type d -exec rm -rf {} +

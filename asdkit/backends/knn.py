@@ -1,0 +1,109 @@
+"""Nearest neighbours by cosine distance (paper Sec. IV-E)."""
+
+import numpy as np
+
+QUERIES = 512  # query rows per block: the product is then bound by arithmetic, not by memory
+
+
+class KNN:
+    """Anomaly score = mean cosine distance (1 - cosine, 0..2) to the k nearest training embeddings.
+
+    Exact search by blocks of the matrix of cosines: at most `block_bytes` of it exist at a time, in float32.
+    """
+
+    def __init__(self, k: int = 1, block_bytes: int = 1 << 24) -> None:
+        if k < 1 or block_bytes < 4 * QUERIES:
+            raise ValueError(f"k is {k}, block_bytes {block_bytes}: allowed are k >= 1, block_bytes >= {4 * QUERIES}")
+        self.k = k
+        self.columns = max(k, block_bytes // (4 * QUERIES))
+        self.train: np.ndarray | None = None
+
+    def fit(self, x: np.ndarray) -> "KNN":
+        """Keep training embeddings x [N, D] at unit length.
+
+        Raises ValueError for another shape, NaN, infinity, a zero vector, or fewer embeddings than k.
+        """
+        x = _check(x, "training embeddings")
+        if len(x) < self.k:
+            raise ValueError(f"k = {self.k} neighbours of {len(x)} training embeddings: lower score.k")
+        self.train = np.empty(x.shape, np.float32)
+        for start in range(0, len(x), QUERIES):
+            rows = slice(start, start + QUERIES)
+            self.train[rows] = _unit(x[rows], start, "training embeddings")
+        return self
+
+    def anomaly_score(self, x: np.ndarray) -> np.ndarray:
+        """Mean distance of x [M, D] to its k nearest training embeddings, [M] float64. Errors as for `neighbours`."""
+        return self.neighbours(x)[0].mean(axis=1)
+
+    def neighbours(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distances [M, k] float64, ascending, and indices [M, k] of the nearest training embeddings of x [M, D].
+
+        Raises ValueError before `fit`, for another shape, NaN, infinity or a zero vector.
+        """
+        if self.train is None:
+            raise ValueError("KNN: call fit before asking for scores")
+        x = _check(x, "embeddings")
+        if x.shape[1] != self.train.shape[1]:
+            raise ValueError(f"embeddings have {x.shape[1]} dimensions, the training embeddings {self.train.shape[1]}")
+        distances, indices = np.empty((len(x), self.k)), np.empty((len(x), self.k), np.int64)
+        buffer = np.empty(QUERIES * self.columns, np.float32)
+        for start in range(0, len(x), QUERIES):
+            rows = slice(start, start + QUERIES)
+            queries = _unit(x[rows], start, "embeddings")
+            distances[rows], indices[rows] = self._exact(queries, self._search(queries, buffer))
+        return distances, indices
+
+    def _search(self, queries: np.ndarray, buffer: np.ndarray) -> np.ndarray:
+        """Indices of the k nearest training rows, in any order, [Q, k]; merges the best of one block after another."""
+        best = indices = None
+        for start in range(0, len(self.train), self.columns):
+            train = self.train[start : start + self.columns]
+            cosines = buffer[: len(queries) * len(train)].reshape(len(queries), len(train))
+            np.matmul(queries, train.T, out=cosines)
+            found = _largest(cosines, self.k)  # [Q, <= k]
+            values = np.take_along_axis(cosines, found, axis=1)
+            found += start
+            if best is not None:
+                values, found = np.hstack([best, values]), np.hstack([indices, found])
+                keep = _largest(values, self.k)
+                values, found = np.take_along_axis(values, keep, axis=1), np.take_along_axis(found, keep, axis=1)
+            best, indices = values, found
+        return indices
+
+    def _exact(self, queries: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distances of the neighbours found, ascending.
+
+        Half the squared distance of two unit vectors is 1 - cosine, without its loss of digits for near vectors.
+        """
+        distances = np.empty(indices.shape)
+        for i, (query, row) in enumerate(zip(queries, indices, strict=True)):
+            difference = self.train[row] - query  # [k, D]
+            distances[i] = np.einsum("kd,kd->k", difference, difference, dtype=np.float64) / 2
+        order = np.argsort(distances, axis=1, kind="stable")
+        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(indices, order, axis=1)
+
+
+def _largest(values: np.ndarray, k: int) -> np.ndarray:
+    """Columns of each row's k largest values, in any order; for k = 1 the first of equals."""
+    if k == 1:
+        return values.argmax(axis=1)[:, None]
+    if values.shape[1] <= k:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape).copy()
+    return np.argpartition(values, -k, axis=1)[:, -k:]
+
+
+def _check(x: np.ndarray, what: str) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim != 2 or x.shape[1] == 0 or x.dtype.kind != "f":
+        raise ValueError(f"{what}: expected a table [clips, dimensions] of floats, got {x.shape} of {x.dtype}")
+    return x
+
+
+def _unit(x: np.ndarray, start: int, what: str) -> np.ndarray:
+    """Rows at unit length, float32; `start` is the first row's number in messages."""
+    norms = np.sqrt(np.einsum("nd,nd->n", x, x, dtype=np.float64))
+    for name, bad in (("NaN or infinity", ~np.isfinite(norms)), ("a zero vector, which has no direction", norms == 0)):
+        if bad.any():
+            raise ValueError(f"{what}: row {start + int(bad.argmax())} holds {name}")
+    return (x / norms[:, None]).astype(np.float32)

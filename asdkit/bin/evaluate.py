@@ -1,0 +1,70 @@
+"""Stage 6: metrics of one seed. The only program that opens ref.tsv."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from asdkit.utils import cli
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of the program."""
+    parser = cli.parser("Compare scores with the truth by the protocol of the data set; write seed<K>/results.json.")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
+    parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
+    parser.add_argument("--seed", type=int, default=0, help="which seed<K> to evaluate")
+    parser.add_argument("--force", type=cli.boolean, default=False, help="evaluate again")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluate every test set of one seed."""
+    args = get_parser().parse_args(argv)
+    from asdkit.config import load_config
+    from asdkit.data.description import present_sets
+    from asdkit.report.results import evaluate_set, over_sets, read_protocol
+    from asdkit.utils.done import Done, compare, flatten
+    from asdkit.utils.files import read_json, sha256_file, sha256_text, write_json
+    from asdkit.utils.provenance import git_hash
+
+    config_path, seed_dir = args.exp / "config.yaml", args.exp / f"seed{args.seed}"
+    config = load_config(config_path).score
+    folder = seed_dir / "score" / config.backend
+    scored = {key: value for key, value in read_json(folder / ".done").items() if key.startswith("score.")}
+    compare(folder / ".done", scored, flatten({"score": config.model_dump()}))
+    protocol = read_protocol(args.data)
+    names = [name for name in present_sets(args.data) if name.endswith("_test")]
+    tables = {}
+    for name in names:
+        for table in ("manifest.tsv", "ref.tsv"):
+            path = args.data / name / table
+            tables[f"{name}.{table}"] = sha256_file(path) if path.exists() else "(absent)"
+    inputs = {"protocol": protocol, "config": sha256_file(config_path), **tables}
+    inputs |= {f"{name}.scores": sha256_file(folder / f"{name}.tsv") for name in names}
+    done = Done(seed_dir / ".done.evaluate", inputs, args.force)
+    if done.is_done():
+        logging.info("%s: already done", seed_dir / "results.json")
+        return
+    sets = {
+        name.removesuffix("_test"): evaluate_set(args.data / name, folder / f"{name}.tsv", protocol) for name in names
+    }
+    result = {
+        "tag": args.exp.resolve().name,
+        "seed": args.seed,
+        "protocol": protocol,
+        "backend": config.backend,
+        "config": str(config_path),
+        "config_sha256": inputs["config"],
+        "data_sha256": sha256_text(json.dumps(tables)),
+        "git": git_hash(),
+        "all": over_sets(sets, protocol),
+        "sets": sets,
+    }
+    write_json(seed_dir / "results.json", result)
+    done.finish()
+    logging.info("%s: written", seed_dir / "results.json")
+
+
+if __name__ == "__main__":
+    cli.run(main)

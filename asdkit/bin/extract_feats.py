@@ -1,0 +1,55 @@
+"""Stage 2: dump features, where data.feats_type is fbank."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from asdkit.utils import cli
+from asdkit.utils.done import Done
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Command line of extract_feats."""
+    parser = cli.parser("Write dump/fbank/<set>/feats.{ark,scp} of every set: shards first, then --merge true.")
+    parser.add_argument("--data", default="data", help="what stage 1 wrote")
+    parser.add_argument("--dump", default="dump", help="folder of lists and features")
+    parser.add_argument("--exp", required=True, help="folder of the experiment, exp/<tag>")
+    parser.add_argument("--num-jobs", type=int, default=1, help="number of shards")
+    parser.add_argument("--job", type=int, default=1, help="shard to write, from 1")
+    parser.add_argument("--merge", type=cli.boolean, default=False, help="true: join the shards instead")
+    parser.add_argument("--force", type=cli.boolean, default=False, help="true: make them again")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write one shard of every set, or join the shards."""
+    args = get_parser().parse_args(argv)
+    from asdkit.config import load_config
+    from asdkit.data.description import load_dataset, present_sets
+
+    config = load_config(Path(args.exp) / "config.yaml")
+    if config.data.feats_type == "raw":
+        logging.info("data.feats_type is raw: no features to dump")
+        return
+    from asdkit.data import feats, manifest
+    from asdkit.data.audio import AudioReader
+
+    reader = AudioReader.of(load_dataset(args.data))
+    for name in present_sets(args.data):
+        folder = Path(args.dump) / "fbank" / name
+        inputs = {"manifest": manifest.digest(args.data, name), "encoder": config.encoder.name, **vars(reader)}
+        merged = Done(folder / ".done", inputs, args.force)
+        if merged.is_done():
+            logging.info("%s: already done", folder)
+        elif args.merge:
+            feats.merge(args.dump, name, args.num_jobs, inputs)
+            merged.finish()
+        else:
+            done = Done(folder / f"split{args.num_jobs}" / f".done.{args.job}", inputs, args.force)
+            if not done.is_done():
+                feats.dump_shard(config, reader, args.dump, name, args.num_jobs, args.job)
+                done.finish()
+
+
+if __name__ == "__main__":
+    cli.run(main)

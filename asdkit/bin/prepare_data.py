@@ -1,0 +1,48 @@
+"""Stage 1: find a corpus's clips, check them, write manifests and references."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from asdkit.utils import cli
+from asdkit.utils.done import Done, flatten
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Command line of stage 1."""
+    parser = cli.parser("Write data/<set>/manifest.tsv and ref.tsv from a corpus.")
+    parser.add_argument("--dataset", required=True, help="dataset description, conf/dataset.yaml")
+    parser.add_argument("--corpus", required=True, help="folder of the corpus, or a CSV file that lists recordings")
+    parser.add_argument("--data", default="data", help="folder to write")
+    parser.add_argument("--machines", help="only these machines, separated by commas")
+    parser.add_argument("--channel", type=int, help="channel of recordings with several, instead of the description's")
+    parser.add_argument("--resample", type=cli.boolean, help="true: resample other rates, instead of the description's")
+    parser.add_argument("--force", type=cli.boolean, default=False, help="true: make it again")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Find, check, write; a failure leaves what an earlier run wrote."""
+    args = get_parser().parse_args(argv)
+    from asdkit.data import corpus, description, manifest, prepare, truth
+
+    what = description.load_description(args.dataset, channel=args.channel, resample=args.resample)
+    found = corpus.find(what, args.corpus, args.machines.split(",") if args.machines else None)
+    for note in found.notes:
+        logging.info("%s", note)
+    truth_path = Path(args.corpus).absolute() / what.ground_truth if what.ground_truth else None
+    dataset = prepare.resolve(what, found)
+    inputs = {**flatten(dataset.model_dump(mode="json")), "clips": found.digest(), "truth": truth.digest(truth_path)}
+    done = Done(Path(args.data) / ".done", inputs, args.force)
+    if done.is_done():
+        logging.info("%s: already done", args.data)
+        return
+    tables = prepare.tables(found, truth_path, what.name_style)
+    prepare.check_recordings(found, dataset)
+    prepare.write(args.data, dataset, tables)
+    done.finish()
+    print(manifest.summary(prepare.counted(found, tables)))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,84 @@
+"""The dataset description: what a recipe's conf/dataset.yaml says about a corpus."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from asdkit.utils.typed_yaml import Section, dump_yaml, read_yaml, validate
+
+SETS = ("dev_train", "dev_test", "eval_train", "eval_test")
+
+
+class SetDescription(Section):
+    """One folder of machines."""
+
+    path: str = Field(description="folder relative to the corpus that holds <machine>/ or raw/<machine>/")
+    machines: list[str] | None = Field(None, min_length=1, description="none: every folder found")
+
+
+class SetsDescription(Section):
+    """Development and evaluation set; at least one of them."""
+
+    dev: SetDescription | None = None
+    eval: SetDescription | None = None
+
+    @model_validator(mode="after")
+    def _any(self) -> "SetsDescription":
+        if not self.dev and not self.eval:
+            raise ValueError("neither 'dev' nor 'eval' is given")
+        return self
+
+
+class Description(Section):
+    """A corpus: where its machines lie, how file names are read, how it is scored."""
+
+    name: str = Field(min_length=1)
+    name_style: Literal["dcase2020", "dcase2021", "dcase2022", "free"] = Field(
+        description="how file names are read; dcase2022 serves all later years too"
+    )
+    protocol: Literal["dcase2020", "dcase2021", "dcase2022"] = Field(description="official score")
+    sets: SetsDescription
+    ground_truth: str | None = Field(
+        None, description="truth of test clips whose names tell none: evaluator's folder, or list of names (.csv)"
+    )
+    sample_rate: int = Field(16000, gt=0, description="Hz")
+    channel: int | None = Field(None, ge=0, description="channel of recordings with several; none: mono only")
+    resample: bool = Field(False, description="resample recordings of another rate instead of refusing them")
+
+
+class Dataset(Description):
+    """The resolved description that stage 1 writes to data/dataset.yaml: machines filled in, corpus root known."""
+
+    root: str = Field(description="folder that relative paths of the manifests start from")
+
+
+def load_description(path: str | Path, **overrides: object) -> Description:
+    """Read conf/dataset.yaml; `overrides` (channel, resample) that are not None replace its values.
+
+    Raises ValueError naming file, key, what was got and what is allowed.
+    """
+    raw = read_yaml(path)
+    raw.update({key: value for key, value in overrides.items() if value is not None})
+    return validate(Description, raw, str(path))
+
+
+def load_dataset(data_dir: str | Path) -> Dataset:
+    """Read what stage 1 wrote to data/dataset.yaml; raises ValueError when stage 1 has not been run."""
+    path = Path(data_dir) / "dataset.yaml"
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: run stage 1 (prepare_data) first")
+    return validate(Dataset, read_yaml(path), str(path))
+
+
+def dump_dataset(dataset: Dataset) -> str:
+    """The resolved description as YAML text."""
+    return "# written by stage 1 (prepare_data)\n" + dump_yaml(dataset)
+
+
+def present_sets(data_dir: str | Path) -> list[str]:
+    """Names of the sets that stage 1 wrote, in the order of SETS; raises ValueError when there is none."""
+    present = [name for name in SETS if (Path(data_dir) / name / "manifest.tsv").exists()]
+    if not present:
+        raise ValueError(f"{data_dir} holds no <set>/manifest.tsv: run stage 1 (prepare_data) first")
+    return present

@@ -1,0 +1,88 @@
+"""Manifests and references: one line per clip, tab separated, sorted by utt."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from asdkit.utils.files import read_table, sha256_file, write_table
+
+COLUMNS = ("utt", "wav", "machine", "section", "domain", "attr")
+REF_COLUMNS = ("utt", "condition", "domain")
+ALLOWED = {"condition": ("normal", "anomaly"), "domain": ("source", "target", "-")}
+
+Row = dict[str, str]
+
+
+def read_manifest(path: str | Path) -> list[Row]:
+    """Read and check a manifest: rows of COLUMNS sorted by utt. Raises ValueError naming file and line or clip."""
+    rows = read_table(path, COLUMNS)
+    check(rows, str(path), COLUMNS)
+    return rows
+
+
+def write_manifest(path: str | Path, rows: Iterable[Row]) -> None:
+    """Check rows of COLUMNS, sort them by utt and write them; raises ValueError, and then writes nothing."""
+    _write(path, rows, COLUMNS)
+
+
+def read_ref(path: str | Path) -> dict[str, tuple[str, str]]:
+    """Read a reference: {utt: (condition, domain)}. Raises ValueError naming file and clip."""
+    rows = read_table(path, REF_COLUMNS)
+    check(rows, str(path), REF_COLUMNS)
+    return {row["utt"]: (row["condition"], row["domain"]) for row in rows}
+
+
+def write_ref(path: str | Path, rows: Iterable[Row]) -> None:
+    """Check rows of REF_COLUMNS, sort them by utt and write them; raises ValueError, and then writes nothing."""
+    _write(path, rows, REF_COLUMNS)
+
+
+def check(rows: list[Row], where: str, columns: tuple[str, ...]) -> None:
+    """Raise ValueError for an empty field, white space in an id, an unknown value, a repeated or unsorted id."""
+    before: Row | None = None
+    for row in rows:
+        if empty := [column for column in columns if not row[column]]:
+            raise ValueError(f"{where}: clip {row['utt']!r} has no {empty[0]}; write - where it is unknown")
+        if bad := [row[c] for c in ("utt", "machine", "section") if c in columns and re.search(r"[\s/]", row[c])]:
+            raise ValueError(f"{where}: {bad[0]!r}: names of machines, sections and clips hold no white space or '/'")
+        if any(set("\t\r\n") & set(field) for field in row.values()):
+            raise ValueError(f"{where}: clip {row['utt']!r}: a field holds a tab or line break: {row}")
+        for column in ("condition", "domain"):
+            if column in columns and row[column] not in ALLOWED[column]:
+                allowed = ", ".join(ALLOWED[column])
+                raise ValueError(f"{where}: clip {row['utt']!r}: {column} {row[column]!r} is none of {allowed}")
+        if before and before["utt"] == row["utt"]:
+            raise ValueError(f"{where}: two clips with one id {row['utt']!r}: {_place(before)} and {_place(row)}")
+        if before and before["utt"] > row["utt"]:
+            raise ValueError(f"{where}: not sorted by utt: {row['utt']!r} after {before['utt']!r}")
+        before = row
+
+
+def digest(data_dir: str | Path, set_name: str) -> str:
+    """SHA-256 of a set's manifest, for done markers."""
+    return sha256_file(Path(data_dir) / set_name / "manifest.tsv")
+
+
+def summary(clips: Iterable[tuple[str, str, str, str]]) -> str:
+    """Table of the number of clips per machine x section x domain.
+
+    `clips`: (set, machine, section, domain) of each clip, domain `-` where unknown.
+    """
+    counts = Counter(clips)
+    domains = [domain for domain in ALLOWED["domain"] if any(key[3] == domain for key in counts)]
+    lines = [["set", "machine", "section", *("unknown" if domain == "-" else domain for domain in domains)]]
+    for group in sorted({key[:3] for key in counts}):
+        lines.append([*group, *(str(counts[(*group, domain)]) for domain in domains)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _write(path: str | Path, rows: Iterable[Row], columns: tuple[str, ...]) -> None:
+    ordered = sorted(rows, key=lambda row: row["utt"])
+    check(ordered, str(path), columns)
+    write_table(path, columns, ordered)
+
+
+def _place(row: Row) -> str:
+    return row.get("wav", "(reference)")

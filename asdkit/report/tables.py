@@ -1,0 +1,124 @@
+"""Results as Markdown tables that are readable as plain text."""
+
+from typing import Any
+
+from asdkit.protocols import PROTOCOLS
+
+TITLES = {
+    "auc": "AUC",
+    "auc_source": "AUC source",
+    "auc_target": "AUC target",
+    "pauc": "pAUC",
+    "pauc_source": "pAUC source",
+    "pauc_target": "pAUC target",
+    "auc_all": "AUC all clips",
+    "pauc_all": "pAUC all clips",
+    "auc_source_in_domain": "AUC source in-domain",
+    "auc_target_in_domain": "AUC target in-domain",
+    "pauc_source_in_domain": "pAUC source in-domain",
+    "pauc_target_in_domain": "pAUC target in-domain",
+    "pauc_eq12": "pAUC Eq. 12",
+}
+EXTRAS = (
+    "Not part of the official score. In-domain: normal clips and anomalies of one domain. "
+    "pAUC Eq. 12: the paper's formula over all clips of a section, not standardised."
+)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Aligned Markdown table; the first column is text, the others are numbers."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [[header[0].ljust(widths[0]), *map(str.rjust, header[1:], widths[1:])], rule]
+    lines += [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def cell(value: dict[str, Any] | None) -> str:
+    """`mean ± std` in percent, the mean alone for one seed, `-` where nothing is defined."""
+    if value is None:
+        return "-"
+    spread = "" if value["std"] is None else f" ± {100 * value['std']:.2f}"
+    return f"{100 * value['mean']:.2f}{spread}"
+
+
+def overview(results: dict[str, Any]) -> str:
+    """The short table of one experiment: official score first, then the values it is made of, per set."""
+    sets = results["sets"]
+    names = list(dict.fromkeys(name for found in sets.values() for name in found["values"]))
+    header = ["set", "official score", "95% interval", *(TITLES[name] for name in names)]
+    rows = []
+    for name, found in sets.items():
+        width = found["half_width95"]
+        interval = "-" if width is None else f"± {100 * width['mean']:.2f}"
+        rows.append([name, cell(found["official"]), interval, *(cell(found["values"].get(key)) for key in names)])
+    if results["all"] is not None:
+        rows.append(["all", cell(results["all"]), "-", *("-" for _ in names)])
+    return table(header, rows)
+
+
+def page(results: dict[str, Any]) -> str:
+    """RESULTS.md of one experiment from `results.over_seeds`."""
+    protocol, seeds = PROTOCOLS[results["protocol"]], results["seeds"]
+    spread = f"mean ± sample standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+    parts = [
+        f"# {results['tag']}\n",
+        f"In percent, {spread}. Official score ({results['protocol']}): {protocol.rule}. "
+        f"all: the {protocol.mean} mean of dev and eval.\n",
+        overview(results),
+        "95% interval: how far the score of one seed may lie off because the test clips are a sample "
+        "(jackknife; mean over seeds).\n",
+    ]
+    for name, found in results["sets"].items():
+        if found["machines"]:
+            parts += [f"## {name}\n", _machines(found, protocol.mean), f"### {name}: extras\n", EXTRAS + "\n"]
+            parts += [_rows(found, "extras")]
+        if found["notes"]:
+            parts += [f"### {name}: notes\n", "".join(f"- {note}\n" for note in found["notes"])]
+    parts += ["## Made from\n", _origin(results)]
+    return "\n".join(parts)
+
+
+def comparison(experiments: list[dict[str, Any]]) -> str:
+    """exp/RESULTS.md: one row per tag."""
+    rows = [
+        [
+            results["tag"],
+            results["protocol"],
+            str(len(results["seeds"])),
+            *(cell(results["sets"].get(name, {}).get("official")) for name in ("dev", "eval")),
+            cell(results["all"]),
+        ]
+        for results in experiments
+    ]
+    intro = "Official scores in percent, mean ± sample standard deviation over seeds. Details: <tag>/RESULTS.md.\n"
+    return "\n".join(["# Results\n", intro, table(["tag", "protocol", "seeds", "dev", "eval", "all"], rows)])
+
+
+def _machines(found: dict[str, Any], mean: str) -> str:
+    names = list(found["values"])
+    rows = [
+        [row["machine"], cell(row["score"]), *(cell(row["values"].get(name)) for name in names)]
+        for row in found["machines"]
+    ]
+    rows.append(["official", cell(found["official"]), *(cell(found["values"][name]) for name in names)])
+    return table(["machine", f"{mean} mean", *(TITLES[name] for name in names)], rows)
+
+
+def _rows(found: dict[str, Any], kind: str) -> str:
+    names = list(found[kind])
+    rows = [[row["machine"], *(cell(row[kind].get(name)) for name in names)] for row in found["machines"]]
+    rows.append(["mean", *(cell(found[kind][name]) for name in names)])
+    return table(["machine", *(TITLES[name] for name in names)], rows)
+
+
+def _origin(results: dict[str, Any]) -> str:
+    lines = [
+        f"- configuration: {results['config']} (SHA-256 {results['config_sha256']})",
+        f"- git: {', '.join(results['git'])}",
+        f"- seeds: {', '.join(map(str, results['seeds']))}",
+        f"- protocol: {results['protocol']}, back end: {results['backend']}",
+    ]
+    if results["pending"]:
+        lines.append(f"- seeds without results yet: {', '.join(map(str, results['pending']))}")
+    return "\n".join(lines) + "\n"

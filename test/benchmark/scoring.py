@@ -1,0 +1,82 @@
+"""Time from embeddings to tables: score.py, evaluate.py and report.py as programs, starts included.
+
+    python3 test/benchmark/scoring.py [--machines 16] [--train 1000] [--test 200] [--dim 768] [--repeat 3]
+
+Prints seconds of each program, their sum (aim: under 5 s), and of each program's --help (aim: under 0.5 s).
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from asdkit.data.manifest import write_manifest, write_ref  # noqa: E402
+from asdkit.utils.files import write_text  # noqa: E402
+
+
+def make(root: Path, args: argparse.Namespace) -> None:
+    """data/ and exp/tag as stages 1 to 4 leave them; half of the machines are in dev, half in eval."""
+    rng = np.random.default_rng(0)
+    write_text(root / "data/dataset.yaml", "protocol: dcase2022\n")
+    write_text(root / "exp/tag/config.yaml", "score:\n  k: 1\n")
+    for split, count in (("train", args.train), ("test", args.test)):
+        for number, name in enumerate(("dev", "eval")):
+            rows, ref = [], []
+            for machine in range(number, args.machines, 2):
+                for i in range(count):
+                    domain = ("source", "target")[i % 100 == 0 if split == "train" else i % 2]
+                    utt = f"machine{machine:02d}-{split}-{i:05d}"
+                    shown = domain if split == "train" else "-"
+                    row = {"utt": utt, "wav": f"{utt}.wav", "machine": f"machine{machine:02d}", "section": "00"}
+                    rows.append({**row, "domain": shown, "attr": "-"})
+                    ref.append({"utt": utt, "condition": ("normal", "anomaly")[i // 2 % 2], "domain": domain})
+            write_manifest(root / f"data/{name}_{split}/manifest.tsv", rows)
+            if split == "test":
+                write_ref(root / f"data/{name}_{split}/ref.tsv", ref)
+            folder = root / f"exp/tag/seed0/embed/{name}_{split}"
+            folder.mkdir(parents=True)
+            table = {row["utt"]: rng.standard_normal(args.dim, dtype=np.float32) for row in rows}
+            kaldiio.save_ark(str(folder / "embedding.ark"), table, scp=str(folder / "embedding.scp"))
+
+
+def seconds(root: Path, program: str, *options: str) -> tuple[float, float]:
+    """Wall and CPU seconds of one program; on a shared machine the second tells more."""
+    start, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", f"asdkit.bin.{program}", *options]
+    subprocess.run(command, cwd=root, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    return time.perf_counter() - start, cpu
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    for name, default in (("machines", 16), ("train", 1000), ("test", 200), ("dim", 768), ("repeat", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args()
+    work = ["--data", "data", "--exp", "exp/tag", "--seed", "0", "--force", "true"]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make(root, args)
+        for _ in range(args.repeat):
+            times = {program: seconds(root, program, *work) for program in ("score", "evaluate")}
+            times["report"] = seconds(root, "report", "--exp", "exp/tag")
+            times["together"] = tuple(map(sum, zip(*times.values(), strict=True)))
+            print(", ".join(f"{name} {wall:.2f} s ({cpu:.2f} CPU)" for name, (wall, cpu) in times.items()))
+        for program in ("score", "evaluate", "report"):
+            shortest = min(seconds(root, program, "--help")[0] for _ in range(args.repeat))
+            print(f"{program} --help {shortest:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

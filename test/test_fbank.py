@@ -1,0 +1,87 @@
+"""The filterbank against torchaudio's port of Kaldi and against stored numbers."""
+
+import numpy as np
+import pytest
+import torch
+from torchaudio.compliance import kaldi
+
+from asdkit.encoders.fbank import LOG_FLOOR, Fbank
+
+
+def relative(got: torch.Tensor, expected) -> float:
+    expected = torch.as_tensor(expected)
+    assert got.shape == expected.shape
+    return float((got - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("povey", "povey"), ("hann", "hanning")])
+@pytest.mark.parametrize("samples", [400, 401, 559, 560, 1601, 7919, 32001])
+@pytest.mark.parametrize("mels", [80, 128])
+def test_equals_torchaudio(samples, ours, theirs, mels):
+    generator = torch.Generator().manual_seed(samples)
+    wav = torch.randn(2, samples, generator=generator) * torch.tensor([[1000.0], [0.3]]) + 5.0
+    got = Fbank(mels, ours)(wav)
+    for clip, feats in zip(wav, got, strict=True):
+        expected = kaldi.fbank(clip[None], num_mel_bins=mels, sample_frequency=16000, window_type=theirs)
+        assert relative(feats, expected) < 1e-4
+
+
+def test_golden_numbers(test_data):
+    inputs = np.load(test_data / "golden/encoders/inputs/inputs_16k.npz")
+    golden = np.load(test_data / "golden/encoders/frontends/kaldi_fbank_beats.npz")
+    fbank = Fbank()
+    wav = torch.from_numpy(np.stack([inputs["x2"], inputs["batch2"][1]])) * 2**15
+    # Natural-log units, so that the near-silent start of the quiet clip counts as much as the rest.
+    for feats, key in zip(fbank(wav), ("x2_fbank", "batch2_1_fbank"), strict=True):
+        assert np.abs(feats.numpy() - golden[key]).max() < 3e-3
+    for samples in (400, 1600):
+        feats = fbank(wav[:1, :samples])[0].numpy()
+        assert np.abs(feats - golden[f"first_{samples}_fbank"]).max() < 3e-3
+    assert relative(fbank.filters[:256].T, golden["mel_banks_128x256"]) < 2e-5
+    assert relative(fbank.taper, golden["window_povey_400"]) < 1e-6
+
+
+def test_golden_numbers_hann(test_data):
+    wav = torch.from_numpy(np.load(test_data / "golden/encoders/inputs/inputs_16k.npz")["x2"])[None]
+    golden = np.load(test_data / "golden/encoders/frontends/kaldi_fbank_ast.npz")
+    feats = Fbank(window_type="hann")(wav - wav.mean())[0]
+    assert np.abs(feats.numpy() - golden["x2_fbank"]).max() < 3e-3
+
+
+def test_silence_gives_the_floor():
+    feats = Fbank()(torch.full((1, 800), 0.25))
+    assert torch.equal(feats, torch.full((1, 3, 128), LOG_FLOOR).log())
+
+
+def test_float32_under_autocast():
+    wav = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    fbank = Fbank()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        feats = fbank(wav)
+    assert feats.dtype == torch.float32
+    assert torch.equal(feats, fbank(wav))
+
+
+def test_clips_of_a_batch_do_not_touch():
+    wav = torch.randn(3, 5000, generator=torch.Generator().manual_seed(1))
+    fbank = Fbank()
+    singles = torch.cat([fbank(clip[None]) for clip in wav])
+    assert relative(fbank(wav), singles) < 1e-6
+
+
+def test_nothing_is_stored():
+    assert not Fbank().state_dict()
+
+
+@pytest.mark.parametrize(
+    ("wav", "message"),
+    [(torch.zeros(1, 399), "399 samples, at least 400"), (torch.zeros(1000), r"expected \[clips, samples\]")],
+)
+def test_wrong_input(wav, message):
+    with pytest.raises(ValueError, match=message):
+        Fbank()(wav)
+
+
+def test_unknown_window():
+    with pytest.raises(ValueError, match="'blackman'; allowed: povey, hann"):
+        Fbank(window_type="blackman")

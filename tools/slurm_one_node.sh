@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# A Slurm cluster of one node on this machine, to try job scripts and to test with: partition `main`, loopback only.
+#     slurm_one_node.sh start|stop|status
+# Needs root and Debian's or Ubuntu's packages slurm-wlm and munge. Everything it writes is in its own folder,
+# ASDKIT_SLURM_DIR (default /tmp/asdkit-slurm-<user id>). After `start`: . <folder>/env
+set -euo pipefail
+
+dir=${ASDKIT_SLURM_DIR:-/tmp/asdkit-slurm-$UID}
+node=$(uname -n)
+node=${node%%.*}
+PATH=$PATH:/usr/sbin:/sbin
+export SLURM_CONF=$dir/slurm.conf
+
+die() {
+    echo "slurm_one_node.sh: $1" >&2
+    exit 1
+}
+
+check() {
+    local program
+    for program in munged slurmctld slurmd sinfo; do
+        command -v "$program" >/dev/null || die "no $program: apt-get install slurm-wlm munge"
+    done
+    ((EUID == 0)) || die "needs root: Slurm's daemons start jobs for their users"
+    [[ $dir != *[[:space:]]* ]] || die "ASDKIT_SLURM_DIR must be a path without spaces, not '$dir'"
+}
+
+write_settings() {
+    mkdir -p "$dir"/{munge,state,spool,log}
+    chmod 755 "$dir" "$dir/munge"
+    [[ -s $dir/munge/key ]] || (umask 077 && head -c 1024 /dev/urandom >"$dir/munge/key")
+    cat >"$SLURM_CONF" <<END
+ClusterName=asdkit
+SlurmctldHost=$node(127.0.0.1)
+SlurmctldPort=6827
+SlurmdPort=6828
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket=$dir/munge/socket
+CredType=cred/munge
+MpiDefault=none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+ReturnToService=2
+StateSaveLocation=$dir/state
+SlurmdSpoolDir=$dir/spool
+SlurmctldPidFile=$dir/slurmctld.pid
+SlurmdPidFile=$dir/slurmd.pid
+SlurmctldLogFile=$dir/log/slurmctld.log
+SlurmdLogFile=$dir/log/slurmd.log
+NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+PartitionName=main Nodes=$node Default=YES MaxTime=INFINITE State=UP
+END
+    printf 'export SLURM_CONF=%q\n' "$SLURM_CONF" >"$dir/env"
+}
+
+state() {
+    timeout 10 sinfo --noheader --partition main --format %T 2>/dev/null
+}
+
+is_up() {
+    [[ $(state) =~ ^(idle|mixed|allocated) ]]
+}
+
+is_running() {
+    local pid
+    pid=$(cat "$dir/$1.pid" 2>/dev/null) && [[ $(cat "/proc/$pid/comm" 2>/dev/null) == "$1" ]]
+}
+
+start() {
+    check
+    if ! is_up; then
+        stop
+        write_settings
+        munged --force --key-file="$dir/munge/key" --socket="$dir/munge/socket" --pid-file="$dir/munged.pid" \
+            --log-file="$dir/log/munged.log" --seed-file="$dir/munge/seed" --num-threads=2
+        slurmctld
+        slurmd -N "$node"
+        local tries
+        for ((tries = 0; tries < 60; tries++)); do
+            is_up && break
+            sleep 0.5
+        done
+        is_up || die "the node did not come up within 30 s: $(state || true) $(tail -n 5 "$dir"/log/*.log)"
+    fi
+    echo "Slurm is up: node $node, partition main. Before you use it:"
+    echo "    . $dir/env"
+}
+
+# The daemons that the folder's pid files name, jobs first.
+stop() {
+    local daemon tries
+    [[ ! -e $SLURM_CONF ]] || ! is_running slurmctld || timeout 10 scancel --partition main 2>/dev/null || true
+    for daemon in slurmd slurmctld munged; do
+        is_running "$daemon" || continue
+        kill "$(<"$dir/$daemon.pid")"
+        for ((tries = 0; tries < 100; tries++)); do
+            is_running "$daemon" || break
+            sleep 0.1
+        done
+    done
+}
+
+case ${1-} in
+    start) start ;;
+    stop)
+        stop
+        rm -rf "$dir"/{munge,state,spool,log,slurm.conf,env}
+        [[ ! -d $dir ]] || rmdir --ignore-fail-on-non-empty "$dir"
+        echo "Slurm is stopped"
+        ;;
+    status)
+        is_up || die "not running; start it with: slurm_one_node.sh start"
+        sinfo
+        ;;
+    *) die "say start, stop or status, not '${1-}'" ;;
+esac

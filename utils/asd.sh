@@ -1,0 +1,188 @@
+#!/usr/bin/env bash
+# The driver of all recipes: runs the stages --stage to --stop-stage in a recipe's folder.
+#     ./run.sh [options]
+# 0 download  fetch or make the recordings, in recipes that have local/data.sh
+# 1 data      one manifest per set
+# 2 lists     the resolved configuration, labels, lists of recordings or features
+# 3 train     one network per seed
+# 4 embed     one embedding per clip
+# 5 score     anomaly scores
+# 6 report    results and tables
+# What is done already is skipped; a killed run goes on where it was when the same command is given again.
+
+# shellcheck disable=SC2034  # options are read by name
+set -euo pipefail
+
+# Options
+stage=1                      # first stage to run
+stop_stage=6                 # last stage to run
+config=conf/default.yaml     # the experiment
+set=()                       # changes a value of the experiment, repeatable: --set train.lr=3e-5
+tag=                         # the experiment's name (default: the config's name and the --set values)
+seeds=0                      # one training per seed: --seeds "0 1 2"
+corpus=downloads             # folder of the recordings, or a CSV file that lists them
+dataset=conf/dataset.yaml    # what the corpus looks like
+machines=                    # only these machines, separated by commas (default: all)
+channel=                     # this channel of recordings that have several
+resample=                    # true: convert recordings of other sample rates (default: as the dataset says)
+data=data                    # folder of the manifests
+dump=dump                    # folder of the lists and features
+expdir=exp                   # folder of the experiments
+cmd=run_local.sh             # runs the programs: --cmd "run_slurm.sh --partition main"
+nj=2                         # jobs that share the features (stage 2) and embeddings (stage 4)
+gpu=0                        # GPUs of a training job, for $cmd; more than one: one process on each, by torchrun
+num_threads=                 # threads of a job, for $cmd (default: it divides the machine's cores)
+force=false                  # true: make again what the chosen stages made
+dry_run=false                # true: print the commands, run nothing
+# End of options
+
+utils=$(dirname "${BASH_SOURCE[0]}")
+# shellcheck source=utils/parse_options.sh
+. "$utils/parse_options.sh"
+# shellcheck source=utils/path.sh
+. "$utils/path.sh"
+
+die() {
+    printf 'asd.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+(($# == 0)) || die "unexpected word '$1'; --help lists all options"
+for key in stage stop_stage; do
+    [[ ${!key} =~ ^[0-6]$ ]] || die "--${key//_/-} is a number from 0 to 6, not '${!key}'"
+done
+((stage <= stop_stage)) || die "--stage $stage comes after --stop-stage $stop_stage"
+[[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj is a number from 1, not '$nj'"
+[[ $gpu =~ ^[0-9]+$ ]] || die "--gpu is a number from 0, not '$gpu'"
+read -ra seed_list <<<"$seeds"
+for seed in "${seed_list[@]:-none}"; do
+    [[ $seed =~ ^[0-9]+$ ]] || die "--seeds is a list of numbers such as \"0 1 2\", not '$seeds'"
+done
+seed_jobs=JOB=$(IFS=, && echo "${seed_list[*]}")
+
+read -ra cmd_words <<<"$cmd"
+if [[ -f $utils/${cmd_words[0]-} ]]; then
+    cmd_words[0]=$utils/${cmd_words[0]}
+elif ! command -v "${cmd_words[0]-}" >/dev/null; then
+    die "--cmd '$cmd': no such program; utils has run_local.sh and run_slurm.sh"
+fi
+
+if [[ -z $tag ]]; then
+    tag=$(basename "$config" .yaml)
+    for change in "${set[@]}"; do tag+=_${change//[^[:alnum:].+-]/_}; done
+fi
+[[ $tag =~ ^[[:alnum:]][[:alnum:]._+-]{0,199}$ ]] ||
+    die "--tag '$tag' has to be a folder's name: up to 200 letters, digits, . _ + -"
+exp=$expdir/$tag
+
+settings=(--config "$config")
+for change in "${set[@]}"; do settings+=(--set "$change"); done
+work=(--data "$data" --dump "$dump" --exp "$exp")
+# A training takes all of this machine; a cluster may train all seeds at once.
+one_at_a_time=(--max-jobs-run 1)
+[[ ${cmd_words[0]} == */run_local.sh ]] || one_at_a_time=()
+compute=()
+[[ -z $num_threads ]] || compute+=(--num-threads "$num_threads")
+train_gpu=() embed_gpu=()
+((gpu == 0)) || { train_gpu=(--gpu "$gpu") && embed_gpu=(--gpu 1); }
+python=(python3 -m)
+train_python=("${python[@]}")
+((gpu <= 1)) || train_python+=(torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
+forced=()
+[[ $force == false ]] || forced=(--force true)
+sources=()
+for key in machines channel resample; do
+    [[ -z ${!key} ]] || sources+=("--$key" "${!key}")
+done
+
+child=
+stop() {
+    trap '' INT TERM HUP
+    [[ -z $child ]] || { kill -TERM "$child" 2>/dev/null && wait "$child"; } || true
+    echo "asd.sh: stopped" >&2
+    exit "$1"
+}
+trap 'stop 129' HUP
+trap 'stop 130' INT
+trap 'stop 143' TERM
+
+# begin NUMBER NAME: whether the stage was asked for.
+begin() {
+    ((stage <= $1 && $1 <= stop_stage)) || return 1
+    current=$1 name="stage $1 ($2)" logs=$exp/log
+    (($1 >= 2)) || logs=$data/log
+    if [[ $dry_run == true ]]; then echo "# $name"; else echo "== $name: $(date +%T)"; fi
+}
+
+# run [options of $cmd] [JOB=...] PROGRAM[.PART] ARGS: run asdkit.bin.PROGRAM, or a script of the recipe, through $cmd.
+# Options in --cmd come after the driver's, and so win.
+run() {
+    local options=() array=() words=() line what
+    while [[ $1 == --* ]]; do
+        options+=("$1" "$2")
+        shift 2
+    done
+    [[ $1 != JOB=* ]] || { array=("$1") && shift; }
+    words=("${python[@]}" "asdkit.bin.${1%%.*}") what=$1
+    [[ $1 != */* ]] || { words=("$1") && what=$(basename "$1" .sh); }
+    words=("${cmd_words[0]}" "${options[@]}" "${cmd_words[@]:1}" "${array[@]}"
+        "$logs/$current.$what.log" "${words[@]}" "${@:2}")
+    if [[ $dry_run == true ]]; then
+        printf -v line ' %q' "${words[@]}"
+        echo "${line:1}"
+        return
+    fi
+    "${words[@]}" &
+    child=$!
+    wait "$child" || die "$name failed"
+    child=
+}
+
+[[ $dry_run == true ]] || check_python
+
+if begin 0 download; then
+    [[ -x local/data.sh ]] ||
+        die "this recipe has no stage 0 (local/data.sh): start at --stage 1 and give the recordings' folder as --corpus"
+    run local/data.sh "$corpus"
+fi
+
+if begin 1 data; then
+    run prepare_data --dataset "$dataset" --corpus "$corpus" --data "$data" "${sources[@]}" "${forced[@]}"
+    [[ $dry_run == true ]] || sed '/^#/d' "$logs/1.prepare_data.log"
+fi
+
+if begin 2 lists; then
+    run configure "${settings[@]}" --data "$data" --exp "$exp" "${forced[@]}"
+    run make_lists "${work[@]}" "${forced[@]}"
+    run "${compute[@]}" JOB=1:"$nj" extract_feats.JOB "${work[@]}" --num-jobs "$nj" --job JOB "${forced[@]}"
+    run extract_feats.merge "${work[@]}" --num-jobs "$nj" --merge true "${forced[@]}"
+elif ((stage > 2)); then
+    current=$stage name="check before stage $stage" logs=$exp/log
+    run configure "${settings[@]}" --data "$data" --exp "$exp" --must-exist true
+fi
+
+if begin 3 train; then
+    python=("${train_python[@]}")
+    run "${one_at_a_time[@]}" "${compute[@]}" "${train_gpu[@]}" "$seed_jobs" train.seedJOB \
+        "${work[@]}" --seed JOB "${forced[@]}"
+    python=(python3 -m)
+fi
+
+if begin 4 embed; then
+    for seed in "${seed_list[@]}"; do
+        shards=("${work[@]}" --seed "$seed" --num-jobs "$nj")
+        run "${compute[@]}" "${embed_gpu[@]}" JOB=1:"$nj" "extract_embeddings.seed$seed.JOB" \
+            "${shards[@]}" --job JOB "${forced[@]}"
+        run "extract_embeddings.seed$seed.merge" "${shards[@]}" --merge true "${forced[@]}"
+    done
+fi
+
+if begin 5 score; then
+    run "$seed_jobs" score.seedJOB --data "$data" --exp "$exp" --seed JOB "${forced[@]}"
+fi
+
+if begin 6 report; then
+    run "$seed_jobs" evaluate.seedJOB --data "$data" --exp "$exp" --seed JOB "${forced[@]}"
+    run report --exp "$exp" "${forced[@]}"
+    [[ $dry_run == true ]] || echo "== results: $exp/RESULTS.md"
+fi

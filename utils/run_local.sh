@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Run a program, or an array of jobs of it, on this machine:
+#     run_local.sh [options] [JOB=1:N | JOB=A,B,...] LOG PROGRAM ARGS...
+# The word JOB in LOG and ARGS stands for the job's number. A failed job does not stop the others.
+set -euo pipefail
+
+# Options
+max_jobs_run=    # jobs that run at a time (default: all)
+num_threads=     # threads of a job (default: the cores divided by the jobs that run at a time)
+gpu=0            # for clusters: here every job sees the GPUs that the shell sees (CUDA_VISIBLE_DEVICES)
+mem=             # for clusters: no effect here
+time=            # for clusters: no effect here
+# End of options
+
+utils=$(dirname "${BASH_SOURCE[0]}")
+# shellcheck source=utils/parse_options.sh
+. "$utils/parse_options.sh"
+# shellcheck source=utils/jobs.sh
+. "$utils/jobs.sh"
+: "$gpu" "$mem" "$time"
+read_job "$@"
+
+at_once=${max_jobs_run:-${#jobs[@]}}
+[[ $at_once =~ ^[1-9][0-9]*$ ]] || job_error "--max-jobs-run is a number from 1, not '$at_once'"
+((at_once <= ${#jobs[@]})) || at_once=${#jobs[@]}
+if [[ -z $num_threads ]]; then
+    num_threads=$(($(nproc) / at_once))
+    ((num_threads > 0)) || num_threads=1
+fi
+[[ $num_threads =~ ^[1-9][0-9]*$ ]] || job_error "--num-threads is a number from 1, not '$num_threads'"
+export OMP_NUM_THREADS=$num_threads MKL_NUM_THREADS=$num_threads
+
+# End every job and what it started, asking first.
+stop() {
+    trap '' INT TERM HUP
+    local pid groups=() tries
+    for pid in $(jobs -rp); do groups+=("-$pid"); done
+    if ((${#groups[@]})); then
+        kill -TERM -- "${groups[@]}" 2>/dev/null || true
+        for ((tries = 0; tries < 30; tries++)); do
+            kill -0 -- "${groups[@]}" 2>/dev/null || break
+            sleep 0.1
+        done
+        kill -KILL -- "${groups[@]}" 2>/dev/null || true
+    fi
+    echo "run_local.sh: stopped" >&2
+    exit "$1"
+}
+trap 'stop 129' HUP
+trap 'stop 130' INT
+trap 'stop 143' TERM
+
+for job in "${jobs[@]}"; do
+    while (($(jobs -rp | wc -l) >= at_once)); do wait -n || true; done
+    set -m # a process group of its own for each job
+    run_job "$job" &
+    set +m
+done
+wait
+report_jobs
