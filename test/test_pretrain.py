@@ -1,15 +1,17 @@
 import copy
+import subprocess
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 import torch.nn.functional as F
+from recipe import ROOT, environment
 
 from asdkit.bin import pretrain as program
 from asdkit.config import BeatsArch
 from asdkit.encoders.beats import random_beats
-from asdkit.encoders.beats_checkpoint import load_beats
+from asdkit.encoders.beats_checkpoint import load_beats, save_beats
 from asdkit.pretrain.config import PretrainConfig, TokenizerConfig, load_pretrain_config
 from asdkit.pretrain.corpus import Corpus, list_audio, list_digest, write_list
 from asdkit.pretrain.export import export
@@ -18,8 +20,9 @@ from asdkit.pretrain.masking import draw_mask, take
 from asdkit.pretrain.model import encode_visible
 from asdkit.pretrain.probe import find_clips, linear_probe
 from asdkit.pretrain.synth import Dice, generate
+from asdkit.pretrain.teacher import TeacherTokenizer, centres
 from asdkit.pretrain.tokenizer import RandomTokenizer, cut_patches, perplexity
-from asdkit.train.checkpoint import read_checkpoint
+from asdkit.train.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.train.distributed import World
 from asdkit.utils.files import sha256_file
 from asdkit.utils.typed_yaml import dump_yaml, validate
@@ -86,7 +89,7 @@ def test_tokens_are_decided_by_the_seed_and_the_sound():
 
 
 def test_tokens_are_the_nearest_codes_by_cosine():
-    made = tokenizer(level=0.5)
+    made = tokenizer(level=0.5, relative=False)
     tokens = made(feats())
     patches = feats()[:, :64].reshape(3, 4, 16, 8, 16).transpose(2, 3)  # [B, times, bands, 16, 16]
     patches = (patches - made.mean.unflatten(-1, (16, 16))) / made.spread.unflatten(-1, (16, 16))
@@ -98,7 +101,7 @@ def test_tokens_are_the_nearest_codes_by_cosine():
 
 
 def test_fitted_patches_have_mean_0_and_variance_1_in_every_bin():
-    made = tokenizer(level=1.0)
+    made = tokenizer(level=1.0, relative=False)
     patches = made.normalised(3 + 5 * feats(40)).unflatten(1, (-1, 8))
     torch.testing.assert_close(patches.flatten(0, 1).mean(0), 3 / made.spread + 4 * made.mean / made.spread)
     patches = made.normalised(feats(40)).unflatten(1, (-1, 8)).flatten(0, 1)
@@ -106,11 +109,18 @@ def test_fitted_patches_have_mean_0_and_variance_1_in_every_bin():
     torch.testing.assert_close(patches.std(0), torch.ones(8, 256))
 
 
-def test_without_the_patches_mean_a_louder_sound_keeps_its_tokens():
-    made = tokenizer(level=0.0)
-    made.spread.fill_(2.0)
-    assert torch.equal(made(feats()), made(feats() + 1.5))
-    assert not torch.equal(tokenizer(level=1.0)(feats()), tokenizer(level=1.0)(feats() + 1.5))
+def test_a_louder_recording_keeps_its_tokens_when_they_are_relative():
+    relative, absolute = tokenizer(level=1.0), tokenizer(level=1.0, relative=False)
+    assert torch.equal(relative(feats()), relative(feats() + 1.5))
+    assert not torch.equal(absolute(feats()), absolute(feats() + 1.5))
+
+
+def test_without_their_mean_louder_patches_keep_their_tokens():
+    louder = feats() + torch.arange(3.0).view(3, 1, 1)
+    for level, same in ((0.0, True), (1.0, False)):
+        made = tokenizer(level=level, relative=False)
+        made.spread.fill_(2.0)
+        assert torch.equal(made(feats()), made(louder)) == same
 
 
 def test_perplexity_counts_the_codes_in_use():
@@ -222,6 +232,46 @@ def test_pretraining_goes_on_from_a_file(tmp_path):
     assert any(not torch.equal(value, start[key]) for key, value in trainer.encoder.state_dict().items())
 
 
+def teacher(tmp_path):
+    torch.manual_seed(0)
+    encoder = random_beats(ARCH).eval()
+    save_beats(encoder, tmp_path / "teacher.pt")
+    return encoder, str(tmp_path / "teacher.pt")
+
+
+def test_a_teachers_tokens_are_the_nearest_centres_of_its_outputs(tmp_path):
+    encoder, path = teacher(tmp_path)
+    made = TeacherTokenizer(TokenizerConfig(teacher=path, codes=12, codebooks=2))
+    made.fit(feats(20))
+    tokens = made(feats(20))
+    assert tokens.shape == (20, 32, 2) and perplexity(tokens, 12) > 6
+    x = (encoder(feats(20)).detach() - made.mean) / made.spread
+    for clip, place, book in ((0, 0, 0), (7, 13, 1), (19, 31, 0)):
+        part = x[clip, place, 16 * book : 16 * book + 16]
+        assert int(tokens[clip, place, book]) == int(F.cosine_similarity(part, made.codes[book], dim=-1).argmax())
+    with pytest.raises(ValueError, match="raise tokenizer.statistics_clips"):
+        TeacherTokenizer(TokenizerConfig(teacher=path, codes=500)).fit(feats(3))
+    with pytest.raises(ValueError, match="32 dimensions cannot be cut into 5"):
+        TeacherTokenizer(TokenizerConfig(teacher=path, codebooks=5))
+
+
+def test_centres_are_those_of_separate_clusters():
+    torch.manual_seed(0)
+    true = torch.eye(5)[:4]
+    x = F.normalize(true.repeat(50, 1) + 0.05 * torch.randn(200, 5), dim=1)
+    found = max((centres(x, 4) for _ in range(10)), key=lambda c: (x @ c.T).amax(1).sum())
+    assert (found @ true.T).amax(0).min() > 0.99
+
+
+def test_a_second_iteration_resumes_exactly(tmp_path):
+    what = config(tokenizer={"teacher": teacher(tmp_path)[1], "codes": 12, "codebooks": 2, "statistics_clips": 16})
+    pretrained(what, tmp_path / "whole")
+    pretrained(what, tmp_path / "killed", stop=4)
+    pretrained(what, tmp_path / "killed")
+    final = [read_checkpoint(tmp_path / name / "checkpoint" / "final.pt") for name in ("whole", "killed")]
+    assert all(torch.equal(value, final[1]["module"][key]) for key, value in final[0]["module"].items())
+
+
 def test_the_program_does_nothing_the_second_time_and_refuses_other_settings(tmp_path, caplog):
     (tmp_path / "c.yaml").write_text(dump_yaml(config()))
     words = ["--config", str(tmp_path / "c.yaml"), "--exp", str(tmp_path / "exp")]
@@ -241,9 +291,7 @@ def test_recordings_are_found_and_read_in_parts(recordings, tmp_path):
         ("long.wav", "40000"), ("other.WAV", "16000"), ("short.flac", "3000"),
     ]  # fmt: skip
     write_list(tmp_path / "list.tsv", rows)
-    cached, uncached = (
-        Corpus(tmp_path / "list.tsv", config(sound__cache_hours=hours).sound) for hours in (2.0, 0.0)
-    )
+    cached, uncached = (Corpus(tmp_path / "list.tsv", config(sound__cache_hours=hours).sound) for hours in (2.0, 0.0))
     assert np.array_equal(cached.read(0, 500, 8000), uncached.read(0, 500, 8000)) and not uncached.cache
     tiled = cached.read(2, 0, 8000)
     assert np.array_equal(tiled[:3000], tiled[3000:6000])
@@ -266,24 +314,14 @@ def test_wrong_input_is_explained(tmp_path, recordings):
     (tmp_path / "c.yaml").write_text("train:\n  step: 5\n")
     with pytest.raises(ValueError, match="Did you mean 'steps'"):
         load_pretrain_config(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("mask: 0.5\n")
     with pytest.raises(ValueError, match="no --list"):
-        program.main(["--config", str(tmp_path / "d.yaml"), "--exp", str(tmp_path)] if _plain(tmp_path) else [])
+        program.main(["--config", str(tmp_path / "c.yaml"), "--exp", str(tmp_path)])
     with pytest.raises(ValueError, match="give one of"):
         config(init="x.pt")
+    save_checkpoint(tmp_path / "x.pt", {"model": {}})
     with pytest.raises(ValueError, match="not a checkpoint"):
-        _export_of_something_else(tmp_path)
-
-
-def _plain(folder) -> bool:
-    (folder / "d.yaml").write_text("mask: 0.5\n")
-    return True
-
-
-def _export_of_something_else(folder):
-    from asdkit.train.checkpoint import save_checkpoint
-
-    save_checkpoint(folder / "x.pt", {"model": {}})
-    export(folder / "x.pt", folder / "out.pt", True)
+        export(tmp_path / "x.pt", tmp_path / "out.pt", True)
 
 
 def test_a_linear_probe_finds_what_is_linear(tmp_path):
@@ -293,7 +331,7 @@ def test_a_linear_probe_finds_what_is_linear(tmp_path):
                 soundfile.write(tmp_path / f"{fold}-10{label}-{take_}-{label}.wav", np.zeros(800), 16000)
     clips = find_clips(tmp_path)
     assert sorted(set(clips.labels)) == [3, 7] and list(np.unique(clips.folds)) == [1, 2]
-    told = np.c_[clips.labels == 7, np.arange(8)].astype(float)
+    told = np.c_[clips.labels == 7, np.zeros(8)].astype(float)
     assert linear_probe(told, clips).tolist() == [100, 100]
     assert linear_probe(np.ones((8, 2)), clips).mean() == 50
     (tmp_path / "noise.wav").write_bytes(b"")
@@ -308,3 +346,39 @@ def test_generated_sounds_use_the_codes_evenly():
     made = RandomTokenizer(TokenizerConfig(), 16, 128)
     made.fit(features)
     assert perplexity(made(features), TokenizerConfig().codes) > 64  # of 256
+
+
+SHIPPED = ROOT / "egs/pretrain/pretrained/asdkit_small.pt"
+
+
+def test_the_shipped_file_is_the_one_that_its_card_describes():
+    digest = sha256_file(SHIPPED)
+    assert SHIPPED.with_name(f"{SHIPPED.name}.sha256").read_text() == f"{digest}  {SHIPPED.name}\n"
+    assert digest in SHIPPED.with_name("MODEL_CARD.md").read_text()
+    assert SHIPPED.stat().st_size <= 8e6
+    encoder = load_beats(SHIPPED).eval()
+    tokens = encoder(encoder.frontend(0.1 * torch.randn(2, 32000)))
+    assert tokens.shape == (2, 96, encoder.dim) and tokens.isfinite().all()
+
+
+def test_the_recipe_goes_on_from_the_shipped_file_on_anyones_recordings(tmp_path, recordings):
+    settings = ["train.steps=2", "train.batch_size=2", "sound.crop_seconds=0.5", "tokenizer.statistics_clips=4"]
+    command = [
+        "bash",
+        str(ROOT / "egs/pretrain/run.sh"),
+        "--corpus",
+        str(recordings),
+        "--expdir",
+        str(tmp_path / "e x"),
+    ]
+    command += ["--tag", "mine", "--num-threads", "1", *(word for value in settings for word in ("--set", value))]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    exp = tmp_path / "e x/mine"
+    assert len((exp / "recordings.tsv").read_text().splitlines()) == 4
+    new, old = (load_beats(path).state_dict() for path in (exp / "encoder.pt", SHIPPED))
+    assert new.keys() == old.keys()
+    change = max(float((new[key] - old[key]).abs().max()) for key in new)
+    assert 0 < change < 0.1  # two steps away from it, not a network of its own
+    failed = subprocess.run([*command, "--stage", "0"], env=environment(), capture_output=True, text=True, timeout=60)
+    assert failed.returncode == 1 and "from 1 to 4" in failed.stderr

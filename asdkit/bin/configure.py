@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.data.lists import training_sets
     from asdkit.utils.files import write_text
     from asdkit.utils.provenance import environment
+    from asdkit.utils.typed_yaml import dump_yaml
 
     config = load_config(args.config, args.set)
     path = Path(args.exp) / "config.yaml"
