@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from recipe import Recipe, make_corpus
 from shell_helpers import ROOT, Checkout, interrupt, wait_until, write_script
 
 RUN = ROOT / "utils" / "run_slurm.sh"
@@ -100,6 +101,17 @@ def test_whole_recipe_through_the_cluster(cluster, tmp_path):
     done = mini.run("--stage", "1", "--cmd", "run_slurm.sh --partition main", "--seeds", "0 1")
     assert (done.returncode, done.stderr) == (0, "")
     assert mini.programs().count("extract_embeddings") == 6 and mini.programs()[-1] == "report"
+
+
+@pytest.mark.slurm
+def test_scores_are_those_of_a_local_run(cluster, tmp_path):
+    corpus = make_corpus(tmp_path / "mini")
+    local, sent = Recipe(tmp_path / "local", corpus), Recipe(tmp_path / "sent", corpus)
+    for recipe, options in ((local, []), (sent, ["--cmd", "run_slurm.sh --partition main"])):
+        done = recipe.run("--set", "train.steps=4", "--tag", "tiny", *options)
+        assert done.returncode == 0, done.stdout
+    assert len(local.results()) == 2 + 4
+    assert sent.results() == local.results()
 
 
 @pytest.mark.slurm
