@@ -20,9 +20,7 @@ def test_attentive_pooling_written_out():
     x = torch.randn(2, 9, 4)
     first, _, second = pooling.attention
     for clip, result in zip(x, pooling(x), strict=True):
-        score = torch.stack(
-            [second.weight[0] @ torch.tanh(first.weight @ h + first.bias) + second.bias[0] for h in clip]
-        )
+        score = torch.stack([second.weight[0] @ torch.tanh(first.weight @ h + first.bias) for h in clip])
         weight = torch.exp(score) / torch.exp(score).sum()
         mean = sum(w * h for w, h in zip(weight, clip, strict=True))
         variance = sum(w * (h - mean) ** 2 for w, h in zip(weight, clip, strict=True))

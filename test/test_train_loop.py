@@ -111,7 +111,7 @@ def test_printed_number_of_parameters_is_the_closed_form(tmp_path, caplog):
     dim, ffn, layers = 24, 48, 2
     lora = layers * 2 * 2 * (4 * (dim + dim) + 2 * (dim + ffn))
     adapter = layers * ((dim * 4 + 4) + (4 * 3 + 3) + 3 * dim)
-    pooling, projection = dim * 128 + 128 + 128 + 1, 2 * dim * 8 + 8
+    pooling, projection = dim * 128 + 128 + 128, 2 * dim * 8 + 8
     text = caplog.text
     assert f"trainable parameters: {lora + adapter + pooling + projection:,} of" in text
     assert f"group adapter {adapter:,}, lora {lora:,}, pooling {pooling:,}, projection {projection:,}" in text

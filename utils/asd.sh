@@ -23,6 +23,7 @@ seeds=0                      # one training per seed: --seeds "0 1 2"
 corpus=downloads             # folder of the recordings, or a CSV file that lists them
 dataset=conf/dataset.yaml    # what the corpus looks like
 machines=                    # only these machines, separated by commas (default: all)
+sections=                    # only these sections (machine ids), separated by commas (default: all)
 channel=                     # this channel of recordings that have several
 resample=                    # true: convert recordings of other sample rates (default: as the dataset says)
 data=data                    # folder of the manifests
@@ -91,7 +92,7 @@ train_python=("${python[@]}")
 forced=()
 [[ $force == false ]] || forced=(--force true)
 sources=()
-for key in machines channel resample; do
+for key in machines sections channel resample; do
     [[ -z ${!key} ]] || sources+=("--$key" "${!key}")
 done
 
@@ -143,7 +144,7 @@ run() {
 if begin 0 download; then
     [[ -x local/data.sh ]] ||
         die "this recipe has no stage 0 (local/data.sh): start at --stage 1 and give the recordings' folder as --corpus"
-    run local/data.sh "$corpus"
+    run local/data.sh "$corpus" ${machines:+--machines "$machines"}
 fi
 
 if begin 1 data; then

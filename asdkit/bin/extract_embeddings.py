@@ -82,7 +82,8 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
     model = None
     for name, folder, inputs in sets:
         split = folder / f"split{args.num_jobs}"
-        (folder / ".done").unlink(missing_ok=True)
+        for old in (".done", "embedding.scp"):  # stage 5 must not take old embeddings for new ones
+            (folder / old).unlink(missing_ok=True)
         done = Done(split / f".done.{args.job}", inputs, args.force)
         if done.is_done():
             logging.info("%s: shard %d is there", folder, args.job)

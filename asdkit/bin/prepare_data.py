@@ -15,6 +15,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--corpus", required=True, help="folder of the corpus, or a CSV file that lists recordings")
     parser.add_argument("--data", default="data", help="folder to write")
     parser.add_argument("--machines", help="only these machines, separated by commas")
+    parser.add_argument("--sections", help="only these sections (machine ids), separated by commas")
     parser.add_argument("--channel", type=int, help="channel of recordings with several, instead of the description's")
     parser.add_argument("--resample", type=cli.boolean, help="true: resample other rates, instead of the description's")
     parser.add_argument("--force", type=cli.boolean, default=False, help="true: make it again")
@@ -27,7 +28,8 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.data import corpus, description, manifest, prepare, truth
 
     what = description.load_description(args.dataset, channel=args.channel, resample=args.resample)
-    found = corpus.find(what, args.corpus, args.machines.split(",") if args.machines else None)
+    machines, sections = (text.split(",") if text else None for text in (args.machines, args.sections))
+    found = corpus.find(what, args.corpus, machines, sections)
     for note in found.notes:
         logging.info("%s", note)
     truth_path = Path(args.corpus).absolute() / what.ground_truth if what.ground_truth else None
@@ -37,9 +39,10 @@ def main(argv: list[str] | None = None) -> None:
     if done.is_done():
         logging.info("%s: already done", args.data)
         return
+    prepare.check_counts(found, what, all_sections=sections is None)
     tables = prepare.tables(found, truth_path, what.name_style)
     prepare.check_recordings(found, dataset)
-    prepare.write(args.data, dataset, tables)
+    prepare.write(args.data, dataset, tables, found.supplemental)
     done.finish()
     print(manifest.summary(prepare.counted(found, tables)))
 

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asdkit.data.audio import SUFFIXES
@@ -12,6 +12,7 @@ from asdkit.data.dcase import UNKNOWN, ClipName, check_name, parse_name, split_f
 from asdkit.data.description import Description, SetDescription
 from asdkit.utils.files import read_text, sha256_text
 
+SUPPLEMENTAL_COLUMNS = ("wav", "machine", "set", "kind")
 CSV_COLUMNS = ("path", "machine", "split", "condition", "domain", "attributes", "section", "set")
 
 
@@ -39,21 +40,31 @@ class Clip:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What was found: the root that paths start from, the clips, and lines about what was left out."""
+    """What was found: the root that paths start from, the clips, and lines about what was left out.
+
+    supplemental: rows of SUPPLEMENTAL_COLUMNS, clips that no set holds.
+    """
 
     root: Path
     clips: list[Clip]
     notes: list[str]
+    supplemental: list[dict[str, str]] = field(default_factory=list)
 
     def digest(self) -> str:
-        """SHA-256 over the sorted paths and sizes of all clips."""
-        return sha256_text("\n".join(sorted(f"{clip.path}\t{clip.size}" for clip in self.clips)))
+        """SHA-256 over the sorted paths (and sizes) of all clips."""
+        lines = [f"{clip.path}\t{clip.size}" for clip in self.clips] + [row["wav"] for row in self.supplemental]
+        return sha256_text("\n".join(sorted(lines)))
 
 
-def find(description: Description, corpus: str | Path, machines: list[str] | None = None) -> Corpus:
-    """Find all clips of a corpus folder or CSV file and read their names; `machines` keeps only these.
+def find(
+    description: Description,
+    corpus: str | Path,
+    machines: list[str] | None = None,
+    sections: list[str] | None = None,
+) -> Corpus:
+    """Find all clips of a corpus folder or CSV file and read their names; `machines`, `sections` keep only these.
 
-    Raises ValueError when there is no corpus, a machine is missing or lacks clips, or a name cannot be read.
+    Raises ValueError when there is no corpus, a machine or section is missing or lacks clips, or a name cannot be read.
     """
     corpus = Path(corpus).absolute()
     if corpus.is_file():
@@ -64,6 +75,8 @@ def find(description: Description, corpus: str | Path, machines: list[str] | Non
         raise ValueError(f"no corpus: {corpus} does not exist. Give its folder, or a CSV file, with --corpus")
     if not found.clips:
         raise ValueError(f"{corpus}: no recordings in it. {'; '.join(found.notes)}")
+    if sections is not None:
+        found = _only_sections(found, sections)
     _check_splits(found)
     return found
 
@@ -71,6 +84,7 @@ def find(description: Description, corpus: str | Path, machines: list[str] | Non
 def _from_folders(description: Description, corpus: Path, machines: list[str] | None) -> Corpus:
     clips: list[Clip] = []
     notes: list[str] = []
+    supplemental: list[dict[str, str]] = []
     found: set[str] = set()
     for part in ("dev", "eval"):
         chosen = getattr(description.sets, part)
@@ -86,10 +100,11 @@ def _from_folders(description: Description, corpus: Path, machines: list[str] | 
         for machine in there:
             if machines is None or machine in machines:
                 clips += _machine_clips(corpus, base / machine, part, description.name_style, notes)
+                supplemental += _supplemental(corpus, base / machine, part, notes)
     if not found:
         raise ValueError(f"no corpus in {corpus}: no machine folder with train/ or test/ inside. {'; '.join(notes)}")
     _check_wanted(machines, found, corpus)
-    return Corpus(corpus, clips, notes)
+    return Corpus(corpus, clips, notes, supplemental)
 
 
 def _machines(base: Path, chosen: SetDescription, all_needed: bool, style: str, notes: list[str]) -> list[str]:
@@ -113,10 +128,18 @@ def _check_wanted(wanted: list[str] | None, found: set[str], corpus: Path) -> No
         raise ValueError(f"{corpus}: no machine {missing[0]!r}. Found: {', '.join(sorted(found)) or 'nothing'}")
 
 
+def _only_sections(corpus: Corpus, wanted: list[str]) -> Corpus:
+    found = {clip.name.section for clip in corpus.clips}
+    if missing := sorted(set(wanted) - found):
+        raise ValueError(f"{corpus.root}: no section {missing[0]!r}. Found: {', '.join(sorted(found))}")
+    clips = [clip for clip in corpus.clips if clip.name.section in wanted]
+    for part in sorted({clip.part for clip in corpus.clips} - {clip.part for clip in clips}):
+        corpus.notes.append(f"{part} set left out: it has no clips of the sections {', '.join(wanted)}")
+    return replace(corpus, clips=clips)
+
+
 def _machine_clips(corpus: Path, folder: Path, part: str, style: str, notes: list[str]) -> Iterator[Clip]:
     others: list[str] = []
-    if (folder / "supplemental").is_dir():
-        notes.append(f"ignored: {len(os.listdir(folder / 'supplemental'))} supplemental clips in {folder}")
     for sub, split in split_folders(style).items():
         if not (folder / sub).is_dir():
             continue
@@ -130,6 +153,23 @@ def _machine_clips(corpus: Path, folder: Path, part: str, style: str, notes: lis
             yield Clip(part, folder.name, split, path, _size(entry.path), name)
     if others:
         notes.append(f"ignored: {len(others)} entries of {folder} that are no wav or flac, such as {min(others)}")
+
+
+def _supplemental(corpus: Path, folder: Path, part: str, notes: list[str]) -> list[dict[str, str]]:
+    """Clips of the clean machine, or of the noise alone (their names say so)."""
+    found = sorted((folder / "supplemental").glob("*")) if (folder / "supplemental").is_dir() else []
+    found = [path for path in found if path.suffix.lower() in SUFFIXES and not _is_junk(path.name)]
+    if found:
+        notes.append(f"ignored: {len(found)} supplemental clips in {folder}; supplemental.tsv lists them")
+    return [
+        {
+            "wav": os.path.relpath(path, corpus),
+            "machine": folder.name,
+            "set": part,
+            "kind": "noise" if "noise" in path.stem else "machine",
+        }
+        for path in found
+    ]
 
 
 def _from_csv(path: Path, machines: list[str] | None) -> Corpus:
@@ -196,6 +236,20 @@ def _check_splits(corpus: Corpus) -> None:
             )
         if not machines["test"]:
             corpus.notes.append(f"the {part} set has no test clips")
+        _note_sections(corpus, part)
+
+
+def _note_sections(corpus: Corpus, part: str) -> None:
+    lacking: dict[str, set[str]] = {}
+    trained = {(clip.machine, clip.name.section) for clip in corpus.clips if clip.set == f"{part}_train"}
+    for clip in corpus.clips:
+        if clip.set == f"{part}_test" and (clip.machine, clip.name.section) not in trained:
+            lacking.setdefault(clip.machine, set()).add(clip.name.section)
+    for machine, sections in sorted(lacking.items()):
+        corpus.notes.append(
+            f"no training clips of {machine}, sections {', '.join(sorted(sections))} in the {part} set: a detector per "
+            "section (score.per_section) will refuse them. --sections names the sections to prepare"
+        )
 
 
 def _is_junk(name: str) -> bool:

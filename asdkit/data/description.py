@@ -30,6 +30,21 @@ class SetsDescription(Section):
         return self
 
 
+class TrainCounts(Section):
+    """Training clips of one section of one machine."""
+
+    source: int = Field(ge=0)
+    target: int = Field(ge=0)
+
+
+class Counts(Section):
+    """What a whole corpus holds; what is not certain, or not the same everywhere, is not given."""
+
+    sections: int | None = Field(None, ge=1, description="of each machine of a set")
+    train: TrainCounts | None = Field(None, description="of each section of each machine")
+    test: int | None = Field(None, ge=0, description="of each section of each machine, both domains")
+
+
 class Description(Section):
     """A corpus: where its machines lie, how file names are read, how it is scored."""
 
@@ -42,6 +57,7 @@ class Description(Section):
     ground_truth: str | None = Field(
         None, description="truth of test clips whose names tell none: evaluator's folder, or list of names (.csv)"
     )
+    counts: Counts | None = Field(None, description="clips there must be; none: not checked")
     sample_rate: int = Field(16000, gt=0, description="Hz")
     channel: int | None = Field(None, ge=0, description="channel of recordings with several; none: mono only")
     resample: bool = Field(False, description="resample recordings of another rate instead of refusing them")

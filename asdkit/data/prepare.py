@@ -1,16 +1,18 @@
 """From the clips of a corpus to the files of stage 1."""
 
 import logging
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from asdkit.data import manifest
 from asdkit.data.audio import AudioReader, frame_counts
-from asdkit.data.corpus import Corpus
+from asdkit.data.corpus import SUPPLEMENTAL_COLUMNS, Corpus
 from asdkit.data.dcase import UNKNOWN
-from asdkit.data.description import SETS, Dataset, Description, SetDescription, SetsDescription, dump_dataset
+from asdkit.data.description import SETS, Counts, Dataset, Description, SetDescription, SetsDescription, dump_dataset
 from asdkit.data.truth import references
-from asdkit.utils.files import write_text
+from asdkit.utils.files import write_table, write_text
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,44 @@ def tables(corpus: Corpus, truth: Path | None, style: str) -> dict[str, Tables]:
     return made
 
 
+def check_counts(corpus: Corpus, description: Description, all_sections: bool = True) -> None:
+    """Compare numbers of clips with the description's `counts`, machine by machine.
+
+    all_sections: False where the user chose sections. Test clips are counted in sets that have some. Raises ValueError
+    for the first number that is wrong.
+    """
+    if description.counts and (wrong := list(_wrong_counts(corpus, description.counts, all_sections))):
+        raise ValueError(
+            f"{corpus.root}: {wrong[0]}{f' (and {len(wrong) - 1} more such faults)' if len(wrong) > 1 else ''}. Unpack "
+            "the machine's archives again, or, for recordings that are meant to differ, set 'counts: null' in the "
+            "dataset description"
+        )
+
+
+def _wrong_counts(corpus: Corpus, counts: Counts, all_sections: bool) -> Iterator[str]:
+    tested = {clip.part for clip in corpus.clips if clip.split == "test"}
+    found: dict[tuple[str, str], dict[str, Counter]] = {}
+    for clip in corpus.clips:
+        sections = found.setdefault((clip.part, clip.machine), {})
+        sections.setdefault(clip.name.section, Counter()).update([clip.split, f"{clip.split}, {clip.name.domain}"])
+    expected = {f"train, {domain}": number for domain, number in counts.train or ()}
+    for (part, machine), sections in sorted(found.items()):
+        if all_sections and counts.sections not in (None, len(sections)):
+            yield f"{machine}, {part} set: found {len(sections)} sections, expected {counts.sections}"
+        tests = {"test": counts.test} if counts.test is not None and part in tested else {}
+        for section, numbers in sorted(sections.items()):
+            for what, number in (expected | tests).items():
+                if numbers[what] != number:
+                    yield f"{machine}, section {section}, {part} {what}: found {numbers[what]} clips, expected {number}"
+
+
 def check_recordings(corpus: Corpus, dataset: Dataset) -> None:
     """Check every recording's header and length; raises ValueError naming the first bad file."""
     frame_counts(AudioReader.of(dataset), [str(corpus.root / clip.path) for clip in corpus.clips], content=True)
 
 
-def write(data_dir: str | Path, dataset: Dataset, made: dict[str, Tables]) -> None:
-    """Write manifests and references, remove those of sets that are gone; dataset.yaml goes first and comes last.
+def write(data_dir: str | Path, dataset: Dataset, made: dict[str, Tables], supplemental: list[manifest.Row]) -> None:
+    """Write manifests, references and supplemental.tsv, remove what is gone; dataset.yaml goes first and comes last.
 
     Later stages refuse a folder without dataset.yaml, so an interrupted run is never taken for a whole one.
     """
@@ -84,6 +117,10 @@ def write(data_dir: str | Path, dataset: Dataset, made: dict[str, Tables]) -> No
             manifest.write_ref(data / name / "ref.tsv", made[name].ref)
         else:
             (data / name / "ref.tsv").unlink(missing_ok=True)
+    if supplemental:
+        write_table(data / "supplemental.tsv", SUPPLEMENTAL_COLUMNS, supplemental)
+    else:
+        (data / "supplemental.tsv").unlink(missing_ok=True)
     write_text(data / "dataset.yaml", dump_dataset(dataset))
 
 

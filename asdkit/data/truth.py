@@ -71,7 +71,13 @@ def _from_list(clips: list[Clip], truth: Path, style: str) -> dict[str, tuple[st
     known = {}
     for name in sorted({clip.machine for clip in clips}):
         group = [clip for clip in clips if clip.machine == name]
-        for utt, (full, *label) in _join(group, rows.get(name, {}), truth).items():
+        sections = {clip.name.section for clip in group}
+        mine = {
+            stem: row
+            for stem, row in rows.get(name, {}).items()
+            if parse_name(stem, style, f"{truth}: {stem}").section in sections
+        }
+        for utt, (full, *label) in _join(group, mine, truth).items():
             told = parse_name(Path(full).stem, style, f"{truth}: {full}")
             if told.condition == UNKNOWN or (label and _CONDITIONS.get(label[0]) != told.condition):
                 raise ValueError(f"{truth}: {full}: the name and its label {label} tell no single condition")

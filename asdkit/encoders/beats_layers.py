@@ -121,7 +121,7 @@ class Transformer(nn.Module):
         if torch.is_autocast_enabled(weight.device.type):
             values = values.to(torch.get_autocast_dtype(weight.device.type))
         # Row i is the window of N values that starts at distance -i: a Toeplitz matrix.
-        return values.t().unfold(1, tokens, 1).flip(1)
+        return values.t().contiguous().unfold(1, tokens, 1).flip(1)
 
 
 class Layer(Block):

@@ -37,7 +37,8 @@ class AttentivePooling(nn.Module):
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
         self.dim = 2 * dim
-        self.attention = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        # the last layer has no bias: it would cancel in the softmax
+        self.attention = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, D] -> [B, 2 D]"""

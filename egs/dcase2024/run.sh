@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# DCASE 2024 Task 2 (first shot, some attributes hidden). The recordings lie in downloads/, or in the folder given as --corpus;
-# ./run.sh --stage 0 fetches them first. Options: ./run.sh --help
+# DCASE 2024 Task 2 (first shot, some attributes hidden).
+# The recordings lie in downloads/, or in the folder given as --corpus; ./run.sh --stage 0 fetches them first.
+# Options: ./run.sh --help
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-exec ../../utils/asd.sh --config conf/beats_lora_ga_dlcl.yaml "$@"
+exec bash ../../utils/asd.sh --config conf/beats_lora_ga_dlcl.yaml "$@"

@@ -88,10 +88,8 @@ def main() -> None:
     best = measure(jobs, args.rounds, clock)
 
     kind = "CPU" if args.threads == 1 else "wall"
-    print(
-        f"torch {torch.__version__}, {args.threads} threads of {os.cpu_count()} cores, {kind} time, {args.rounds} rounds"
-    )
-    print("load average %.2f before, %.2f after" % (load[0], os.getloadavg()[0]))
+    print(f"torch {torch.__version__}, {args.threads} of {os.cpu_count()} cores, {kind} time, {args.rounds} rounds")
+    print(f"load average {load[0]:.2f} before, {os.getloadavg()[0]:.2f} after")
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     native = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags]
     print(f"bfloat16 instructions: {', '.join(native) or 'none, bfloat16 is emulated'}")
@@ -102,9 +100,8 @@ def main() -> None:
             seconds = best[name, f"{clips}"]
             speed = jobs[name, f"{clips}"][1] / seconds
             ratio = f"{seconds / 4 / best[name, '1']:7.2f}" if clips == 4 else ""
-            print(
-                f"{name:10}{clips:6}{seconds / clips:9.3f}{speed:9.0f}{rate:8.0f}{speed / rate:7.2f}{AIMS[name]:6.2f}{ratio}"
-            )
+            columns = f"{name:10}{clips:6}{seconds / clips:9.3f}{speed:9.0f}{rate:8.0f}{speed / rate:7.2f}"
+            print(f"{columns}{AIMS[name]:6.2f}{ratio}")
 
 
 if __name__ == "__main__":

@@ -9,4 +9,5 @@ if [[ $# -lt 1 || $1 == -* ]]; then
 fi
 corpus=$1
 shift
+[[ ${1-} != --machines ]] || shift 2 # the driver's; all machines are made, stage 1 chooses
 exec python3 "$(dirname "${BASH_SOURCE[0]}")/generate.py" --out "$corpus" "$@"
