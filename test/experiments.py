@@ -15,7 +15,7 @@ class Experiment:
 
     def __init__(self, root, sets=("dev", "eval"), machines=("fan", "pump"), seeds=(0,), tag="tag"):
         self.root, self.data, self.exp = root, root / "data", root / "exp" / tag
-        write_text(self.data / "dataset.yaml", "name: x\nprotocol: dcase2022\n")
+        write_text(self.data / "dataset.yaml", "name: x\nname_style: dcase2022\nprotocol: dcase2022\n")
         write_text(self.exp / "config.yaml", "score:\n  k: 1\n")
         for number, name in enumerate(sets):
             self.write_set(f"{name}_train", [m + name for m in machines], number)
@@ -32,7 +32,8 @@ class Experiment:
                 condition = "anomaly" if name.endswith("test") and i % 4 < 2 else "normal"
                 utt = f"{machine}-{name[-5:].strip('_')}-{i:02d}"
                 hidden = "-" if name.endswith("test") else domain
-                rows.append({"utt": utt, "wav": "x.wav", "machine": machine, "section": "00", "domain": hidden})
+                wav = f"{name}/{machine}/section_00_{i:04d}.wav"
+                rows.append({"utt": utt, "wav": wav, "machine": machine, "section": "00", "domain": hidden})
                 rows[-1]["attr"] = "-"
                 ref.append({"utt": utt, "condition": condition, "domain": domain})
         write_manifest(self.data / name / "manifest.tsv", rows)

@@ -5,6 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from asdkit.config import BeatsArch
+from asdkit.encoders.beats import random_beats
+from asdkit.encoders.beats_checkpoint import load_beats, save_beats
 from asdkit.train.checkpoint import (
     FORMAT,
     backbone_record,
@@ -13,6 +16,7 @@ from asdkit.train.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )  # fmt: skip
+from asdkit.utils.files import sha256_file
 
 
 class Code:
@@ -108,3 +112,15 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert read_checkpoint(path)["step"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_encoder_file_is_compared_with_the_sha256_beside_it(tmp_path):
+    weights = tmp_path / "encoder.pt"
+    arch = BeatsArch(encoder_layers=1, encoder_embed_dim=16, encoder_ffn_embed_dim=16, encoder_attention_heads=2)
+    save_beats(random_beats(arch), weights)
+    beside = tmp_path / "encoder.pt.sha256"
+    beside.write_text(f"{sha256_file(weights)}  encoder.pt\n")
+    assert load_beats(weights).dim == 16
+    beside.write_text(f"{'0' * 64}  encoder.pt\n")
+    with pytest.raises(ValueError, match="encoder.pt: SHA-256 is .*encoder.pt.sha256 says 000"):
+        load_beats(weights)

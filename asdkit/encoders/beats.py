@@ -71,7 +71,7 @@ class Beats(Encoder):
         """
         x = self.patches(feats)
         padding = None if padding_mask is None else shrink_mask(padding_mask, x.shape[1])
-        outputs = self.encoder(self.encoder.prepare(self.project(x), padding), padding)
+        outputs = self.encoder(self.encoder.prepare(self.project(x), padding), padding, all_layers)
         if all_layers:
             return outputs
         return self.encoder.layer_norm(outputs[-1]) if self.cfg.layer_norm_first else outputs[-1]

@@ -10,18 +10,19 @@ from torch import Tensor
 
 from asdkit.encoders.beats import Beats
 from asdkit.encoders.beats_layers import BeatsConfig
-from asdkit.utils.files import atomic_path
+from asdkit.utils.files import atomic_path, read_text, sha256_file
 from asdkit.utils.typed_yaml import validate
 
 SHARED = "self_attn.relative_attention_bias.weight"
 
 
 def load_beats(path: str | Path) -> Beats:
-    """Read a published BEATs file (pre-trained or fine-tuned), strictly.
+    """Read a published BEATs file (pre-trained or fine-tuned), strictly; a `<file>.sha256` beside it is compared.
 
     Raises ValueError naming the file and what is wrong: unreadable or damaged, code in the file, unknown or missing
     `cfg` fields, missing, unknown or wrongly shaped weights.
     """
+    _check_digest(path)
     contents = _read(path)
     if not isinstance(contents, dict) or not {"cfg", "model"} <= set(contents) <= {"cfg", "model", "label_dict"}:
         got = ", ".join(map(str, contents)) if isinstance(contents, dict) else type(contents).__name__
@@ -51,6 +52,12 @@ def save_beats(encoder: Beats, path: str | Path) -> None:
         contents["label_dict"] = encoder.label_dict
     with atomic_path(path) as temporary:
         torch.save(contents, temporary)
+
+
+def _check_digest(path: str | Path) -> None:
+    beside = Path(f"{path}.sha256")
+    if beside.exists() and (expected := read_text(beside).split()[:1]) != [found := sha256_file(path)]:
+        raise ValueError(f"{path}: SHA-256 is {found}, {beside.name} says {' '.join(expected)}: get the file again")
 
 
 def _read(path: str | Path) -> Any:

@@ -91,26 +91,26 @@ class Transformer(nn.Module):
             x = self.layer_norm(x)
         return F.dropout(x, self.cfg.dropout, self.training)
 
-    def forward(self, x: Tensor, padding: Tensor | None = None) -> list[Tensor]:
-        """x [B, N, D] from `prepare`, padding [B, N] -> the output of every layer."""
+    def forward(self, x: Tensor, padding: Tensor | None = None, all_layers: bool = False) -> list[Tensor]:
+        """x [B, N, D] from `prepare`, padding [B, N] -> the output of the last layer in a list, or of every layer."""
         bias = self.position_bias(x.shape[1]) if self.cfg.relative_position_embedding else None
         mask = None if padding is None else padding[:, None, None, :]  # [B, 1, 1, N], over the keys
         if torch.is_grad_enabled() or x.device.type != "cpu":
-            return self._run(x, bias, mask)
+            return self._run(x, bias, mask, all_layers)
         clips = max(1, ROWS // x.shape[1])
         masks = [None] * len(x) if mask is None else mask.split(clips)
-        groups = [self._run(part, bias, m) for part, m in zip(x.split(clips), masks, strict=False)]
+        groups = [self._run(part, bias, m, all_layers) for part, m in zip(x.split(clips), masks, strict=False)]
         return [torch.cat(layer) for layer in zip(*groups, strict=True)]
 
-    def _run(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> list[Tensor]:
+    def _run(self, x: Tensor, bias: Tensor | None, mask: Tensor | None, all_layers: bool) -> list[Tensor]:
         ratio, drop = self.cfg.layer_wise_gradient_decay_ratio, self.cfg.encoder_layerdrop
-        outputs = []
+        outputs: list[Tensor] = []
         for layer in self.layers:
             if ratio != 1.0:
                 x = _ScaledGradient.apply(x, ratio)
             if not (self.training and drop > 0 and torch.rand(()) < drop):
                 x = layer(x, bias, mask)
-            outputs.append(x)
+            outputs = [*outputs, x] if all_layers else [x]
         return outputs
 
     def position_bias(self, tokens: int) -> Tensor:
@@ -228,7 +228,8 @@ class PositionConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, N, D] -> [B, N, D]"""
-        weight = self.weight_v * (self.weight_g / self.weight_v.square().sum((0, 1)).sqrt())
+        # The function inside torch's own weight norm, whose parametrisation would name the parameters differently.
+        weight = torch._weight_norm(self.weight_v, self.weight_g, 2)
         # As an image of height 1 whose channels lie last, [B, D, 1, N]: much faster on CPUs than conv1d.
         image = x.transpose(1, 2).unsqueeze(2)
         y = F.conv2d(image, weight.unsqueeze(2), self.bias, padding=(0, self.kernel // 2), groups=self.groups)
