@@ -74,6 +74,7 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
     from asdkit.adapt.lora import merge_lora
     from asdkit.data.audio import AudioReader
     from asdkit.data.description import load_dataset
+    from asdkit.data.vectors import write_embeddings
     from asdkit.models import extraction
     from asdkit.models.embedder import Embedder
     from asdkit.train.checkpoint import load_model, read_checkpoint
@@ -98,26 +99,26 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
         reader = AudioReader.of(load_dataset(args.data))
         pairs = extraction.embeddings(config, model, batches, reader, device)
         table = dict(cli.progress(pairs, f"embed {name}", sum(map(len, batches))))
-        extraction.write_embeddings(split / f"embedding.{args.job}", table)
+        write_embeddings(split / f"embedding.{args.job}", table)
         done.finish()
 
 
 def _merge(args: argparse.Namespace, name: str, folder: Path, inputs: dict[str, Any]) -> None:
     from asdkit.data.lists import list_clips
-    from asdkit.models import extraction
+    from asdkit.data.vectors import read_shard, write_embeddings
 
     split = folder / f"split{args.num_jobs}"
     table: dict[str, Any] = {}
     for job in range(1, args.num_jobs + 1):
         marker = split / f".done.{job}"
         compare(marker, read_json(marker), inputs)
-        table |= extraction.read_shard(split / f"embedding.{job}.ark")
+        table |= read_shard(split / f"embedding.{job}.ark")
     missing = sorted({utt for utt, _, _ in list_clips(args.dump, name)} ^ table.keys())
     if missing:
         raise ValueError(
             f"{split}: {len(missing)} clip(s) too few or too many, the first {missing[0]!r}; use --force true"
         )
-    extraction.write_embeddings(folder / "embedding", table)
+    write_embeddings(folder / "embedding", table)
     Done(folder / ".done", inputs).finish()
     for old in folder.glob("split*"):
         shutil.rmtree(old)

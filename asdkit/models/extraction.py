@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import kaldiio
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,7 +16,6 @@ from asdkit.data.dataset import frames_of, tile
 from asdkit.data.lists import list_clips, read_feats
 from asdkit.models.embedder import Embedder
 from asdkit.models.embedding import embed
-from asdkit.utils.files import atomic_path, read_text, write_text
 
 
 @dataclass(frozen=True)
@@ -94,20 +92,3 @@ def embeddings(
                 f"embeddings of {' '.join(utts)} are not finite: look at the training curve and these clips"
             )
         yield from zip(utts, vectors, strict=True)
-
-
-def write_embeddings(path: Path, table: dict[str, np.ndarray]) -> None:
-    """Write <path>.ark and its index <path>.scp, sorted by id; the index appears last."""
-    ark, scp = (path.with_name(f"{path.name}.{kind}") for kind in ("ark", "scp"))
-    with atomic_path(ark) as temporary, atomic_path(scp) as index:
-        kaldiio.save_ark(str(temporary), {utt: table[utt] for utt in sorted(table)}, scp=str(index))
-        lines = read_text(index).replace(f" {temporary}:", f" {ark}:")
-    write_text(scp, lines)
-
-
-def read_shard(path: Path) -> dict[str, np.ndarray]:
-    """Read an archive whole; raises ValueError naming it when it is cut short."""
-    try:
-        return dict(kaldiio.load_ark(str(path)))
-    except Exception as error:  # kaldiio lets struct, value and assertion errors through
-        raise ValueError(f"{path}: not a whole archive ({error}): remove it and run stage 4 again") from None
