@@ -86,7 +86,7 @@ def test_seeds_differ_and_the_same_seed_repeats(tmp_path):
         run(tmp_path / name, config(), seed=seed)
         finals.append(read_checkpoint(tmp_path / name / "checkpoint/final.pt")["model"])
     assert_same(finals[0], finals[1])
-    assert not torch.equal(finals[0]["projection.weight"], finals[2]["projection.weight"])
+    assert not torch.equal(finals[0]["projection.1.weight"], finals[2]["projection.1.weight"])
 
 
 def test_frozen_weights_stay_bit_identical_and_others_move(tmp_path):
@@ -111,7 +111,7 @@ def test_printed_number_of_parameters_is_the_closed_form(tmp_path, caplog):
     dim, ffn, layers = 24, 48, 2
     lora = layers * 2 * 2 * (4 * (dim + dim) + 2 * (dim + ffn))
     adapter = layers * ((dim * 4 + 4) + (4 * 3 + 3) + 3 * dim)
-    pooling, projection = dim * 128 + 128 + 128, 2 * dim * 8 + 8
+    pooling, projection = dim * 128 + 128 + 128, 2 * 2 * dim + 2 * dim * 8 + 8
     text = caplog.text
     assert f"trainable parameters: {lora + adapter + pooling + projection:,} of" in text
     assert f"group adapter {adapter:,}, lora {lora:,}, pooling {pooling:,}, projection {projection:,}" in text
@@ -151,7 +151,7 @@ def test_options_train_and_change_the_result(tmp_path, changes):
     run(tmp_path / "a", config())
     run(tmp_path / "b", config(**changes))
     a, b = (read_checkpoint(tmp_path / name / "checkpoint/final.pt")["model"] for name in "ab")
-    assert not torch.equal(a["projection.weight"], b["projection.weight"])
+    assert not torch.equal(a["projection.1.weight"], b["projection.1.weight"])
     assert all(torch.isfinite(t).all() for t in b.values())
 
 

@@ -25,7 +25,11 @@ class Embedder(nn.Module):
             add_group_adapter(self.encoder, config.model.group_adapter)
         self.pooling = build_pooling(config.model, self.encoder.dim)
         self.dim = config.model.embedding_dim or self.pooling.dim
-        self.projection = nn.Linear(self.pooling.dim, self.dim) if config.model.embedding_dim else nn.Identity()
+        self.projection = nn.Identity()
+        if config.model.embedding_dim:
+            # Pooled vectors differ little from their mean: without the normalisation, as speaker networks have it, all
+            # embeddings start in one direction, and training takes thousands of steps to leave it.
+            self.projection = nn.Sequential(nn.BatchNorm1d(self.pooling.dim), nn.Linear(self.pooling.dim, self.dim))
 
     def forward(self, feats: Tensor) -> Tensor:
         """Features [B, F, M] -> embeddings [B, dim], float32."""

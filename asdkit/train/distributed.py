@@ -27,6 +27,8 @@ class World:
             return module
         from torch.nn.parallel import DistributedDataParallel
 
+        if self.device.type == "cuda":  # torch has no synchronised batch normalisation for CPUs
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         # layer drop leaves whole layers without gradient in some steps
         return DistributedDataParallel(module, find_unused_parameters=True)
 
