@@ -154,6 +154,17 @@ class ScoreConfig(Section):
     k: int = Field(1, ge=1, description="neighbours; the score is their mean cosine distance")
     per_section: bool = Field(False, description="one detector per section (machine id) instead of per machine")
     per_domain: bool = Field(True, description="one detector per domain and the smaller score (Eq. 13)")
+    normalise: Literal["none", "test_zscore"] = Field(
+        "none",
+        description="test_zscore: each detector's scores at mean 0, deviation 1 before the smaller is taken; "
+        "transductive: uses the statistics of all test clips of the machine; not for official results",
+    )
+    threshold_percentile: float = Field(
+        90.0,
+        gt=0,
+        lt=100,
+        description="decision threshold: percentile of a gamma distribution fitted to scores of training clips",
+    )
 
 
 class Config(Section):

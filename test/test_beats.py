@@ -391,7 +391,11 @@ def test_other_layouts(x2):
     assert tiny(input_patch_size=8).eval()(feats).shape == (1, 24 * 16, 48)
     plain = tiny(gru_rel_pos=False)
     assert not any("grep" in key for key in plain.state_dict())
-    plain.eval()(feats)
+    plain.eval()
+    mask = torch.zeros(1, 198, dtype=torch.bool)
+    assert relative(plain(feats, mask), plain(feats)) < 1e-5
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert relative(plain(feats, mask).float(), plain(feats)) < 0.1
     none = tiny(relative_position_embedding=False, gru_rel_pos=False)
     assert not any("relative" in key for key in none.state_dict())
     none.eval()(feats)

@@ -29,7 +29,7 @@ def test_ends_with_results(whole):
     text = json.dumps(results)
     assert results["seed"] == 0 and re.search(r'"git": ?"[0-9a-f]{40}|unknown', text)
     assert "fan" in (recipe.exp / "RESULTS.md").read_text()
-    assert len(recipe.results()) == 2 + 4
+    assert len(recipe.results()) == 2 + 1 + 4
 
 
 def test_experiment_folder_describes_itself(whole):

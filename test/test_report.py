@@ -3,7 +3,7 @@ import pytest
 from asdkit.bin import report
 from asdkit.report.results import over_seeds, over_sets
 from asdkit.report.tables import cell, table
-from asdkit.utils.files import read_json, write_json
+from asdkit.utils.files import read_json, write_json, write_text
 
 
 def one_set(official, machines=("fan", "pump"), **changes):
@@ -28,7 +28,7 @@ def one_set(official, machines=("fan", "pump"), **changes):
 def write_seed(exp, seed, dev, evaluation=0.6, **changes):
     sets = {"dev": one_set(dev), "eval": one_set(evaluation)}
     origin = {"config": "exp/t/config.yaml", "config_sha256": "c0ffee", "data_sha256": "da7a", "git": "abc123"}
-    head = {"tag": exp.name, "seed": seed, "protocol": "dcase2022", "backend": "knn", **origin}
+    head = {"tag": exp.name, "seed": seed, "protocol": "dcase2022", "normalise": "none", "backend": "knn", **origin}
     result = {**head, "all": over_sets(sets, "dcase2022"), "sets": sets, **changes}
     write_json(exp / f"seed{seed}" / "results.json", result)
 
@@ -102,8 +102,9 @@ def test_tags_side_by_side(tmp_path):
 def test_seeds_that_do_not_belong_together(tmp_path, key):
     exp = tmp_path / "exp" / "t"
     write_seed(exp, 0, 0.5)
-    write_seed(exp, 1, 0.5, **{key: "other"})
-    with pytest.raises(ValueError, match=rf"seed1/results.json: {key} is other, in seed0 it is .*Run stages 5 and 6"):
+    other = "dcase2020" if key == "protocol" else "other"
+    write_seed(exp, 1, 0.5, **{key: other})
+    with pytest.raises(ValueError, match=rf"seed1/results.json: {key} is {other}, in seed0 it is .*Run stages 5 and 6"):
         report.main(["--exp", str(exp)])
     assert not (exp / "RESULTS.md").exists()
 
@@ -112,6 +113,135 @@ def test_no_results_yet(tmp_path):
     (tmp_path / "exp" / "t" / "seed0").mkdir(parents=True)
     with pytest.raises(ValueError, match="no seed<K>/results.json; run stage 6"):
         over_seeds(tmp_path / "exp" / "t")
+
+
+FOREIGN = {
+    "half": ('{"tag": "half", "seeds": [0', "not readable"),
+    "list": ("[1, 2]", "valid dictionary"),
+    "words": ('{"loss": 0.5}', "tag: Field required"),
+    "numbers": (
+        '{"tag": "x", "protocol": "dcase2022", "normalise": "none", "seeds": [0], "all": 0.5, "sets": {}}',
+        "all",
+    ),
+    "rule": ('{"tag": "x", "protocol": "own", "normalise": "none", "seeds": [0], "all": null, "sets": {}}', "'own'"),
+    "nan": (
+        '{"tag": "x", "protocol": "dcase2022", "normalise": "none", "seeds": [0], "all": null, '
+        '"sets": {"dev": {"official": {"mean": NaN, "std": null}}}}',
+        "sets.dev.official.mean",
+    ),
+}
+
+
+def test_results_of_other_tags_that_cannot_be_read(tmp_path, caplog):
+    for tag in ("good", "mine"):
+        write_seed(tmp_path / "exp" / tag, 0, 0.5)
+        report.main(["--exp", str(tmp_path / "exp" / tag)])
+    for tag, (text, _) in FOREIGN.items():
+        write_text(tmp_path / "exp" / tag / "results.json", text)
+    (tmp_path / "exp/folder/results.json").mkdir(parents=True)
+    (tmp_path / "exp/mine/RESULTS.md").unlink()
+    report.main(["--exp", str(tmp_path / "exp/mine")])
+    assert "50.00" in (tmp_path / "exp/mine/RESULTS.md").read_text()
+    text = (tmp_path / "exp/RESULTS.md").read_text()
+    assert cells(text, "good") and cells(text, "mine")
+    left_out = text.split("## Left out\n")[1].strip().splitlines()
+    assert len(left_out) == len(FOREIGN) + 1
+    for tag, (_, words) in FOREIGN.items():
+        line = next(line for line in left_out if f"{tag}/results.json" in line)
+        assert words in line and line.startswith("- ") and len(line) < 500 and not cells(text, tag)
+    assert any("folder/results.json" in line for line in left_out) and "words/results.json" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"sets": 3}, "seed1/results.json: sets: .*run stage 6 with --force true"),
+        ({"normalise": "magic"}, "seed1/results.json: normalise"),
+        ({"sets": {"dev": one_set(0.5)}}, "exp/t: sets: not the same in all seeds"),
+        (
+            {"sets": {"dev": one_set(0.5, ("fan",)), "eval": one_set(0.5)}},
+            "sets.dev.machines: not the same in all seeds",
+        ),
+        ({"all": None}, "exp/t: all: not the same in all seeds"),
+    ],
+)
+def test_broken_results_of_a_seed(tmp_path, change, words):
+    write_seed(tmp_path / "exp/t", 0, 0.5)
+    write_seed(tmp_path / "exp/t", 1, 0.5, **change)
+    with pytest.raises(ValueError, match=words) as error:
+        report.main(["--exp", str(tmp_path / "exp/t")])
+    assert "\n" not in str(error.value)
+
+
+def test_sections_have_a_table_where_a_machine_has_several(tmp_path):
+    one = one_set(0.5)
+    several = [{**one["sections"][0], "section": section, "normal": 7} for section in ("00", "01")]
+    several[1] = {**several[1], "values": {**one["values"], "pauc": 0.75}}
+    sets = {"dev": one_set(0.5, sections=[*several, one["sections"][1]]), "eval": one}
+    write_seed(tmp_path / "exp/t", 0, 0.5, sets=sets)
+    report.main(["--exp", str(tmp_path / "exp/t")])
+    page = (tmp_path / "exp/t/RESULTS.md").read_text()
+    assert cells(page, "fan 01") == [["7", "100", "50.00", "-", "75.00"]]
+    assert "### dev: sections" in page and "### eval: sections" not in page
+
+
+PUBLISHED = """systems:
+  - {name: Winner, source: A report, set: dev, official: 66.97, machines: {fan: {hmean: 61.5}, saw: {hmean: 70}}}
+  - {name: Better, source: "A paper, Table I", set: dev, official: 68, machines: {pump:
+      {auc_source: 80, auc_target: 60, pauc: 48}, fan: {auc_source: 80}}}
+  - {name: Parts, source: Somewhere, set: dev, machines: {fan: {pauc: 50}}}
+  - {name: Winner, source: A report, set: eval, official: 60.25}
+  - {name: Winner, source: A report, set: all, official: 63.4}
+"""
+
+
+def test_published_systems_stand_beside_this_run(tmp_path):
+    exp = tmp_path / "exp/mine"
+    for seed, dev in ((0, 0.5), (1, 0.6)):
+        write_seed(exp, seed, dev)
+    write_text(tmp_path / "published.yaml", PUBLISHED)
+    report.main(["--exp", str(exp), "--published", str(tmp_path / "published.yaml")])
+    page = (exp / "RESULTS.md").read_text()
+    ours = cells(page, "this run: mine")
+    assert ours[0] == ["55.00 ± 7.07", "55.00 ± 7.07", "55.00 ± 7.07", "-"] and ours[1][0] == "60.00 ± 0.00"
+    assert cells(page, "published: Winner (A report)") == [
+        ["66.97", "61.50", "-", "70.00"],
+        ["60.25", "-", "-"],
+        ["63.40"],
+    ]
+    # 3 / (1/80 + 1/60 + 1/48) = 60; one figure is not enough for a machine's mean
+    assert cells(page, "published: Better (A paper, Table I)") == [["68.00", "-", "60.00", "-"]]
+    assert cells(page, "published: Parts (Somewhere)") == [["-", "-", "-", "-"]]
+    order = [
+        page.index(words) for words in ("this run: mine", "published: Better", "published: Winner", "published: P")
+    ]
+    assert order == sorted(order) and "no figures of saw: its score is of fewer machines" in page
+    text = (tmp_path / "exp/RESULTS.md").read_text()
+    assert cells(text, "published: Winner (A report)") == [["66.97", "60.25", "63.40"]]
+    assert cells(text, "mine")[0][1:3] == ["2", "55.00 ± 7.07"] and "not run here" in text and "not run here" in page
+    report.main(["--exp", str(exp)])
+    assert "ublished" not in (exp / "RESULTS.md").read_text() + (tmp_path / "exp/RESULTS.md").read_text()
+
+
+def test_published_file_at_fault_leaves_the_old_tables(tmp_path):
+    write_seed(tmp_path / "exp/t", 0, 0.5)
+    write_text(tmp_path / "published.yaml", PUBLISHED.replace("66.97", "669.7"))
+    with pytest.raises(ValueError, match=r"published.yaml: systems\[0\] \(Winner\): official"):
+        report.main(["--exp", str(tmp_path / "exp/t"), "--published", str(tmp_path / "published.yaml")])
+    assert not (tmp_path / "exp/t/RESULTS.md").exists()
+
+
+def test_transductive_tags_are_labelled(tmp_path, capsys):
+    write_seed(tmp_path / "exp/plain", 0, 0.5)
+    write_seed(tmp_path / "exp/z", 0, 0.7, normalise="test_zscore")
+    write_text(tmp_path / "published.yaml", PUBLISHED)
+    for tag in ("plain", "z"):
+        report.main(["--exp", str(tmp_path / "exp" / tag), "--published", str(tmp_path / "published.yaml")])
+    page, text = (tmp_path / "exp/z/RESULTS.md").read_text(), (tmp_path / "exp/RESULTS.md").read_text()
+    assert page.startswith("# z (transductive)\n") and "Not for official results" in page
+    assert cells(page, "this run: z (transductive)") and "z (transductive), dcase2022" in capsys.readouterr().out
+    assert cells(text, "z (transductive)") and cells(text, "plain") and "Not for official results" in text
+    assert "ransductive" not in (tmp_path / "exp/plain/RESULTS.md").read_text()
 
 
 def test_table_is_aligned():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from experiments import DIM, Experiment
 
-from asdkit.backends.submission import contents
+from asdkit.backends.submission import contents, faults, write_submission
 from asdkit.bin import check_submission, score
 from asdkit.data.manifest import read_manifest, write_manifest
 from asdkit.utils.files import read_scp, read_table, write_text
@@ -252,6 +252,26 @@ def test_rows_in_another_order_and_other_sets(whole, tmp_path, capsys):
         check_submission.main(words)
     with pytest.raises(ValueError, match="cannot read .*dev_test/manifest.tsv"):
         check_submission.main([*words, "--set", "dev_test"])
+
+
+@pytest.mark.parametrize("year", [2021, 2022])
+def test_a_submission_that_the_official_evaluator_read(test_data, tmp_path, year):
+    """Our files for the official clips have the names and rows of one that the evaluator scored."""
+    rows, style = [], f"dcase{year}"
+    for path in sorted((test_data / f"golden/metrics/dcase{year}/ground_truth_data").iterdir()):
+        machine, section = path.stem.split("_")[2], path.stem.split("_")[4]
+        for line in path.read_text().split():
+            wav = line.split(",")[0]
+            rows.append({"utt": f"{machine}-{wav}", "wav": wav, "machine": machine, "section": section})
+    golden = test_data / f"golden/metrics/dcase{year}/submission"
+    assert list(faults(golden, rows, style)) == []
+    thresholds = {(row["machine"], "-"): 0.5 for row in rows}
+    count = write_submission(tmp_path / "ours", rows, style, {row["utt"]: 0.25 for row in rows}, thresholds)
+    names = sorted(path.name for path in golden.iterdir())
+    assert sorted(path.name for path in (tmp_path / "ours").iterdir()) == names and count == len(names)
+    for name in names:
+        ours, theirs = ((folder / name).read_text().split() for folder in (tmp_path / "ours", golden))
+        assert [line.split(",")[0] for line in ours] == sorted(line.split(",")[0] for line in theirs)
 
 
 def test_many_faults_are_cut_short(whole, tmp_path):

@@ -184,6 +184,8 @@ fi
 
 if begin 6 report; then
     run "$seed_jobs" evaluate.seedJOB --data "$data" --exp "$exp" --seed JOB "${forced[@]}"
-    run report --exp "$exp" "${forced[@]}"
+    published=()
+    [[ ! -f conf/published.yaml ]] || published=(--published conf/published.yaml)
+    run report --exp "$exp" "${published[@]}" "${forced[@]}"
     [[ $dry_run == true ]] || echo "== results: $exp/RESULTS.md"
 fi

@@ -18,6 +18,12 @@ class Backend(Protocol):
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
         """Score embeddings x [M, D] -> [M]."""
 
+    def leave_one_out(self, rows: np.ndarray) -> np.ndarray:
+        """Score the training embeddings number `rows` [R] as if each had not been among them -> [R].
+
+        Infinity where nothing is left to compare with.
+        """
+
 
 BACKENDS: dict[str, Callable[[ScoreConfig], Backend]] = {
     "knn": lambda config: KNN(config.k),

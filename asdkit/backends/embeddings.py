@@ -18,7 +18,7 @@ def read_embeddings(folder: str | Path, utts: list[str]) -> np.ndarray:
     """
     folder = Path(folder)
     ark, scp = folder / "embedding.ark", folder / "embedding.scp"
-    table = _read_ark(ark)
+    content, table = _read_ark(ark)
     for utt in read_scp(scp):
         if utt not in table:
             raise ValueError(f"{ark}: {utt!r}, which {scp.name} lists, is not in it: cut short? Run stage 4 again")
@@ -30,40 +30,45 @@ def read_embeddings(folder: str | Path, utts: list[str]) -> np.ndarray:
         )
     if not utts:
         raise ValueError(f"{folder}: embeddings of no clip are asked for; the manifest has no rows")
-    x = np.empty((len(utts), len(table[utts[0]])), np.float32)
+    size = table[utts[0]][1]
+    x = np.empty((len(utts), size), "<f4")
+    source, rows = memoryview(content), memoryview(x.reshape(-1).view(np.uint8))
     for row, utt in enumerate(utts):
-        vector = table[utt]
-        if len(vector) != x.shape[1]:
-            raise ValueError(f"{ark}: {utt!r} has {len(vector)} dimensions, {utts[0]!r} has {x.shape[1]}")
-        x[row] = vector
-    unusable = ~np.isfinite(x).all(axis=1) | ~x.any(axis=1)
+        data, own = table[utt]
+        if own != size:
+            raise ValueError(f"{ark}: {utt!r} has {own} dimensions, {utts[0]!r} has {size}")
+        rows[4 * size * row : 4 * size * (row + 1)] = source[data : data + 4 * size]
+    energy = np.einsum("nd,nd->n", x, x, dtype=np.float64)
+    unusable = ~np.isfinite(energy) | (energy == 0)
     if unusable.any():
         raise ValueError(f"{ark}: {utts[int(unusable.argmax())]!r} is a zero vector or holds NaN or infinity")
     return x
 
 
-def _read_ark(path: Path) -> dict[str, np.ndarray]:
-    """All vectors of an ark by name, as views of its bytes."""
+def _read_ark(path: Path) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """An ark's bytes, and where in them each vector starts and its dimensions, by name."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}; has stage 4 been run?") from None
-    table: dict[str, np.ndarray] = {}
-    position, last = 0, "its start"
+    table: dict[str, tuple[int, int]] = {}
+    position, utt = 0, ""
     while position < len(content):
-        space = content.find(b" ", position)
+        last, space = utt, content.find(b" ", position)
         data = space + 1 + len(HEADER) + 4
         if space < 0 or data > len(content):
-            raise ValueError(f"{path}: cut short after {last}; run stage 4 again")
+            raise ValueError(f"{path}: cut short after {last or 'its start'}; run stage 4 again")
         utt = content[position:space].decode("utf-8", "replace")
-        if content[space + 1 : data - 4] != HEADER:
-            raise ValueError(f"{path}: after {last}, {utt[:80]!r} is not followed by a float vector; run stage 4 again")
+        if not content.startswith(HEADER, space + 1):
+            after = last or "its start"
+            raise ValueError(
+                f"{path}: after {after}, {utt[:80]!r} is not followed by a float vector; run stage 4 again"
+            )
         size = int.from_bytes(content[data - 4 : data], "little")
         position = data + 4 * size
         if position > len(content) or size == 0:
             raise ValueError(f"{path}: cut short within the embedding of {utt!r}; run stage 4 again")
         if utt in table:
             raise ValueError(f"{path}: {utt!r} occurs twice; run stage 4 again")
-        table[utt] = np.frombuffer(content, "<f4", size, data)
-        last = repr(utt)
-    return table
+        table[utt] = data, size
+    return content, table

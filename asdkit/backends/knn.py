@@ -46,27 +46,45 @@ class KNN:
         x = _check(x, "embeddings")
         if x.shape[1] != self.train.shape[1]:
             raise ValueError(f"embeddings have {x.shape[1]} dimensions, the training embeddings {self.train.shape[1]}")
-        distances, indices = np.empty((len(x), self.k)), np.empty((len(x), self.k), np.int64)
+        return self._nearest(x, self.k)
+
+    def leave_one_out(self, rows: np.ndarray) -> np.ndarray:
+        """Scores [R] of the training embeddings number `rows` [R], each by its neighbours among the others.
+
+        With fewer than k others, their mean distance; without others, infinity.
+        """
+        k = min(self.k, len(self.train) - 1)
+        if k == 0:
+            return np.full(len(rows), np.inf)
+        return self._nearest(self.train[rows], k, rows)[0].mean(axis=1)
+
+    def _nearest(self, x: np.ndarray, k: int, without: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Distances and indices of k neighbours, [M, k]; row i has none in the training row number without[i]."""
+        distances, indices = np.empty((len(x), k)), np.empty((len(x), k), np.int64)
         buffer = np.empty(QUERIES * self.columns, np.float32)
         for start in range(0, len(x), QUERIES):
             rows = slice(start, start + QUERIES)
             queries = _unit(x[rows], start, "embeddings")
-            distances[rows], indices[rows] = self._exact(queries, self._search(queries, buffer))
+            found = self._search(queries, k, buffer, None if without is None else without[rows])
+            distances[rows], indices[rows] = self._exact(queries, found)
         return distances, indices
 
-    def _search(self, queries: np.ndarray, buffer: np.ndarray) -> np.ndarray:
+    def _search(self, queries: np.ndarray, k: int, buffer: np.ndarray, without: np.ndarray | None) -> np.ndarray:
         """Indices of the k nearest training rows, in any order, [Q, k]; merges the best of one block after another."""
         best = indices = None
         for start in range(0, len(self.train), self.columns):
             train = self.train[start : start + self.columns]
             cosines = buffer[: len(queries) * len(train)].reshape(len(queries), len(train))
             np.matmul(queries, train.T, out=cosines)
-            found = _largest(cosines, self.k)  # [Q, <= k]
+            if without is not None:
+                here = np.flatnonzero((without >= start) & (without < start + len(train)))
+                cosines[here, without[here] - start] = -np.inf
+            found = _largest(cosines, k)  # [Q, <= k]
             values = np.take_along_axis(cosines, found, axis=1)
             found += start
             if best is not None:
                 values, found = np.hstack([best, values]), np.hstack([indices, found])
-                keep = _largest(values, self.k)
+                keep = _largest(values, k)
                 values, found = np.take_along_axis(values, keep, axis=1), np.take_along_axis(found, keep, axis=1)
             best, indices = values, found
         return indices
@@ -77,9 +95,9 @@ class KNN:
         Half the squared distance of two unit vectors is 1 - cosine, without its loss of digits for near vectors.
         """
         distances = np.empty(indices.shape)
-        for i, (query, row) in enumerate(zip(queries, indices, strict=True)):
-            difference = self.train[row] - query  # [k, D]
-            distances[i] = np.einsum("kd,kd->k", difference, difference, dtype=np.float64) / 2
+        for neighbour in range(indices.shape[1]):
+            difference = self.train[indices[:, neighbour]] - queries  # [Q, D]
+            distances[:, neighbour] = np.einsum("qd,qd->q", difference, difference, dtype=np.float64) / 2
         order = np.argsort(distances, axis=1, kind="stable")
         return np.take_along_axis(distances, order, axis=1), np.take_along_axis(indices, order, axis=1)
 

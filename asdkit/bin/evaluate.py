@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     inputs = {"protocol": protocol, "config": sha256_file(config_path), **tables}
     inputs |= {f"{name}.scores": sha256_file(folder / f"{name}.tsv") for name in names}
     done = Done(seed_dir / ".done.evaluate", inputs, args.force)
-    if done.is_done():
+    if done.is_done() and (seed_dir / "results.json").exists():
         logging.info("%s: already done", seed_dir / "results.json")
         return
     sets = {
@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         "seed": args.seed,
         "protocol": protocol,
         "backend": config.backend,
+        "normalise": config.normalise,
         "config": str(config_path),
         "config_sha256": inputs["config"],
         "data_sha256": sha256_text(json.dumps(tables)),

@@ -1,7 +1,8 @@
-"""Stage 5: fit detectors on training embeddings and score every test set. Opens no ground truth."""
+"""Stage 5: fit detectors on training embeddings, score every test set, decide. Opens no ground truth."""
 
 import argparse
 import logging
+import shutil
 from pathlib import Path
 
 from asdkit.utils import cli
@@ -9,7 +10,10 @@ from asdkit.utils import cli
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
-    parser = cli.parser("Score test clips (higher = more anomalous); write seed<K>/score/<backend>/<set>.tsv.")
+    parser = cli.parser(
+        "Score test clips (higher = more anomalous); write scores and thresholds to seed<K>/score/<backend>, and the "
+        "challenge's files to seed<K>/submission."
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
     parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
     parser.add_argument("--seed", type=int, default=0, help="which seed<K> to score")
@@ -20,7 +24,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Score every test set of one seed."""
     args = get_parser().parse_args(argv)
-    from asdkit.backends.scoring import load_set, load_sets, score_clips, write_scores
+    from asdkit.backends.scoring import load_set, score_sets, write_scores, write_thresholds
+    from asdkit.backends.submission import STYLES, read_style, write_submission
     from asdkit.config import load_config
     from asdkit.data.description import present_sets
     from asdkit.utils.done import Done, flatten
@@ -32,7 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     train_sets, test_sets = ([name for name in sets if name.endswith(split)] for split in ("train", "test"))
     if not train_sets or not test_sets:
         raise ValueError(f"{data} holds {', '.join(sets)}: scoring needs training clips and test clips")
-    inputs = flatten({"score": config.model_dump()})
+    style = read_style(data)
+    inputs = {**flatten({"score": config.model_dump()}), "name_style": style}
     for name in sets:
         inputs[f"{name}.manifest"] = sha256_file(data / name / "manifest.tsv")
         inputs[f"{name}.embedding"] = sha256_file(seed_dir / "embed" / name / "embedding.ark")
@@ -41,17 +47,24 @@ def main(argv: list[str] | None = None) -> None:
     if done.is_done():
         logging.info("%s: already done", out)
         return
-    train, train_x = load_sets(data, seed_dir / "embed", train_sets)
-    scores = {}
-    for name in test_sets:
-        test, test_x = load_set(data, seed_dir / "embed", name)
-        try:
-            scores[name] = score_clips(config, train, train_x, test, test_x)
-        except ValueError as error:
-            raise ValueError(f"{name}, with training clips of {', '.join(train_sets)}: {error}") from None
-    for name in test_sets:
-        write_scores(out / f"{name}.tsv", scores[name])
-        logging.info("%s: %d clips", out / f"{name}.tsv", len(scores[name]))
+    train, tests = (
+        {name: load_set(data, seed_dir / "embed", name) for name in names} for names in (train_sets, test_sets)
+    )
+    scored = score_sets(config, train, tests)
+    for name, scores in scored.scores.items():
+        write_scores(out / f"{name}.tsv", scores)
+        logging.info("%s: %d clips", out / f"{name}.tsv", len(scores))
+    (out / "threshold.tsv").unlink(missing_ok=True)
+    submission = seed_dir / "submission"
+    if submission.exists():
+        shutil.rmtree(submission)
+    if not scored.thresholds:
+        logging.info("transductive scores: no thresholds, no files to submit")
+    else:
+        write_thresholds(out / "threshold.tsv", scored.thresholds)
+        for name in test_sets if style in STYLES else ():
+            count = write_submission(submission / name, tests[name][0], style, scored.scores[name], scored.thresholds)
+            logging.info("%s: %d files to submit", submission / name, count)
     done.finish()
 
 

@@ -54,8 +54,8 @@ def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
     classes = read_classes(args.exp)
     if config.train.steps and len(classes) < 2:
         raise ValueError(
-            f"{args.exp}/classes.txt holds one class, {classes[0]!r}: there is nothing to tell apart. Add machines, "
-            "sections or attributes, or train nothing: --set train.steps=0, or conf/logmel.yaml"
+            f"{args.exp}/classes.txt holds one class, {classes[0]!r}: there is nothing to tell apart. "
+            "Add machines, sections or attributes, or train nothing: --config conf/frozen.yaml or conf/logmel.yaml"
         )
     world = join_world(args.device)
     trainer = Trainer(config, classes, args.seed, folder, done.inputs, world)

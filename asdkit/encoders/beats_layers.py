@@ -142,7 +142,7 @@ class Layer(Block):
         self.alpha = (2 * cfg.encoder_layers) ** 0.25 if cfg.deep_norm and not cfg.layer_norm_first else 1.0
 
     def forward(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-        """x [B, N, D], bias [heads, N, N], mask [B, 1, 1, N] (True: not attended to) -> [B, N, D]"""
+        """x [B, N, D], bias [heads, N, N] or [B, heads, N, N], mask [B, 1, 1, N] (True: padding) -> [B, N, D]"""
         if self.layer_norm_first:
             x = x + self._attend(self.self_attn_layer_norm(x), bias, mask)
             x = x + self._feed_forward(self.final_layer_norm(x))
@@ -177,10 +177,10 @@ class Attention(nn.Module):
             self.grep_a = nn.Parameter(torch.ones(1, self.heads, 1, 1))
 
     def forward(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-        """x [B, N, D], bias [heads, N, N], mask [B, 1, 1, N] (True: not attended to) -> [B, N, D]"""
+        """x [B, N, D], bias [heads, N, N] or [B, heads, N, N], mask [B, 1, 1, N] (True: padding) -> [B, N, D]"""
         q, k, v = (self._split(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
         if bias is not None:
-            bias = (self.gate(q) * bias if self.gated else bias.unsqueeze(0)).to(q.dtype)  # [B, heads, N, N]
+            bias = (self.gate(q) * bias if self.gated else bias).to(q.dtype)
         if mask is not None:
             bias = (torch.zeros_like(mask, dtype=q.dtype) if bias is None else bias).masked_fill(mask, -math.inf)
         dropout = self.dropout if self.training else 0.0

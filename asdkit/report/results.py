@@ -9,7 +9,8 @@ from typing import Any
 
 from asdkit.data.manifest import read_manifest, read_ref
 from asdkit.protocols import PROTOCOLS, Clip, combine, evaluate
-from asdkit.utils.files import read_json, read_scp
+from asdkit.report.schema import SeedResult, read_results
+from asdkit.utils.files import read_scp
 from asdkit.utils.typed_yaml import read_yaml
 
 UNLABELLED = "test clips without labels (no ref.tsv): scores, but no metrics"
@@ -69,12 +70,13 @@ def over_sets(sets: dict[str, dict[str, Any]], protocol: str) -> float | None:
 def over_seeds(exp: str | Path) -> dict[str, Any]:
     """Gather exp/<tag>/seed<K>/results.json: every number becomes {mean, std, seeds} (std: sample, None for one seed).
 
-    Raises ValueError when no seed has results, or two seeds differ in protocol, backend, configuration or data.
+    Raises ValueError when no seed has results, a file is broken, or two seeds differ in protocol, backend,
+    configuration or data.
     """
     exp = Path(exp)
     folders = {int(p.name[4:]): p for p in exp.glob("seed*") if re.fullmatch(r"seed\d+", p.name)}
     paths = {seed: folders[seed] / "results.json" for seed in sorted(folders)}
-    results = {seed: read_json(path) for seed, path in paths.items() if path.exists()}
+    results = {seed: read_results(path, SeedResult) for seed, path in paths.items() if path.exists()}
     if not results:
         raise ValueError(f"{exp}: no seed<K>/results.json; run stage 6 (evaluate) first")
     seeds = list(results)
@@ -90,21 +92,26 @@ def over_seeds(exp: str | Path) -> dict[str, Any]:
         "tag": exp.resolve().name,
         "seeds": seeds,
         "pending": [seed for seed in paths if seed not in results],
-        **{key: first[key] for key in ("protocol", "backend", "config", "config_sha256", "data_sha256")},
+        **{key: first[key] for key in ("protocol", "normalise", "backend", "config", "config_sha256", "data_sha256")},
         "git": list(dict.fromkeys(result["git"] for result in results.values())),
-        "sets": _spread([result["sets"] for result in results.values()]),
-        "all": _spread([result["all"] for result in results.values()]),
+        "sets": _spread([result["sets"] for result in results.values()], f"{exp}: sets"),
+        "all": _spread([result["all"] for result in results.values()], f"{exp}: all"),
     }
 
 
-def _spread(items: list[Any]) -> Any:
+def _spread(items: list[Any], where: str) -> Any:
     """Nested values of several seeds as one: numbers become mean and deviation, text and counts must agree."""
     first = items[0]
+    shapes = {
+        tuple(item) if isinstance(item, dict) else len(item) if isinstance(item, list) else None for item in items
+    }
+    if len({type(item) for item in items}) > 1 or len(shapes) > 1:
+        raise ValueError(f"{where}: not the same in all seeds. Run stages 5 and 6 again for all seeds")
     if isinstance(first, dict):
-        return {key: _spread([item[key] for item in items]) for key in first}
+        return {key: _spread([item[key] for item in items], f"{where}.{key}") for key in first}
     if isinstance(first, list):
-        return [_spread(list(item)) for item in zip(*items, strict=True)]
-    if isinstance(first, float) and all(isinstance(item, float) and math.isfinite(item) for item in items):
+        return [_spread(list(item), where) for item in zip(*items, strict=True)]
+    if isinstance(first, float):
         return {
             "mean": statistics.fmean(items),
             "std": statistics.stdev(items) if len(items) > 1 else None,

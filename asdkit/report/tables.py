@@ -4,7 +4,7 @@ from typing import Any
 
 from asdkit.protocols import PROTOCOLS
 
-TITLES = {
+HEADINGS = {
     "auc": "AUC",
     "auc_source": "AUC source",
     "auc_target": "AUC target",
@@ -23,6 +23,15 @@ EXTRAS = (
     "Not part of the official score. In-domain: normal clips and anomalies of one domain. "
     "pAUC Eq. 12: the paper's formula over all clips of a section, not standardised."
 )
+TRANSDUCTIVE = (
+    "Transductive: scores of each test clip use the statistics of all test clips of its machine (score.normalise: "
+    "test_zscore). Not for official results."
+)
+
+
+def title(results: dict[str, Any]) -> str:
+    """An experiment's tag, marked where its scores are transductive."""
+    return results["tag"] + (" (transductive)" if results["normalise"] != "none" else "")
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -46,7 +55,7 @@ def overview(results: dict[str, Any]) -> str:
     """The short table of one experiment: official score first, then the values it is made of, per set."""
     sets = results["sets"]
     names = list(dict.fromkeys(name for found in sets.values() for name in found["values"]))
-    header = ["set", "official score", "95% interval", *(TITLES[name] for name in names)]
+    header = ["set", "official score", "95% interval", *(_heading(name) for name in names)]
     rows = []
     for name, found in sets.items():
         width = found["half_width95"]
@@ -57,12 +66,13 @@ def overview(results: dict[str, Any]) -> str:
     return table(header, rows)
 
 
-def page(results: dict[str, Any]) -> str:
-    """RESULTS.md of one experiment from `results.over_seeds`."""
+def page(results: dict[str, Any], published: str = "") -> str:
+    """RESULTS.md of one experiment from `results.over_seeds`; `published`: the part about others' results."""
     protocol, seeds = PROTOCOLS[results["protocol"]], results["seeds"]
     spread = f"mean ± sample standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
     parts = [
-        f"# {results['tag']}\n",
+        f"# {title(results)}\n",
+        *([TRANSDUCTIVE + "\n"] if results["normalise"] != "none" else []),
         f"In percent, {spread}. Official score ({results['protocol']}): {protocol.rule}. "
         f"all: the {protocol.mean} mean of dev and eval.\n",
         overview(results),
@@ -71,28 +81,19 @@ def page(results: dict[str, Any]) -> str:
     ]
     for name, found in results["sets"].items():
         if found["machines"]:
-            parts += [f"## {name}\n", _machines(found, protocol.mean), f"### {name}: extras\n", EXTRAS + "\n"]
-            parts += [_rows(found, "extras")]
+            parts += [f"## {name}\n", _machines(found, protocol.mean)]
+            if len(found["sections"]) > len(found["machines"]):
+                parts += [f"### {name}: sections\n", _sections(found)]
+            parts += [f"### {name}: extras\n", EXTRAS + "\n", _extras(found)]
         if found["notes"]:
             parts += [f"### {name}: notes\n", "".join(f"- {note}\n" for note in found["notes"])]
+    parts += [published] if published else []
     parts += ["## Made from\n", _origin(results)]
     return "\n".join(parts)
 
 
-def comparison(experiments: list[dict[str, Any]]) -> str:
-    """exp/RESULTS.md: one row per tag."""
-    rows = [
-        [
-            results["tag"],
-            results["protocol"],
-            str(len(results["seeds"])),
-            *(cell(results["sets"].get(name, {}).get("official")) for name in ("dev", "eval")),
-            cell(results["all"]),
-        ]
-        for results in experiments
-    ]
-    intro = "Official scores in percent, mean ± sample standard deviation over seeds. Details: <tag>/RESULTS.md.\n"
-    return "\n".join(["# Results\n", intro, table(["tag", "protocol", "seeds", "dev", "eval", "all"], rows)])
+def _heading(name: str) -> str:
+    return HEADINGS.get(name, name)
 
 
 def _machines(found: dict[str, Any], mean: str) -> str:
@@ -102,14 +103,24 @@ def _machines(found: dict[str, Any], mean: str) -> str:
         for row in found["machines"]
     ]
     rows.append(["official", cell(found["official"]), *(cell(found["values"][name]) for name in names)])
-    return table(["machine", f"{mean} mean", *(TITLES[name] for name in names)], rows)
+    return table(["machine", f"{mean} mean", *(_heading(name) for name in names)], rows)
 
 
-def _rows(found: dict[str, Any], kind: str) -> str:
-    names = list(found[kind])
-    rows = [[row["machine"], *(cell(row[kind].get(name)) for name in names)] for row in found["machines"]]
-    rows.append(["mean", *(cell(found[kind][name]) for name in names)])
-    return table(["machine", *(TITLES[name] for name in names)], rows)
+def _sections(found: dict[str, Any]) -> str:
+    names = list(found["values"])
+    rows = [
+        [f"{row['machine']} {row['section']}", str(row["normal"]), str(row["anomaly"])]
+        + [cell(row["values"].get(name)) for name in names]
+        for row in found["sections"]
+    ]
+    return table(["section", "normal clips", "anomalies", *(_heading(name) for name in names)], rows)
+
+
+def _extras(found: dict[str, Any]) -> str:
+    names = list(found["extras"])
+    rows = [[row["machine"], *(cell(row["extras"].get(name)) for name in names)] for row in found["machines"]]
+    rows.append(["mean", *(cell(found["extras"][name]) for name in names)])
+    return table(["machine", *(_heading(name) for name in names)], rows)
 
 
 def _origin(results: dict[str, Any]) -> str:
@@ -119,6 +130,8 @@ def _origin(results: dict[str, Any]) -> str:
         f"- seeds: {', '.join(map(str, results['seeds']))}",
         f"- protocol: {results['protocol']}, back end: {results['backend']}",
     ]
+    if results["normalise"] != "none":
+        lines[-1] += f", score.normalise: {results['normalise']}"
     if results["pending"]:
         lines.append(f"- seeds without results yet: {', '.join(map(str, results['pending']))}")
     return "\n".join(lines) + "\n"

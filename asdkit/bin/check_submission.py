@@ -1,0 +1,40 @@
+"""Check a folder of challenge files against the clips that it has to hold."""
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+from asdkit.utils import cli
+
+SHOWN = 20
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of the program."""
+    parser = cli.parser("Check the files of a challenge submission: names, rows, values; say what is wrong.")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
+    parser.add_argument("--submission", type=Path, required=True, help="folder, exp/<tag>/seed<K>/submission/<set>")
+    parser.add_argument("--set", choices=["dev_test", "eval_test"], default="eval_test", help="the clips it is for")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print that the submission is complete; otherwise raise ValueError with a line per fault."""
+    args = get_parser().parse_args(argv)
+    from asdkit.backends.submission import STYLES, contents, faults, read_style
+    from asdkit.data.manifest import read_manifest
+
+    style = read_style(args.data)
+    if style == "free":
+        raise ValueError(f"{args.data}: recordings with names of the style 'free' have no official submission")
+    rows = read_manifest(args.data / args.set / "manifest.tsv")
+    found = list(islice(faults(args.submission, rows, style), SHOWN + 1))
+    if found:
+        more = ["..."] if len(found) > SHOWN else []
+        raise ValueError("\n".join([f"{args.submission} cannot be submitted:", *found[:SHOWN], *more]))
+    kinds = " and as many of ".join(STYLES[style].kinds)
+    print(f"{args.submission}: complete, {len(rows)} clips in {len(contents(rows, style))} files of {kinds}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,93 @@
+"""Experiments beside one another, and beside what others published."""
+
+from typing import Any
+
+from asdkit.metrics import harmonic_mean
+from asdkit.protocols import PROTOCOLS
+from asdkit.report.published import Figures, System
+from asdkit.report.tables import TRANSDUCTIVE, cell, table, title
+
+ABOUT = "Rows 'published: ...' are figures of others, in percent, as their source prints them; they were not run here."
+
+
+def comparison(experiments: list[dict[str, Any]], left_out: list[str], systems: list[System]) -> str:
+    """exp/RESULTS.md: one row per tag, from `results.over_seeds`, then published systems.
+
+    left_out: why other tags have no row.
+    """
+    rows = [
+        [
+            title(results),
+            results["protocol"],
+            str(len(results["seeds"])),
+            *(cell(results["sets"].get(name, {}).get("official")) for name in ("dev", "eval")),
+            cell(results["all"]),
+        ]
+        for results in experiments
+    ]
+    intro = "Official scores in percent, mean ± sample standard deviation over seeds. Details: <tag>/RESULTS.md.\n"
+    parts = ["# Results\n", intro, table(["tag", "protocol", "seeds", "dev", "eval", "all"], rows)]
+    if any(results["normalise"] != "none" for results in experiments):
+        parts.append(TRANSDUCTIVE + "\n")
+    if left_out:
+        parts += ["## Left out\n", "".join(f"- {reason}\n" for reason in left_out)]
+    if systems:
+        found: dict[str, dict[str, str]] = {}
+        for system in systems:
+            found.setdefault(_label(system), {})[system.set] = _percent(system.official)
+        rows = [
+            [label, *(official.get(name, "-") for name in ("dev", "eval", "all"))] for label, official in found.items()
+        ]
+        parts += ["## Published\n", ABOUT + "\n", table(["system", "dev", "eval", "all"], rows)]
+    return "\n".join(parts)
+
+
+def beside_published(results: dict[str, Any], systems: list[System]) -> str:
+    """Part of an experiment's page: per set, this run and the published systems, the best of them first.
+
+    results: from `results.over_seeds`. Empty when nothing was published for the sets of this run.
+    """
+    mean, parts = PROTOCOLS[results["protocol"]].mean, []
+    for name in ("dev", "eval", "all"):
+        theirs = [system for system in systems if system.set == name]
+        found = results["sets"].get(name) or {"official": results["all"], "machines": []}
+        if not theirs or (name != "all" and name not in results["sets"]):
+            continue
+        theirs.sort(key=lambda system: -1 if system.official is None else system.official, reverse=True)
+        ours = {row["machine"]: cell(row["score"]) for row in found["machines"]}
+        machines = list(dict.fromkeys([*ours, *(machine for system in theirs for machine in system.machines)]))
+        rows = [[f"this run: {title(results)}", cell(found["official"]), *(ours.get(m, "-") for m in machines)]]
+        for system in theirs:
+            figures = [_machine(system.machines.get(m), results["protocol"]) for m in machines]
+            rows.append([_label(system), _percent(system.official), *map(_percent, figures)])
+        parts += [f"### {name}: this run and published\n", table(["system", "official score", *machines], rows)]
+        lacking = [machine for machine in machines if machine not in ours]
+        if lacking and name != "all":
+            parts.append(f"This run has no figures of {', '.join(lacking)}: its score is of fewer machines.\n")
+    if not parts:
+        return ""
+    about = (
+        f"{ABOUT} Machines: the {mean} mean of a machine's official values; where the source prints these alone, it is "
+        "computed from them.\n"
+    )
+    return "\n".join(["## Published results\n", about, *parts])
+
+
+def _label(system: System) -> str:
+    return f"published: {system.name} ({system.source})"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _machine(figures: Figures | None, protocol: str) -> float | None:
+    """A machine's mean as published, or of its published values when all official ones are there."""
+    if figures is None:
+        return None
+    harmonic = PROTOCOLS[protocol].mean == "harmonic"
+    printed = figures.hmean if harmonic else figures.mean
+    values = [getattr(figures, name, None) for name in PROTOCOLS[protocol].official]
+    if printed is not None or None in values:
+        return printed
+    return harmonic_mean(values) if harmonic else sum(values) / len(values)
