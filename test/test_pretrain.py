@@ -167,11 +167,17 @@ def test_visible_tokens_know_their_places():
 
 
 def test_100_steps_on_generated_sounds_lower_the_loss(tmp_path):
-    what = config(train={"steps": 100, "batch_size": 8, "lr": 2e-3, "warmup_steps": 10, "log_every": 10})
+    what = config(
+        tokenizer={
+            "codes": 16, "dim": 8, "codebooks": 2, "statistics_clips": 64, "level": 1.0, "relative": False,
+        },
+        train={"steps": 100, "batch_size": 16, "lr": 5e-3, "warmup_steps": 10, "log_every": 20},
+    )  # fmt: skip
     rows = pretrained(what, tmp_path).curve.rows
-    assert rows[-1]["loss"] < rows[0]["loss"] - 0.2
-    assert rows[-1]["accuracy"] > rows[0]["accuracy"]
-    assert 4 < rows[-1]["perplexity"] <= 16
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.4
+    # less than a network without ears, which names codes as often as they occur
+    assert rows[-1]["loss"] < np.log(rows[-1]["perplexity"]) - 0.15
+    assert rows[-1]["accuracy"] > rows[0]["accuracy"] and 4 < rows[-1]["perplexity"] <= 16
 
 
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, recordings):
@@ -209,6 +215,7 @@ def test_an_exported_encoder_loads_strictly(tmp_path, half):
     torch.testing.assert_close(encoder(feats()), expected, rtol=tolerance, atol=tolerance)
     assert digest == sha256_file(tmp_path / "out.pt")
     assert (tmp_path / "out.pt.sha256").read_text() == f"{digest}  out.pt\n"
+    assert export(tmp_path / "checkpoint/final.pt", tmp_path / "out.pt", not half) != digest  # over the older file
 
 
 def test_weights_that_16_bits_cannot_hold_are_refused(tmp_path):

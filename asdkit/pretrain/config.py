@@ -1,0 +1,92 @@
+"""A pre-training, typed: one YAML file holds what differs from the defaults below."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from asdkit.config import BeatsArch
+from asdkit.utils.typed_yaml import Section, override, read_yaml, validate
+
+
+class SoundConfig(Section):
+    """What the encoder hears."""
+
+    crop_seconds: float = Field(2.0, ge=0.2, description="length of a training clip, seconds")
+    generated: float = Field(0.5, ge=0, le=1, description="part of the clips that the generator makes")
+    mixed: float = Field(0.3, ge=0, le=1, description="part of the recorded clips that are mixed with another clip")
+    speed: float = Field(0.25, ge=0, lt=1, description="recordings play up to so much slower or faster")
+    level_db: list[float] = Field(
+        [-45.0, -12.0], min_length=2, max_length=2, description="lowest and highest root mean square, re full scale"
+    )
+    channel: int | None = Field(None, ge=0, description="this channel of recordings that have several")
+    resample: bool = Field(True, description="convert recordings of other sample rates instead of refusing them")
+    cache_hours: float = Field(2.0, ge=0, description="recordings kept in memory, 0.23 GB an hour")
+
+
+class TokenizerConfig(Section):
+    """What the patches are called: by random projection (BEATs, Sec. 3.2.1), or by a trained encoder."""
+
+    teacher: str | None = Field(
+        None, description="second iteration: BEATs file whose tokens are quantised; dim, level, relative are not used"
+    )
+    codes: int = Field(256, ge=2, description="size of a codebook")
+    dim: int = Field(16, ge=1, description="size of a code")
+    level: float = Field(0.25, ge=0, le=1, description="weight of a patch's mean, which else drowns its pattern")
+    relative: bool = Field(True, description="take each clip's mean level out first: tokens do not depend on the gain")
+    codebooks: int = Field(4, ge=1, description="independent projections, each with its codebook")
+    statistics_clips: int = Field(512, ge=2, description="clips that mean and spread of the patches are taken from")
+
+
+class PredictorConfig(Section):
+    """The transformer that names the masked patches; thrown away after training."""
+
+    layers: int = Field(1, ge=1)
+    dim: int = Field(128, ge=8)
+    heads: int = Field(4, ge=1)
+    conv_pos: int = Field(32, ge=1)
+
+
+class OptimizeConfig(Section):
+    """Optimisation."""
+
+    steps: int = Field(4000, ge=1)
+    batch_size: int = Field(64, ge=1, description="clips of a step, all processes together")
+    lr: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(200, ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="after the warm-up")
+    weight_decay: float = Field(0.01, ge=0)
+    grad_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
+    log_every: int = Field(50, ge=1, description="steps between rows of train.tsv")
+    checkpoint_every: int = Field(200, ge=1, description="steps between writes of last.pt, from which training resumes")
+
+
+class PretrainConfig(Section):
+    """A pre-training run."""
+
+    init: str | None = Field(None, description="BEATs file to start from; null: random weights of size `arch`")
+    arch: BeatsArch | None = Field(None, description="size of the network (default: BEATs base)")
+    mask: float = Field(0.75, gt=0, lt=1, description="part of the patches that the encoder does not see")
+    sound: SoundConfig = SoundConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    predictor: PredictorConfig = PredictorConfig()
+    train: OptimizeConfig = OptimizeConfig()
+
+    @model_validator(mode="after")
+    def _agree(self) -> "PretrainConfig":
+        if self.init and self.arch:
+            raise ValueError("'arch' is read from the file: give one of 'init' and 'arch'")
+        if self.sound.level_db[0] > self.sound.level_db[1]:
+            raise ValueError(f"sound.level_db {list(self.sound.level_db)}: the lower level comes first")
+        if self.predictor.dim % self.predictor.heads:
+            raise ValueError(f"predictor.dim {self.predictor.dim} is no multiple of heads {self.predictor.heads}")
+        return self
+
+
+def load_pretrain_config(path: str | Path, overrides: list[str] | None = None) -> PretrainConfig:
+    """Read a pre-training's YAML file and apply overrides `section.key=value`; raises ValueError for wrong ones."""
+    raw = read_yaml(path)
+    for setting in overrides or []:
+        override(raw, setting)
+    return validate(PretrainConfig, raw, str(path))

@@ -1,0 +1,112 @@
+"""Training sounds: crops of recordings and generated ones, mixed, filtered, sped up and levelled."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from asdkit.data.audio import SUFFIXES, AudioReader, frame_counts
+from asdkit.pretrain.config import SoundConfig
+from asdkit.pretrain.synth import RATE, Dice, decibels, generate, slopes, unit
+from asdkit.utils.files import read_table, sha256_text, write_table
+
+COLUMNS = ("wav", "frames")
+SILENT = 1e-4  # root mean square below which a crop is drawn again
+TRIES = 4
+
+
+def reader(config: SoundConfig) -> AudioReader:
+    """The reader of the recordings."""
+    return AudioReader(RATE, config.channel, config.resample)
+
+
+def list_audio(folder: str | Path, config: SoundConfig) -> list[dict[str, str]]:
+    """Find every wav and flac file below `folder`: rows of `wav` (absolute) and `frames` (samples at 16 kHz).
+
+    Raises ValueError when the folder is missing or holds none, or naming a recording that cannot be read.
+    """
+    root = Path(folder).absolute()
+    if not root.is_dir():
+        raise ValueError(f"--corpus {folder}: no such folder")
+    paths = sorted(str(path) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ValueError(f"--corpus {folder}: holds no {' or '.join(SUFFIXES)} file, in subfolders neither")
+    counts = frame_counts(reader(config), paths)
+    return [{"wav": path, "frames": str(count)} for path, count in zip(paths, counts, strict=True)]
+
+
+def write_list(path: str | Path, rows: list[dict[str, str]]) -> None:
+    """Write the list of recordings."""
+    write_table(path, COLUMNS, rows)
+
+
+def list_digest(path: str | Path) -> str:
+    """SHA-256 of the recordings' names and lengths; the folder that they lie in does not count."""
+    rows = read_table(path, COLUMNS)
+    return sha256_text("\n".join(f"{Path(row['wav']).name} {row['frames']}" for row in rows))
+
+
+class Corpus:
+    """The recordings of a list, the first ones kept in memory up to `cache_hours`."""
+
+    def __init__(self, path: str | Path, config: SoundConfig) -> None:
+        rows = read_table(path, COLUMNS)
+        self.paths = [row["wav"] for row in rows]
+        self.frames = [int(row["frames"]) for row in rows]
+        self.reader = reader(config)
+        self.room = int(config.cache_hours * 3600 * RATE)
+        self.cache: dict[int, np.ndarray] = {}
+
+    def read(self, index: int, start: int, frames: int) -> np.ndarray:
+        """Samples of one recording, tiled where it is shorter than `frames`: float32 [frames]."""
+        have = self.frames[index]
+        stop = min(start + frames, have)
+        if index not in self.cache and have <= self.room:
+            self.cache[index] = self.reader.read(self.paths[index])
+            self.room -= have
+        if index in self.cache:
+            samples = self.cache[index][start:stop]
+        else:
+            samples = self.reader.read(self.paths[index], start, stop - start)
+        return samples if len(samples) == frames else np.resize(samples, frames)
+
+    def crops(self, count: int, samples: int, config: SoundConfig, dice: Dice) -> Tensor:
+        """Random crops [count, samples] at random speeds; silent ones are drawn again, a few times."""
+        crops = torch.empty(count, samples)
+        lengths = (samples * dice.uniform(1 - config.speed, 1 + config.speed, count)).long().tolist()
+        for row, length in enumerate(lengths):
+            for _ in range(TRIES):
+                index = int(dice.integer(0, len(self.paths), 1))
+                start = int(dice.integer(0, max(self.frames[index] - length, 0) + 1, 1))
+                crop = torch.from_numpy(self.read(index, start, length))
+                if crop.square().mean().sqrt() > SILENT:
+                    break
+            crops[row] = F.interpolate(crop[None, None], samples, mode="linear", align_corners=False)[0, 0]
+        return crops
+
+
+def training_sounds(count: int, config: SoundConfig, corpus: Corpus | None, generator: torch.Generator) -> Tensor:
+    """One batch of training clips: [count, samples] within [-1, 1]; without a corpus all of them are generated."""
+    dice = Dice(generator)
+    samples = round(config.crop_seconds * RATE)
+    recorded = 0 if corpus is None else round(count * (1 - config.generated))
+    clips = generate(count - recorded, samples, generator) if recorded < count else torch.empty(0, samples)
+    if corpus is not None and recorded:
+        crops = unit(corpus.crops(recorded, samples, config, dice))
+        others = torch.cat([clips, crops])[dice.integer(0, count, recorded)]
+        share = decibels(-dice.uniform(0, 20, recorded, 1)) * dice.chance(config.mixed, recorded, 1)
+        clips = torch.cat([clips, _filtered(crops + others * share, dice)])
+    return _levelled(clips, config, dice)
+
+
+def _filtered(clips: Tensor, dice: Dice) -> Tensor:
+    samples = clips.shape[1]
+    gains = slopes(len(clips), samples, dice, spread=3.0)
+    return torch.fft.irfft(torch.fft.rfft(clips) * gains, samples)
+
+
+def _levelled(clips: Tensor, config: SoundConfig, dice: Dice) -> Tensor:
+    clips = unit(clips) * decibels(dice.uniform(*config.level_db, len(clips), 1))
+    return clips / (clips.abs().amax(1, keepdim=True) / 0.99).clamp(min=1.0)

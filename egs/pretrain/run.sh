@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Pre-train an encoder on any folder of recordings, without labels.
+#     ./run.sh --corpus /path/to/recordings [options]
+# 1 list    find and check the recordings
+# 2 train   masked prediction on recordings and generated sounds
+# 3 export  the encoder as a BEATs file, with its SHA-256
+# 4 probe   linear classification of labelled clips, with --probe-clips only
+# What is done already is skipped; a killed run goes on where it was when the same command is given again.
+set -euo pipefail
+
+# Options
+stage=1                      # first stage to run
+stop_stage=4                 # last stage to run
+config=conf/continue.yaml    # the pre-training; this one starts from pretrained/asdkit_small.pt
+set=()                       # changes a value of it, repeatable: --set train.steps=20000
+tag=                         # the run's name (default: the config's name and the --set values)
+seed=0                       # of weights, codes, sounds and masks
+corpus=                      # folder of recordings, searched with its subfolders; none: generated sounds alone
+probe_clips=                 # folder of clips named <fold>-<id>-<take>-<class> (ESC-10, ESC-50)
+expdir=exp                   # folder of the runs
+cmd=run_local.sh             # runs the programs: --cmd "run_slurm.sh --partition main"
+gpu=0                        # GPUs of the training, for $cmd
+num_threads=2                # threads of a job, for $cmd
+force=false                  # true: train again from the start
+# End of options
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+utils=$here/../../utils
+# shellcheck source=utils/parse_options.sh
+. "$utils/parse_options.sh"
+cd "$here"
+# shellcheck source=utils/path.sh
+. "$utils/path.sh"
+
+die() {
+    printf 'run.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+(($# == 0)) || die "unexpected word '$1'; --help lists all options"
+for key in stage stop_stage; do
+    [[ ${!key} =~ ^[1-4]$ ]] || die "--${key//_/-} is a number from 1 to 4, not '${!key}'"
+done
+((stage <= stop_stage)) || die "--stage $stage comes after --stop-stage $stop_stage"
+[[ $gpu =~ ^[0-9]+$ ]] || die "--gpu is a number from 0, not '$gpu'"
+check_python
+
+if [[ -z $tag ]]; then
+    tag=$(basename "$config" .yaml)
+    for change in "${set[@]}"; do tag+=_${change//[^[:alnum:].+-]/_}; done
+fi
+[[ $tag =~ ^[[:alnum:]][[:alnum:]._+-]{0,199}$ ]] ||
+    die "--tag '$tag' has to be a folder's name: up to 200 letters, digits, . _ + -"
+exp=$expdir/$tag
+
+settings=(--config "$config")
+for change in "${set[@]}"; do settings+=(--set "$change"); done
+recordings=(--list "$exp/recordings.tsv")
+if [[ -z $corpus ]]; then
+    recordings=()
+    settings+=(--set sound.generated=1)
+fi
+read -ra cmd_words <<<"$cmd"
+[[ ! -x $utils/${cmd_words[0]} ]] || cmd_words[0]=$utils/${cmd_words[0]}
+
+# job NUMBER PROGRAM ARGS: run asdkit.bin.PROGRAM through $cmd when its stage was asked for.
+job() {
+    ((stage <= $1 && $1 <= stop_stage)) || return 0
+    echo "== stage $1 ($2): $(date +%T)"
+    local options=(--num-threads "$num_threads")
+    [[ $1 != 2 ]] || ((gpu == 0)) || options+=(--gpu "$gpu")
+    local runner=(python3 -m)
+    [[ $1 != 2 ]] || ((gpu < 2)) || runner=(python3 -m torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
+    "${cmd_words[0]}" "${options[@]}" "${cmd_words[@]:1}" "$exp/log/$1.$2.log" "${runner[@]}" "asdkit.bin.$2" "${@:3}" ||
+        die "stage $1 failed; its log is $exp/log/$1.$2.log"
+}
+
+if [[ -n $corpus ]]; then
+    job 1 list_audio --corpus "$corpus" "${settings[@]}" --out "$exp/recordings.tsv"
+fi
+job 2 pretrain "${settings[@]}" "${recordings[@]}" --exp "$exp" --seed "$seed" --force "$force"
+job 3 export_encoder --checkpoint "$exp/checkpoint/final.pt" --out "$exp/encoder.pt"
+if [[ -n $probe_clips ]]; then
+    job 4 probe --clips "$probe_clips" --checkpoint "$exp/encoder.pt" --out "$exp/probe.json"
+    ((stop_stage < 4)) || cat "$exp/log/4.probe.log"
+fi
