@@ -98,7 +98,7 @@ def test_no_corpus(tmp_path):
     with pytest.raises(ValueError, match="no corpus: .*corpus does not exist"):
         prepare(tmp_path)
     (tmp_path / "corpus").mkdir()
-    with pytest.raises(ValueError, match="no corpus in .*corpus: no machine folder.*there is no folder .*dev_data"):
+    with pytest.raises(ValueError, match="no corpus in .*: expected <machine>/train.*there is no folder .*dev_data"):
         prepare(tmp_path)
     assert not (tmp_path / "data").exists()
 

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in present_sets(args.data):
         folder = Path(args.dump) / "fbank" / name
         inputs = {"manifest": manifest.digest(args.data, name), "encoder": config.encoder.name, **vars(reader)}
-        merged = Done(folder / ".done", inputs, args.force)
+        merged = Done(folder / ".done", inputs, args.force, "other --data and --dump folders")
         if merged.is_done():
             logging.info("%s: already done", folder)
         elif args.merge:

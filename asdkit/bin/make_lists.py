@@ -45,7 +45,7 @@ def write_recordings(dataset: "Dataset", name: str, args: argparse.Namespace) ->
     folder = Path(args.dump) / "raw" / name
     reader = AudioReader.of(dataset)
     inputs = {"manifest": manifest.digest(args.data, name), "root": dataset.root, **vars(reader)}
-    done = Done(folder / ".done", inputs, args.force)
+    done = Done(folder / ".done", inputs, args.force, "other --data and --dump folders")
     paths = lists.recordings(dataset, args.data, name)
     if done.is_done():
         logging.info("%s: already done", folder)

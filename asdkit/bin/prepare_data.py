@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     truth_path = Path(args.corpus).absolute() / what.ground_truth if what.ground_truth else None
     dataset = prepare.resolve(what, found)
     inputs = {**flatten(dataset.model_dump(mode="json")), "clips": found.digest(), "truth": truth.digest(truth_path)}
-    done = Done(Path(args.data) / ".done", inputs, args.force)
+    done = Done(Path(args.data) / ".done", inputs, args.force, "other --data and --dump folders")
     if done.is_done():
         logging.info("%s: already done", args.data)
         return

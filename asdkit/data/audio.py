@@ -127,7 +127,7 @@ class AudioReader:
         if file.channels > 1 and self.channel is None:
             raise ValueError(
                 f"{path}: has {file.channels} channels: choose one with 'channel' in the dataset description "
-                "(prepare_data --channel 0)"
+                "(./run.sh --channel 0)"
             )
         if self.channel is not None and self.channel >= file.channels:
             raise ValueError(
@@ -136,7 +136,7 @@ class AudioReader:
         if file.samplerate != self.sample_rate and not self.resample:
             raise ValueError(
                 f"{path}: {file.samplerate} Hz, expected {self.sample_rate} Hz: set 'resample: true' in the dataset "
-                "description (prepare_data --resample true), or convert the recordings"
+                "description (./run.sh --resample true), or convert the recordings"
             )
 
 

@@ -102,7 +102,8 @@ def _from_folders(description: Description, corpus: Path, machines: list[str] | 
                 clips += _machine_clips(corpus, base / machine, part, description.name_style, notes)
                 supplemental += _supplemental(corpus, base / machine, part, notes)
     if not found:
-        raise ValueError(f"no corpus in {corpus}: no machine folder with train/ or test/ inside. {'; '.join(notes)}")
+        layout = "<machine>/train/*.wav and <machine>/test/*.wav"
+        raise ValueError(f"no corpus in {corpus}: expected {layout}. {'; '.join(notes)}".rstrip())
     _check_wanted(machines, found, corpus)
     return Corpus(corpus, clips, notes, supplemental)
 

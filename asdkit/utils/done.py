@@ -10,12 +10,15 @@ class Done:
     """The marker of one piece of work.
 
     `path`: marker file. `inputs`: flat dict of what the output is made from (settings, hashes of files).
-    `force`: redo the work whatever the marker says.
+    `force`: redo the work whatever the marker says. `elsewhere`: the option that makes other work beside this.
     """
 
-    def __init__(self, path: str | Path, inputs: dict[str, Any], force: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, inputs: dict[str, Any], force: bool = False, elsewhere: str = "another --tag"
+    ) -> None:
         self.path = Path(path)
         self.inputs = inputs
+        self.elsewhere = elsewhere
         if force:
             self.path.unlink(missing_ok=True)
 
@@ -26,7 +29,7 @@ class Done:
         """
         if not self.path.exists():
             return False
-        compare(self.path, read_json(self.path), self.inputs)
+        compare(self.path, read_json(self.path), self.inputs, self.elsewhere)
         return True
 
     def finish(self) -> None:
@@ -34,13 +37,13 @@ class Done:
         write_json(self.path, self.inputs)
 
 
-def compare(where: str | Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+def compare(where: str | Path, old: dict[str, Any], new: dict[str, Any], elsewhere: str = "another --tag") -> None:
     """Raise ValueError naming the first key on which two sets of inputs differ."""
     for key in [*new, *(key for key in old if key not in new)]:
         if old.get(key, "(absent)") != new.get(key, "(absent)"):
             raise ValueError(
                 f"{where}: made with {key} = {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}. "
-                "Use another --tag, or --force true to make it again"
+                f"Use {elsewhere}, or --force true to make it again"
             )
 
 
