@@ -1,10 +1,12 @@
 """Fully-connected multi-branch low-rank adaptation (paper Sec. III-B)."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from asdkit.config import LoraConfig
 from asdkit.encoders.base import Encoder
@@ -31,8 +33,12 @@ class LoraLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out]"""
-        a, b = self._factors()
-        return F.linear(x, self.weight, self.bias) + F.linear(F.linear(x, a), b)
+        inputs = x, self.weight, self.bias, *self._factors()
+        device = x.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            inputs = tuple(None if tensor is None else tensor.to(dtype) for tensor in inputs)
+        return _LowRankLinear.apply(*inputs)
 
     def delta(self) -> Tensor:
         """The change of the weight, [out, in] (Eq. 4)."""
@@ -51,6 +57,34 @@ class LoraLinear(nn.Linear):
             return self.lora_a.sum(0), self.lora_b.sum(0)  # [rank, in], [out, rank]
         # sum_i B_i A_i as one product of rank branches * rank
         return self.lora_a.flatten(0, 1), self.lora_b.transpose(0, 1).flatten(1)
+
+
+class _LowRankLinear(torch.autograd.Function):
+    """x W^T + bias + (x A^T) B^T, whose low-rank terms are added in place, in both directions.
+
+    Left to autograd, each of them would be a tensor of its own as large as the output or the input.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])  # [N, in]
+        low = rows @ a.t()  # [N, rank]
+        ctx.save_for_backward(rows, low, weight, a, b)
+        y = F.linear(rows, weight, bias).addmm_(low, b.t())  # [N, out]
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, low, weight, a, b = ctx.saved_tensors
+        for_x, for_weight, for_bias, for_a, _ = ctx.needs_input_grad
+        grad = gradient.reshape(-1, gradient.shape[-1])  # [N, out]
+        grad_low = grad @ b  # [N, rank]
+        grad_x = (grad @ weight).addmm_(grad_low, a).view(*gradient.shape[:-1], -1) if for_x else None
+        grad_weight = grad.t() @ rows if for_weight else None
+        grad_bias = grad.sum(0) if for_bias else None
+        grad_a = (rows.t() @ grad_low).t() if for_a else None  # faster on CPUs than grad_low.t() @ rows
+        return grad_x, grad_weight, grad_bias, grad_a, grad.t() @ low
 
 
 def add_lora(encoder: Encoder, config: LoraConfig) -> int:

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from asdkit.utils.memory import reuse_freed_memory
+
 T = TypeVar("T")
 
 
 def run(main: Callable[[list[str] | None], None]) -> None:
     """Run a program's main; a ValueError becomes one line `error: ...` on stderr and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    reuse_freed_memory()
     try:
         main(None)
     except ValueError as error:

@@ -15,6 +15,7 @@ from asdkit.adapt.lora import add_lora
 from asdkit.config import EncoderConfig, LoraConfig, TrainConfig
 from asdkit.encoders import build_encoder
 from asdkit.train.optim import adamw
+from asdkit.utils.memory import reuse_freed_memory
 
 
 def make(lora: LoraConfig | None):
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
+    reuse_freed_memory()  # as every program does
     feats = torch.randn(args.clips, 198, 128)
     variants = {
         "LoRA, 8 branches fully connected": make(LoraConfig(branches=8)),
