@@ -1,17 +1,18 @@
 """The experiment, typed: one YAML file holds what differs from the defaults below."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from asdkit.utils.typed_yaml import Section, override, read_yaml, validate
+from asdkit.utils.typed_yaml import Section, load
 
 
 class DataConfig(Section):
     """What the encoder is trained on."""
 
-    sets: list[str] = Field(
+    sets: list[Literal["dev_train", "eval_train"]] = Field(
         ["dev_train", "eval_train"], description="training sets; those that the corpus lacks are named in the log"
     )
     label: Literal["machine", "machine+section", "machine+section+attr", "machine+section+domain+attr"] = Field(
@@ -84,7 +85,7 @@ class ModelConfig(Section):
     group_adapter: GroupAdapterConfig | None = Field(None, description="group adapter; null: off")
     pooling: Literal["attentive", "mean", "mean_std"] = Field("attentive", description="tokens to one vector")
     attention_dim: int = Field(128, ge=1, description="hidden units of the attentive pooling")
-    embedding_dim: int | None = Field(256, description="size of the projection; null: the pooled vector itself")
+    embedding_dim: int | None = Field(256, ge=1, description="size of the projection; null: the pooled vector itself")
 
 
 class AamConfig(Section):
@@ -106,6 +107,7 @@ class DlclConfig(Section):
 class LossConfig(Section):
     """Training objective."""
 
+    normalise: bool = Field(True, description="batch normalisation between the embedding and the losses")
     aam: AamConfig = AamConfig()
     dlcl: DlclConfig | None = Field(None, description="loss of unattributed clips; null: they are classes of AAM too")
 
@@ -129,7 +131,7 @@ class TrainConfig(Section):
     warmup_steps: int = Field(960, ge=0)
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
     weight_decay: float = Field(0.01, ge=0)
-    grad_clip: float | None = Field(None, description="largest norm of the gradient; null: no clipping")
+    grad_clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no clipping")
     amp: Literal["none", "bfloat16"] = Field("none", description="autocast")
     specaugment: SpecAugmentConfig | None = SpecAugmentConfig()
     log_every: int = Field(50, ge=1, description="steps between rows of train.tsv")
@@ -142,7 +144,7 @@ class EmbedConfig(Section):
 
     checkpoint: str = Field("final", pattern=r"^(final|step\d+)$", description="final, or step<N> of train.save_steps")
     segment: Literal["clip", "chunk"] = Field("clip", description="whole clips, or the mean over chunks of one")
-    hop_seconds: float = Field(1.0, gt=0, description="distance of the chunks, seconds")
+    hop_seconds: float = Field(1.0, ge=0.01, description="distance of the chunks, seconds")
     batch_size: int = Field(8, ge=1, description="clips of equal length that go through the encoder together")
     amp: Literal["none", "bfloat16"] = Field("none", description="autocast")
 
@@ -191,14 +193,23 @@ class Config(Section):
             raise ValueError(
                 f"embed.checkpoint {self.embed.checkpoint!r} is not in train.save_steps {self.train.save_steps}"
             )
+        if self.loss.normalise and self.train.batch_size == 1:
+            raise ValueError("loss.normalise needs a train.batch_size of 2 or more")
         if self.loss.dlcl and "attr" not in self.data.label:
             raise ValueError(f"loss.dlcl needs attributes in the labels: data.label is {self.data.label!r}")
         return self
 
 
-def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
-    """Read an experiment and apply overrides `section.key=value`, checked like the file itself."""
-    raw = read_yaml(path)
-    for setting in overrides or []:
-        override(raw, setting)
-    return validate(Config, raw, str(path))
+def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
+    """Read an experiment; `settings` replace values, `section.key=value`. Errors as for `typed_yaml.load`."""
+    return load(Config, path, settings)
+
+
+def check_checkpoint(config: Config, where: str) -> None:
+    """Raise ValueError when the file `encoder.checkpoint` is not there; `where`: the file or setting that names it."""
+    path = config.encoder.checkpoint
+    if path and not Path(path).is_file():
+        raise ValueError(
+            f"{where}: encoder.checkpoint: there is no file {Path(path).absolute()}. Put it there, or name another: "
+            "--set encoder.checkpoint=FILE"
+        )

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("download_server")  # a plugin that test modules import from
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' tensors are tiny
 
 

@@ -119,3 +119,10 @@ def program(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file below a folder and its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def manifest_of(data: Path, name: str) -> dict[str, dict[str, str]]:
+    """Rows of a set's manifest by utt."""
+    from asdkit.data.manifest import read_manifest
+
+    return {row["utt"]: row for row in read_manifest(data / name / "manifest.tsv")}

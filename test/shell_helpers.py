@@ -15,7 +15,7 @@ FAKE_PYTHON = """#!/usr/bin/env bash
 (IFS='|' && printf '%s\\n' "$*" >>"$CALLS")
 [[ -z ${SLEEP_AT-} || $* != *$SLEEP_AT* ]] || sleep 600
 [[ -z ${FAIL_AT-} || $* != *$FAIL_AT* ]] || { echo "error: made up" >&2; exit 3; }
-echo "fan 12 clips"
+[[ $* == *bin.configure* ]] || echo "fan 12 clips"
 """
 
 

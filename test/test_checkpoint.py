@@ -81,8 +81,14 @@ def test_pickled_code_is_refused_and_not_run(tmp_path):
 def test_cut_file_is_one_clear_error(tmp_path, backbone, size):
     path = saved(tmp_path, backbone)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(ValueError, match="final.pt: (not a readable checkpoint|carries pickled)"):
+    with pytest.raises(ValueError, match="final.pt: (not a readable checkpoint|damaged, or carries pickled)"):
         read_checkpoint(path)
+
+
+def test_text_is_not_taken_for_pickled_code_alone(tmp_path):
+    (tmp_path / "last.pt").write_text("not a checkpoint")
+    with pytest.raises(ValueError, match="last.pt: damaged, or carries pickled"):
+        read_checkpoint(tmp_path / "last.pt")
 
 
 def test_foreign_format_missing_file_and_wrong_keys(tmp_path, backbone):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from corpora import ROOT, prepare, program, snapshot, write_corpus
 
-from asdkit.bin import configure
+from asdkit.bin import configure, train
 from asdkit.config import Config, load_config
 from asdkit.data.description import load_description
 from asdkit.data.records import load_plan
@@ -35,6 +35,11 @@ def load(tmp_path, text, *overrides):
         ("train: {steps: '600'}", "x.yaml: train.steps: .*got '600'"),
         ("train: {steps: true}", "x.yaml: train.steps: .*got True"),
         ("train: {batch_size: 0}", "x.yaml: train.batch_size: .*got 0"),
+        ("train: {grad_clip: 0.0}", "x.yaml: train.grad_clip: .*greater than 0, got 0.0"),
+        ("model: {embedding_dim: 0}", "x.yaml: model.embedding_dim: .*got 0"),
+        ("embed: {segment: chunk, hop_seconds: 0.004}", "x.yaml: embed.hop_seconds: .*got 0.004"),
+        ("data: {sets: [dev_train, evl_train]}", "x.yaml: data.sets.1: .*'dev_train' or 'eval_train', got 'evl_train'"),
+        ("data: {sets: [dev_test]}", "x.yaml: data.sets.0: .*got 'dev_test'"),
         ("data: {label: section}", "x.yaml: data.label: .*'machine'.*got 'section'"),
         ("train: 3", "x.yaml: train: "),
         ("train: {lr: 1}\ntrain: {lr: 2}", "x.yaml: .*'train' occurs twice"),
@@ -51,6 +56,14 @@ def test_mistakes_are_explained(tmp_path, text, message):
         load(tmp_path, text)
 
 
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path):
+    with pytest.raises(ValueError, match=r"^cannot read \S*none\.yaml: No such file or directory$"):
+        load_config(tmp_path / "none.yaml", ["train.lr=1"])
+    (tmp_path / "x.yaml").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"cannot read .*x\.yaml: .*utf-8"):
+        load_config(tmp_path / "x.yaml")
+
+
 def test_only_differences_are_given(tmp_path):
     assert load(tmp_path, "") == Config()
     config = load(tmp_path, "train: {lr: 3e-5}\nmodel: {lora: {rank: 4}}")
@@ -63,14 +76,33 @@ def test_overrides_are_checked_like_the_file(tmp_path):
     assert config.train.lr == 3e-5 and config.model.lora.rank == 16 and config.data.sets == ["dev_train"]
     assert load(tmp_path, "model: {lora: {}}", "model.lora=null").model.lora is None
     for setting, message in [
-        ("train.lrr=1", "unknown key 'train.lrr'. Did you mean 'lr'"),
-        ("train.lr=x", "train.lr: .*got 'x'"),
+        ("train.lrr=1", "^--set train.lrr=1: unknown key 'train.lrr'. Did you mean 'lr'"),
+        (
+            "train.frobnicate=1",
+            "^--set train.frobnicate=1: unknown key 'train.frobnicate'. Allowed: steps, batch_size, ",
+        ),
+        ("train={lrr: 1}", "^--set train={lrr: 1}: unknown key 'train.lrr'"),
+        ("trian.lr.x=1", "^--set trian.lr.x=1: unknown key 'trian'"),
+        ("train.lr=x", "^--set train.lr=x: train.lr: .*got 'x'"),
         ("train.lr", "--set 'train.lr': expected section.key=value"),
         ("=3", "expected section.key=value"),
         ("train.lr=[", r"--set train.lr=\["),
     ]:
         with pytest.raises(ValueError, match=message):
             load(tmp_path, "", setting)
+
+
+def test_each_mistake_is_put_down_to_where_it_stands(tmp_path):
+    with pytest.raises(ValueError, match=r"x\.yaml: unknown key 'train.lrr'"):
+        load(tmp_path, "train: {lrr: 1}", "train.lr=1")
+    with pytest.raises(ValueError) as error:
+        load(tmp_path, "train: {lr: 1}", "score.k=0", "train.lr=-1", "data.workers=1")
+    assert [line.partition(": ")[0] for line in str(error.value).splitlines()] == [
+        "--set train.lr=-1",
+        "--set score.k=0",
+    ]
+    with pytest.raises(ValueError, match=r"^--set train.steps=5 --set score.k=3: train.save_steps \[9\] lie outside"):
+        load(tmp_path, "train: {save_steps: [9]}", "train.steps=5", "score.k=3")
 
 
 @pytest.mark.parametrize(
@@ -135,6 +167,14 @@ def test_configure_writes_the_whole_configuration(work):
     assert {"git", "python", "torch", "host", "command"} <= env.keys()
 
 
+def test_a_setting_of_several_lines_stays_in_the_comment(work):
+    tmp, run = work
+    run("--set", "data.sets=[dev_train,\n eval_train]")
+    lines = (tmp / "exp/a/config.yaml").read_text().splitlines()
+    assert lines[0].startswith("# made by: ") and lines[1] == "#  eval_train]'"
+    run("--must-exist", "true")
+
+
 def test_the_defaults_survive_being_written_and_read(work):
     tmp, run = work
     (tmp / "x.yaml").write_text("{}")
@@ -171,11 +211,62 @@ def test_a_later_stage_needs_a_configuration(work):
     assert not (tmp / "exp").exists()
 
 
+def test_a_check_writes_nothing(work):
+    tmp, run = work
+    run("--check", "true")
+    with pytest.raises(ValueError, match="--set train.lrr=1: unknown key 'train.lrr'"):
+        run("--check", "true", "--set", "train.lrr=1")
+    assert not (tmp / "exp").exists()
+    run()
+    before = snapshot(tmp / "exp")
+    run("--check", "true")
+    run("--check", "true", "--set", "train.lr=0.1", "--force", "true")
+    with pytest.raises(ValueError, match=r"made with train\.lr = 3e-07, now 0\.1"):
+        run("--check", "true", "--set", "train.lr=0.1")
+    assert snapshot(tmp / "exp") == before
+
+
+@pytest.mark.parametrize("mode", [[], ["--check", "true"]])
+def test_a_missing_checkpoint_is_named_with_its_origin(work, mode):
+    tmp, run = work
+    there, missing = tmp / "x.pt", tmp / "no such.pt"
+    there.write_bytes(b"")
+    message = f"encoder.checkpoint: there is no file {missing}. Put it there, or name another: --set encoder"
+    with pytest.raises(ValueError, match=re.escape(f"--set encoder.checkpoint={missing}: {message}")):
+        run(*mode, "--set", f"encoder.checkpoint={missing}")
+    (tmp / "x.yaml").write_text(f"encoder: {{checkpoint: {missing}}}")
+    with pytest.raises(ValueError, match=re.escape(f"{tmp}/x.yaml: {message}")):
+        run(*mode, "--set", "train.lr=1")
+    assert not (tmp / "exp").exists()
+    run("--set", f"encoder.checkpoint={there}")
+    there.unlink()
+    run("--must-exist", "true", "--set", f"encoder.checkpoint={there}")  # scores can be made without it
+    with pytest.raises(ValueError, match=re.escape(f"exp/a/config.yaml: encoder.checkpoint: there is no file {there}")):
+        train.main(["--data", str(tmp / "data"), "--exp", str(tmp / "exp/a")])
+
+
+def test_a_check_is_quick_and_needs_no_torch(tmp_path):
+    (tmp_path / "x.yaml").write_text("")
+    code = "import sys; from asdkit.bin.configure import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    words = ["--config", tmp_path / "x.yaml", "--exp", tmp_path / "exp/a", "--check", "true"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_the_program_fails_with_one_line(tmp_path):
     (tmp_path / "x.yaml").write_text("trian: {}")
     done = program("configure", "--config", tmp_path / "x.yaml", "--exp", tmp_path / "exp/a")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"error: {tmp_path}/x.yaml: unknown key 'trian'. Did you mean 'train'?\n"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(work):
+    tmp, _ = work
+    (tmp / "exp").write_text("a file")
+    words = ["--config", tmp / "x.yaml", "--data", tmp / "data", "--exp", tmp / "exp/a"]
+    done = program("configure", *words)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ") and str(tmp / "exp") in done.stderr
 
 
 PROGRAMS = sorted(path.stem for path in Path(ROOT, "asdkit/bin").glob("[a-z]*.py"))

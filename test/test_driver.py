@@ -36,7 +36,7 @@ def last_lines(checkout: Checkout) -> list[str]:
 def test_stage_range_runs_its_programs(mini, first, last):
     done = mini.run("--stage", str(first), "--stop-stage", str(last))
     assert (done.returncode, done.stderr) == (0, "")
-    checked = ["configure"] if first > 2 else []
+    checked = ["configure"] if last >= 2 else []
     assert mini.programs() == checked + [name for stage in range(first, last + 1) for name in STAGES[stage]]
     heads = [line.split(":")[0] for line in done.stdout.splitlines() if line.startswith("== stage")]
     assert [head.split()[2] for head in heads] == [str(stage) for stage in range(first, last + 1)]
@@ -51,24 +51,42 @@ def test_recipe_begins_with_stage_0(mini):
     assert (mini.recipe / "downloads/mini/made").exists()
 
 
-def test_later_stages_check_the_configuration_first(mini):
-    mini.run("--stage", "5", "--stop-stage", "5", "--set", "score.k=2", "--tag", "x", "--force")
+@pytest.mark.parametrize(
+    ("stages", "check"),
+    [("0 6", "--check true --force true"), ("2 2", "--check true --force true"), ("5 5", "--must-exist true")],
+)
+def test_the_experiment_is_checked_before_the_first_stage(mini, stages, check):
+    first, last = stages.split()
+    mini.run("--stage", first, "--stop-stage", last, "--set", "score.k=2", "--tag", "x", "--force")
     assert mini.calls()[0] == shlex.split(
-        "-m asdkit.bin.configure --config conf/default.yaml --set score.k=2 --data data --exp exp/x --must-exist true"
+        f"-m asdkit.bin.configure --config conf/default.yaml --set score.k=2 --exp exp/x {check}"
     )
+    assert sum("--check" in call or "--must-exist" in call for call in mini.calls()) == 1
+
+
+def test_stages_that_use_no_configuration_do_not_check_it(mini):
+    mini.run("--stage", "0", "--stop-stage", "1", "--set", "no.key=1")
+    assert mini.programs() == ["prepare_data"]
+
+
+def test_the_dataset_is_given_to_stage_1_alone(mini):
+    mini.run("--dataset", "other.yaml")
+    assert ["other.yaml" in call for call in mini.calls()] == ["prepare_data" in call[1] for call in mini.calls()]
 
 
 def test_arguments_arrive_whole(mini, tmp_path):
     corpus, value = str(tmp_path / "my $corpus's clips"), "data.sets=[dev_train, eval train]"
     done = mini.run(
         *("--stage", "1", "--stop-stage", "2", "--corpus", corpus, "--machines", "fan,toy car", "--channel", "0"),
-        *("--resample", "true", "--set", value, "--set", "a=b", "--tag", "x", "--dump", "my dump", "--force"),
+        *("--resample", "true", "--revealed-attributes", "told later", "--set", value, "--set", "a=b"),
+        *("--tag", "x", "--dump", "my dump", "--force"),
     )
     assert done.returncode == 0, done.stderr
-    prepare, configure, lists = mini.calls()[:3]
+    _, prepare, configure, lists = mini.calls()[:4]
     assert prepare[2:] == (
         ["--dataset", "conf/dataset.yaml", "--corpus", corpus, "--data", "data"]
-        + ["--machines", "fan,toy car", "--channel", "0", "--resample", "true", "--force", "true"]
+        + ["--machines", "fan,toy car", "--channel", "0", "--resample", "true"]
+        + ["--revealed-attributes", "told later", "--force", "true"]
     )
     assert configure[4:8] == ["--set", value, "--set", "a=b"]
     assert lists[2:] == ["--data", "data", "--dump", "my dump", "--exp", "exp/x", "--force", "true"]
@@ -93,6 +111,7 @@ def test_seeds_and_shards(mini):
         ([], "default"),
         (["--config", "conf/big one.v2.yaml", "--tag", "x-1"], "x-1"),
         (["--config", "conf/frozen.yaml"], "frozen"),
+        (["--data", "/JOBS/data", "--tag", "MYJOB"], "MYJOB"),
         (["--set", "train.lr=3e-5", "--set", "data.sets=[a, b]"], "default_train.lr_3e-5_data.sets__a__b_"),
     ],
 )
@@ -144,14 +163,14 @@ def test_cmd_of_ones_own(mini, tmp_path):
     done = mini.run("--stage", "6", "--cmd", "my_cmd $(touch made) --fast")
     assert done.returncode == 0, done.stderr
     first = (tmp_path / "seen").read_text().splitlines()[0]
-    assert first.startswith("$(touch made) --fast exp/default/log/6.configure.log python3 -m")
+    assert first.startswith("$(touch made) --fast JOB=0 exp/default/log/6.evaluate.seedJOB.log python3 -m")
 
 
 @pytest.mark.parametrize(
     ("fail_at", "stage", "log", "not_run"),
     [
-        ("prepare_data", "stage 1 (data)", "data/log/1.prepare_data.log", "configure"),
-        ("configure", "stage 2 (lists)", "exp/default/log/2.configure.log", "make_lists"),
+        ("prepare_data", "stage 1 (data)", "data/log/1.prepare_data.log", "make_lists"),
+        ("default.yaml --data", "stage 2 (lists)", "exp/default/log/2.configure.log", "make_lists"),
         ("train", "stage 3 (train)", "exp/default/log/3.train.seed0.log", "extract_embeddings"),
         ("--job 2", "stage 2 (lists)", "exp/default/log/2.extract_feats.2.log", "train"),
         ("score", "stage 5 (score)", "exp/default/log/5.score.seed0.log", "evaluate"),
@@ -166,17 +185,35 @@ def test_failure_names_stage_and_log_and_shows_its_end(mini, fail_at, stage, log
     assert not_run not in mini.programs()
 
 
-def test_failure_of_the_check_before_a_later_stage(mini):
-    done = mini.run("--stage", "4", FAIL_AT="--must-exist")
-    assert done.returncode == 1 and "asd.sh: check before stage 4 failed" in done.stderr
-    assert mini.programs() == ["configure"]
+@pytest.mark.parametrize("stage", ["0", "4"])
+def test_failure_of_the_check_leaves_nothing_behind(mini, stage):
+    before = sorted(mini.root.rglob("*"))
+    done = mini.run("--stage", stage, FAIL_AT="bin.configure")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: made up\nasd.sh: no stage was run\n"
+    assert mini.programs() == ["configure"] and sorted(mini.root.rglob("*")) == before
 
 
 def test_stage_0_that_fails(mini):
     write_script(mini.recipe / "local" / "data.sh", "#!/bin/sh\necho no network\nexit 4\n")
     done = mini.run()
     assert done.returncode == 1
-    assert "data/log/0.data.log" in done.stderr and "no network" in done.stderr and mini.calls() == []
+    assert "data/log/0.data.log" in done.stderr and "no network" in done.stderr and mini.programs() == ["configure"]
+
+
+def test_stage_0_fetches_what_the_recipe_names(tmp_path):
+    year = Checkout(tmp_path, "dcase2024")
+    (year.recipe / "conf").mkdir()
+    (year.recipe / "conf/download.yaml").write_text("")
+    options = ["--stage", "0", "--stop-stage", "0", "--corpus", "my clips", "--dataset", "d.yaml"]
+    done = year.run(*options, "--machines", "fan,pump", "--force")
+    assert done.returncode == 0, done.stderr
+    assert year.calls() == [
+        ["-m", "asdkit.bin.download", "--download", "conf/download.yaml", "--dataset", "d.yaml", "--out", "my clips"]
+        + ["--machines", "fan,pump", "--force", "true"]
+    ]
+    write_script(year.recipe / "local/data.sh", "#!/bin/sh\nexit 4\n")  # a recipe's own way goes first
+    assert year.run(*options).returncode == 1 and len(year.calls()) == 1
 
 
 def test_recipe_without_stage_0_says_so(tmp_path):
@@ -194,7 +231,11 @@ def test_recipe_without_stage_0_says_so(tmp_path):
         (["--gpu", "one"], "--gpu is a number from 0, not 'one'"),
         (["--seeds", "0,1"], "--seeds is a list of numbers"),
         (["--seeds="], "--seeds is a list of numbers"),
+        (["--seeds", "00"], "--seeds is a list of numbers"),
+        (["--seeds", "0 1 0"], "--seeds '0 1 0': a seed occurs twice"),
         (["--tag", "a/b"], "--tag 'a/b' has to be a folder's name"),
+        (["--expdir", "/x/SLURM_JOB_1/exp"], "the word JOB stands for a job's number"),
+        (["--dump", "JOB"], "the word JOB stands for a job's number"),
         (["--cmd", "no_such.sh"], "--cmd 'no_such.sh': no such program"),
         (["--cmd="], "--cmd '': no such program"),
         (["--force", "yes"], "--force is true or false, not 'yes'"),

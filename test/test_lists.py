@@ -37,6 +37,12 @@ def test_recordings_and_lengths_of_every_set(tmp_path, data):
         )
 
 
+def test_the_dataset_description_is_needed_by_stage_1_alone(tmp_path, data):
+    (tmp_path / "conf/dataset.yaml").unlink()
+    exp = lists(tmp_path)
+    assert len(training_clips(load_config(exp / "config.yaml"), data, tmp_path / "dump", exp)) == 18
+
+
 def test_classes_join_machine_section_and_attribute(tmp_path, data):
     exp = lists(tmp_path)
     assert read_classes(exp) == ["fan/00/spd_0", "fan/00/spd_1", "pump/00/spd_0", "pump/00/spd_1", "valve/00/-"]
@@ -79,13 +85,15 @@ def test_training_clips(tmp_path, data):
     assert second["labels"] != first["labels"] and "eval_train.manifest" not in second
 
 
-def test_sets_that_the_corpus_lacks(tmp_path, data, caplog):
+def test_sets_that_the_corpus_lacks(tmp_path, caplog):
+    write_corpus(tmp_path / "corpus")
+    data = prepare(tmp_path, "--machines", "fan,valve")
     caplog.set_level("INFO")
-    lists(tmp_path, "data: {sets: [dev_train, eval_train, other_train]}")
-    assert "the corpus has no other_train" in caplog.text
-    assert training_sets(Config(), data) == ["dev_train", "eval_train"]
-    with pytest.raises(ValueError, match=r"has none of data\.sets = \['train'\]. It has: dev_train, dev_test"):
-        lists(tmp_path, "data: {sets: [train]}", tag="c")
+    lists(tmp_path)
+    assert "training on dev_train; the corpus has no eval_train" in caplog.text
+    assert training_sets(Config(), data) == ["dev_train"]
+    with pytest.raises(ValueError, match=r"has none of data\.sets = \['eval_train'\]. It has: dev_train, dev_test"):
+        lists(tmp_path, "data: {sets: [eval_train]}", tag="c")
 
 
 def test_dlcl_needs_attributes_somewhere(tmp_path, caplog):
@@ -189,6 +197,9 @@ def test_features_are_skipped_when_done_whatever_the_number_of_shards(tmp_path, 
     extract_feats.main([*work, "--num-jobs", "3", "--job", "1", "--force", "true"])
     with pytest.raises(ValueError, match=r"cannot read .*split3/\.done\.2"):
         extract_feats.main([*work, "--num-jobs", "3", "--merge", "true"])
+    (tmp_path / "dump/fbank/dev_train/split3/.done.1").write_text('{"manifest": "of other clips"}')
+    with pytest.raises(ValueError, match=r"\.done\.1: made with manifest = .*Use other --data and --dump folders"):
+        extract_feats.main([*work, "--num-jobs", "3", "--job", "1"])
     with pytest.raises(ValueError, match=r"--job 4 lies outside 1\.\.3"):
         extract_feats.main([*work, "--num-jobs", "3", "--job", "4"])
 

@@ -99,10 +99,12 @@ def test_memory_carries_no_gradient():
     assert stored.grad is None
 
 
-def objective(dlcl=True):
+def objective(dlcl=True, normalise=False):
     torch.manual_seed(0)
     config = LossConfig(
-        aam=AamConfig(scale=5.0, margin=0.1), dlcl=DlclConfig(weight=0.7, memory=8, codes=3) if dlcl else None
+        normalise=normalise,
+        aam=AamConfig(scale=5.0, margin=0.1),
+        dlcl=DlclConfig(weight=0.7, memory=8, codes=3) if dlcl else None,
     )
     return Objective(config, dim=4, classes=3)
 
@@ -121,6 +123,13 @@ def test_without_dlcl_every_clip_is_classified():
     total, x, labels = objective(dlcl=False), torch.randn(4, 4), torch.tensor([0, 1, 2, 2])
     attributed = torch.tensor([True, False, False, True])
     torch.testing.assert_close(total(x, labels, attributed)["loss"], total.aam(x, labels))
+
+
+def test_losses_see_normalised_embeddings():
+    total, x, labels = objective(dlcl=False, normalise=True), 100 + torch.randn(4, 4), torch.tensor([0, 1, 2, 2])
+    normalised = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
+    found = total(x, labels, torch.ones(4, dtype=torch.bool))["loss"]
+    torch.testing.assert_close(found, total.aam(normalised, labels))
 
 
 @pytest.mark.parametrize("value", [True, False])

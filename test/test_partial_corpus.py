@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,10 @@ def test_ids_without_training_clips_are_named_as_the_readme_says(corpus: Path, t
 
 def test_machines_reach_stage_0(tmp_path: Path) -> None:
     words = ["--stage", "0", "--stop-stage", "0", "--machines", "fan,pump"]
-    assert "local/data.sh downloads --machines fan\\,pump\n" in run(RECIPE, tmp_path, *words, "--dry-run").stdout
-    words = ["bash", RECIPE / "local/data.sh", tmp_path / "x", "--machines", "fan,pump", "--dry-run", "true"]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=60)
+    assert "--out downloads --machines fan\\,pump\n" in run(RECIPE, tmp_path, *words, "--dry-run").stdout
+    words = [sys.executable, "-m", "asdkit.bin.download", "--machines", "fan,pump", "--dry-run", "true"]
+    env = environment(PYTHONPATH=str(ROOT))
+    done = subprocess.run(words, cwd=RECIPE, capture_output=True, text=True, env=env, timeout=60)
     archives = re.findall(r"files/(\S+\.zip)/content", done.stdout)
     assert len(archives) == 6 and all(re.search("fan|pump", name) for name in archives)
 

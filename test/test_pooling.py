@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from asdkit.config import EmbedConfig, ModelConfig
-from asdkit.models.embedding import cover, embed, segments
+from asdkit.models.embedding import embed, segments
 from asdkit.models.pooling import build_pooling
 
 
@@ -39,12 +39,6 @@ def test_segments_use_every_frame():
     assert segments(feats, 4, 3).squeeze().tolist() == [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
     assert segments(feats, 4, 5).squeeze().tolist() == [[0, 1, 2, 3], [5, 6, 7, 8], [6, 7, 8, 9]]
     assert segments(feats, 10, 5).shape == (1, 1, 10, 1)
-
-
-def test_cover_repeats_short_clips():
-    x = torch.arange(3.0).view(1, 3)
-    assert cover(x, 8).tolist() == [[0, 1, 2, 0, 1, 2, 0, 1]]
-    assert cover(x, 2) is x
 
 
 class Mean(torch.nn.Module):

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import asdkit.bin
+from asdkit.utils import cli
 
 PROGRAMS = sorted(p.stem for p in Path(asdkit.bin.__path__[0]).glob("*.py") if p.stem != "__init__")
 HELP = """
@@ -48,3 +50,15 @@ def test_missing_experiment_is_one_line(name, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and str(tmp_path) in done.stderr
+
+
+def test_progress_is_a_bar_on_a_terminal_and_a_line_every_ten_seconds_elsewhere(monkeypatch, capsys, caplog):
+    caplog.set_level("INFO")
+    clock = iter([0.0, 4.0, 10.0, 10.5, 15.0])
+    monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    assert list(cli.progress("abc", "letters")) == list("abc")
+    assert [record.message for record in caplog.records] == ["letters: 2 of 3, 10 s"]
+    monkeypatch.undo()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert list(cli.progress(iter("abc"), "letters", 3)) == list("abc")
+    assert "letters: 100%" in capsys.readouterr().err

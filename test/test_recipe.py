@@ -97,9 +97,32 @@ def test_two_seeds_and_a_tag_of_its_own(whole, corpus):
 
 
 def test_failure_names_stage_and_reason(corpus, tmp_path):
-    recipe = Recipe(tmp_path, corpus)
-    failed = recipe.run("--set", "trian.steps=1")
+    failed = Recipe(tmp_path, corpus / "none").run()
     assert failed.returncode != 0
-    assert "unknown key 'trian'. Did you mean 'train'?" in failed.stdout
-    assert "stage 2 (lists) failed" in failed.stdout
-    assert not (tmp_path / "exp/tiny_trian.steps_1/config.yaml").exists()
+    assert f"no corpus: {corpus}/none does not exist" in failed.stdout and "stage 1 (data) failed" in failed.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (["trian.steps=1"], "error: --set trian.steps=1: unknown key 'trian'. Did you mean 'train'?"),
+        (
+            ["encoder.arch=null", "encoder.checkpoint=/no such/file.pt"],
+            "error: --set encoder.checkpoint=/no such/file.pt: encoder.checkpoint: there is no file /no such/file.pt. ",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_found_before_any_stage_and_leaves_nothing(corpus, tmp_path, settings, reason):
+    recipe = Recipe(tmp_path, corpus)
+    before = sorted([*tmp_path.rglob("*"), tmp_path / "out.txt"])
+    failed = recipe.run(*(word for setting in settings for word in ("--set", setting)))
+    assert failed.returncode == 1
+    assert failed.stdout.startswith(reason) and failed.stdout.endswith("asd.sh: no stage was run\n")
+    assert "== stage" not in failed.stdout and sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_later_stage_of_an_experiment_that_is_not_there_leaves_nothing(corpus, tmp_path):
+    failed = Recipe(tmp_path, corpus).run("--stage", "5", "--tag", "other")
+    assert failed.returncode == 1
+    assert "exp/other/config.yaml does not exist: run stage 2 first" in failed.stdout
+    assert not (tmp_path / "exp").exists()

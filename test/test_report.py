@@ -61,7 +61,7 @@ def test_page_says_what_it_was_made_from_and_marks_extras(tmp_path):
     write_seed(exp, 0, 0.5)
     write_seed(exp, 1, 0.5, git="def456")
     (exp / "seed2").mkdir()
-    report.main(["--exp", str(exp), "--force", "true"])
+    report.main(["--exp", str(exp)])
     page = (exp / "RESULTS.md").read_text()
     assert "exp/t/config.yaml (SHA-256 c0ffee)" in page and "git: abc123, def456" in page
     assert "seeds: 0, 1\n" in page and "seeds without results yet: 2" in page
@@ -98,7 +98,7 @@ def test_tags_side_by_side(tmp_path):
     assert "### eval: notes\n\n- no labels" in (exps[1] / "RESULTS.md").read_text()
 
 
-@pytest.mark.parametrize("key", ["protocol", "backend", "config_sha256", "data_sha256"])
+@pytest.mark.parametrize("key", ["protocol", "backend", "config_sha256", "data_sha256", "revealed_attributes"])
 def test_seeds_that_do_not_belong_together(tmp_path, key):
     exp = tmp_path / "exp" / "t"
     write_seed(exp, 0, 0.5)
@@ -242,6 +242,20 @@ def test_transductive_tags_are_labelled(tmp_path, capsys):
     assert cells(page, "this run: z (transductive)") and "z (transductive), dcase2022" in capsys.readouterr().out
     assert cells(text, "z (transductive)") and cells(text, "plain") and "Not for official results" in text
     assert "ransductive" not in (tmp_path / "exp/plain/RESULTS.md").read_text()
+
+
+def test_tags_with_revealed_attributes_are_labelled(tmp_path):
+    write_seed(tmp_path / "exp/plain", 0, 0.5)
+    write_seed(tmp_path / "exp/r", 0, 0.7, revealed_attributes="/told/later", normalise="test_zscore")
+    for tag in ("plain", "r"):
+        report.main(["--exp", str(tmp_path / "exp" / tag)])
+    page, text = (tmp_path / "exp/r/RESULTS.md").read_text(), (tmp_path / "exp/RESULTS.md").read_text()
+    assert page.startswith("# r (transductive) (revealed attributes)\n")
+    assert "Not to be compared" in page and "Not for official results" in page
+    assert "revealed attributes: /told/later\n" in page
+    assert read_json(tmp_path / "exp/r/results.json")["revealed_attributes"] == "/told/later"
+    assert cells(text, "plain") and text.count("Not to be compared") == 1
+    assert "evealed" not in (tmp_path / "exp/plain/RESULTS.md").read_text()
 
 
 def test_table_is_aligned():

@@ -4,11 +4,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from asdkit.config import BeatsArch, Config, validate
+from asdkit.config import BeatsArch, Config
 from asdkit.train.checkpoint import read_checkpoint
 from asdkit.train.distributed import World
 from asdkit.train.loop import Trainer
 from asdkit.train.optim import learning_rate
+from asdkit.utils.typed_yaml import validate
 
 ARCH = BeatsArch(
     encoder_layers=2, encoder_embed_dim=24, encoder_ffn_embed_dim=48, encoder_attention_heads=4, embed_dim=16,
@@ -86,7 +87,7 @@ def test_seeds_differ_and_the_same_seed_repeats(tmp_path):
         run(tmp_path / name, config(), seed=seed)
         finals.append(read_checkpoint(tmp_path / name / "checkpoint/final.pt")["model"])
     assert_same(finals[0], finals[1])
-    assert not torch.equal(finals[0]["projection.1.weight"], finals[2]["projection.1.weight"])
+    assert not torch.equal(finals[0]["projection.weight"], finals[2]["projection.weight"])
 
 
 def test_frozen_weights_stay_bit_identical_and_others_move(tmp_path):
@@ -111,7 +112,7 @@ def test_printed_number_of_parameters_is_the_closed_form(tmp_path, caplog):
     dim, ffn, layers = 24, 48, 2
     lora = layers * 2 * 2 * (4 * (dim + dim) + 2 * (dim + ffn))
     adapter = layers * ((dim * 4 + 4) + (4 * 3 + 3) + 3 * dim)
-    pooling, projection = dim * 128 + 128 + 128, 2 * 2 * dim + 2 * dim * 8 + 8
+    pooling, projection = dim * 128 + 128 + 128, 2 * dim * 8
     text = caplog.text
     assert f"trainable parameters: {lora + adapter + pooling + projection:,} of" in text
     assert f"group adapter {adapter:,}, lora {lora:,}, pooling {pooling:,}, projection {projection:,}" in text
@@ -151,7 +152,7 @@ def test_options_train_and_change_the_result(tmp_path, changes):
     run(tmp_path / "a", config())
     run(tmp_path / "b", config(**changes))
     a, b = (read_checkpoint(tmp_path / name / "checkpoint/final.pt")["model"] for name in "ab")
-    assert not torch.equal(a["projection.1.weight"], b["projection.1.weight"])
+    assert not torch.equal(a["projection.weight"], b["projection.weight"])
     assert all(torch.isfinite(t).all() for t in b.values())
 
 
@@ -170,3 +171,12 @@ def test_learning_rate_follows_the_schedules():
     assert [learning_rate(linear, step) for step in (10, 60, 110)] == pytest.approx([1.0, 0.5, 0.0])
     assert [learning_rate(cosine, step) for step in (10, 60, 110)] == pytest.approx([1.0, 0.5, 0.0])
     assert learning_rate(train.model_copy(update={"warmup_steps": 0}), 1) == 1.0
+
+
+def test_steps_of_a_model_that_learns_nothing_are_refused(tmp_path):
+    nothing = {"encoder__train": False, "model__pooling": "mean"}
+    nothing |= {f"model__{name}": None for name in ("lora", "group_adapter", "embedding_dim")}
+    with pytest.raises(ValueError, match="train.steps is 6, but nothing of this model learns: set it to 0"):
+        run(tmp_path, config(**nothing))
+    assert run(tmp_path, config(**nothing, train__steps=0)).step == 0
+    assert run(tmp_path, config(**nothing | {"model__pooling": "attentive"})).step == 6

@@ -157,16 +157,14 @@ def test_run(year: int, tmp_path: Path) -> None:
     command = [recipe(year) / "run.sh", "--dry-run", "--corpus", "a b"]
     done = subprocess.run([*command, "--stage", "0"], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
-    assert f"exp/{default_config(year)}/" in done.stdout and "local/data.sh a\\ b" in done.stdout
+    assert f"exp/{default_config(year)}/" in done.stdout
+    fetch = "asdkit.bin.download --download conf/download.yaml --dataset conf/dataset.yaml --out a\\ b\n"
+    assert fetch in done.stdout
     assert [int(stage) for stage in re.findall(r"^# stage (\d)", done.stdout, re.M)] == list(range(7))
     plain = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
-    assert "local/data.sh" not in plain.stdout
+    assert "asdkit.bin.download" not in plain.stdout
     script = (recipe(year) / "run.sh").read_text()
     assert len(script.splitlines()) <= 12 and script.endswith('"$@"\n')
-
-
-def test_copies_are_equal() -> None:
-    assert len({(path / "local/data.sh").read_text() for path in RECIPES}) == 1
 
 
 @pytest.mark.parametrize("year", YEARS)
@@ -174,6 +172,7 @@ def test_readme(year: int) -> None:
     text = (recipe(year) / "README.md").read_text()
     missing = [machine for machine in set.union(*MACHINES[year]) if machine not in text]
     assert not missing and "no full year was run here" in text and "local server" in text
+    assert ("./run.sh --revealed-attributes DIR/" in text) == (year in (2024, 2025))
 
 
 def parts(system: System, systems: list[System]) -> list[float]:

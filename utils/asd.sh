@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The driver of all recipes: runs the stages --stage to --stop-stage in a recipe's folder.
 #     ./run.sh [options]
-# 0 download  fetch or make the recordings, in recipes that have local/data.sh
+# 0 download  fetch or make the recordings, in recipes that have local/data.sh or conf/download.yaml
 # 1 data      one manifest per set
 # 2 lists     the resolved configuration, labels, lists of recordings or features
 # 3 train     one network per seed
@@ -26,6 +26,7 @@ machines=                    # only these machines, separated by commas (default
 sections=                    # only these sections (machine ids), separated by commas (default: all)
 channel=                     # this channel of recordings that have several
 resample=                    # true: convert recordings of other sample rates (default: as the dataset says)
+revealed_attributes=         # folder of attributes that names hide, told after a challenge (default: not used)
 data=data                    # folder of the manifests
 dump=dump                    # folder of the lists and features
 expdir=exp                   # folder of the experiments
@@ -38,46 +39,25 @@ dry_run=false                # true: print the commands, run nothing
 # End of options
 
 utils=$(dirname "${BASH_SOURCE[0]}")
+first_stage=0 last_stage=6
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
 # shellcheck source=utils/path.sh
 . "$utils/path.sh"
+# shellcheck source=utils/experiment.sh
+. "$utils/experiment.sh"
 
-die() {
-    printf 'asd.sh: %s\n' "$1" >&2
-    exit 1
-}
-
-(($# == 0)) || die "unexpected word '$1'; --help lists all options"
-for key in stage stop_stage; do
-    [[ ${!key} =~ ^[0-6]$ ]] || die "--${key//_/-} is a number from 0 to 6, not '${!key}'"
-done
-((stage <= stop_stage)) || die "--stage $stage comes after --stop-stage $stop_stage"
 [[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj is a number from 1, not '$nj'"
-[[ $gpu =~ ^[0-9]+$ ]] || die "--gpu is a number from 0, not '$gpu'"
 read -ra seed_list <<<"$seeds"
 for seed in "${seed_list[@]:-none}"; do
-    [[ $seed =~ ^[0-9]+$ ]] || die "--seeds is a list of numbers such as \"0 1 2\", not '$seeds'"
+    [[ $seed =~ ^(0|[1-9][0-9]*)$ ]] || die "--seeds is a list of numbers such as \"0 1 2\", not '$seeds'"
 done
+[[ -z $(printf '%s\n' "${seed_list[@]}" | sort | uniq -d) ]] || die "--seeds '$seeds': a seed occurs twice"
 seed_jobs=JOB=$(IFS=, && echo "${seed_list[*]}")
 
-read -ra cmd_words <<<"$cmd"
-if [[ -f $utils/${cmd_words[0]-} ]]; then
-    cmd_words[0]=$utils/${cmd_words[0]}
-elif ! command -v "${cmd_words[0]-}" >/dev/null; then
-    die "--cmd '$cmd': no such program; utils has run_local.sh and run_slurm.sh"
-fi
+[[ ! "$data $dump $exp" =~ (^|[^[:upper:]])JOB([^[:upper:]]|$) ]] ||
+    die "the word JOB stands for a job's number: --data, --dump, --expdir and --tag cannot hold it"
 
-if [[ -z $tag ]]; then
-    tag=$(basename "$config" .yaml)
-    for change in "${set[@]}"; do tag+=_${change//[^[:alnum:].+-]/_}; done
-fi
-[[ $tag =~ ^[[:alnum:]][[:alnum:]._+-]{0,199}$ ]] ||
-    die "--tag '$tag' has to be a folder's name: up to 200 letters, digits, . _ + -"
-exp=$expdir/$tag
-
-settings=(--config "$config")
-for change in "${set[@]}"; do settings+=(--set "$change"); done
 work=(--data "$data" --dump "$dump" --exp "$exp")
 # A training takes all of this machine; a cluster may train all seeds at once.
 one_at_a_time=(--max-jobs-run 1)
@@ -92,8 +72,8 @@ train_python=("${python[@]}")
 forced=()
 [[ $force == false ]] || forced=(--force true)
 sources=()
-for key in machines sections channel resample; do
-    [[ -z ${!key} ]] || sources+=("--$key" "${!key}")
+for key in machines sections channel resample revealed_attributes; do
+    [[ -z ${!key} ]] || sources+=("--${key//_/-}" "${!key}")
 done
 
 child=
@@ -139,12 +119,24 @@ run() {
     child=
 }
 
-[[ $dry_run == true ]] || check_python
+# A mistake in the experiment is found before the first stage, and leaves nothing behind.
+if [[ $dry_run == false ]]; then
+    check_python
+    check=(--check true "${forced[@]}")
+    ((stage <= 2)) || check=(--must-exist true)
+    ((stop_stage < 2)) || "${python[@]}" asdkit.bin.configure "${settings[@]}" --exp "$exp" "${check[@]}" ||
+        die "no stage was run"
+fi
 
 if begin 0 download; then
-    [[ -x local/data.sh ]] ||
-        die "this recipe has no stage 0 (local/data.sh): start at --stage 1 and give the recordings' folder as --corpus"
-    run local/data.sh "$corpus" ${machines:+--machines "$machines"}
+    if [[ -x local/data.sh ]]; then
+        run local/data.sh "$corpus" ${machines:+--machines "$machines"}
+    elif [[ -f conf/download.yaml ]]; then
+        run download --download conf/download.yaml --dataset "$dataset" --out "$corpus" \
+            ${machines:+--machines "$machines"} "${forced[@]}"
+    else
+        die "this recipe has no stage 0: start at --stage 1 and give the recordings' folder as --corpus"
+    fi
 fi
 
 if begin 1 data; then
@@ -157,9 +149,6 @@ if begin 2 lists; then
     run make_lists "${work[@]}" "${forced[@]}"
     run "${compute[@]}" JOB=1:"$nj" extract_feats.JOB "${work[@]}" --num-jobs "$nj" --job JOB "${forced[@]}"
     run extract_feats.merge "${work[@]}" --num-jobs "$nj" --merge true "${forced[@]}"
-elif ((stage > 2)); then
-    current=$stage name="check before stage $stage" logs=$exp/log
-    run configure "${settings[@]}" --data "$data" --exp "$exp" --must-exist true
 fi
 
 if begin 3 train; then
@@ -186,6 +175,6 @@ if begin 6 report; then
     run "$seed_jobs" evaluate.seedJOB --data "$data" --exp "$exp" --seed JOB "${forced[@]}"
     published=()
     [[ ! -f conf/published.yaml ]] || published=(--published conf/published.yaml)
-    run report --exp "$exp" "${published[@]}" "${forced[@]}"
+    run report --exp "$exp" "${published[@]}"
     [[ $dry_run == true ]] || echo "== results: $exp/RESULTS.md"
 fi

@@ -1,10 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the job wrappers run_local.sh and run_slurm.sh: what they have in common.
-
-job_error() {
-    printf '%s: %s\n' "${0##*/}" "$1" >&2
-    exit 1
-}
+# After utils/parse_options.sh, for die.
 
 # Read `[JOB=1:N | JOB=A,B,...] LOG PROGRAM ARGS...` into jobs (numbers; one empty word when it is no array),
 # log and command; make the logs' folders and remove old logs, whose last line must not be taken for a new one.
@@ -16,11 +12,11 @@ read_job() {
         elif [[ $1 =~ ^JOB=[0-9]+(,[0-9]+)*$ ]]; then
             IFS=, read -ra jobs <<<"${1#JOB=}"
         else
-            job_error "'$1' is neither JOB=1:N (N at least 1) nor JOB=A,B,..."
+            die "'$1' is neither JOB=1:N (N at least 1) nor JOB=A,B,..."
         fi
         shift
     fi
-    (($# >= 2)) || job_error "got no LOG and PROGRAM after the options; see --help"
+    (($# >= 2)) || die "got no LOG and PROGRAM after the options; see --help"
     log=$1
     command=("${@:2}")
     local job

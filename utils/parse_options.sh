@@ -13,7 +13,8 @@
 
 option_file=${BASH_SOURCE[1]}
 
-option_error() {
+# Say what is wrong, after the script's name, and end.
+die() {
     printf '%s: %s\n' "${option_file##*/}" "$1" >&2
     exit 1
 }
@@ -73,7 +74,7 @@ option_unknown() {
             near=$name
         fi
     done
-    option_error "unknown option --${1//_/-}.${near:+ Did you mean --${near//_/-}?} --help lists all options"
+    die "unknown option --${1//_/-}.${near:+ Did you mean --${near//_/-}?} --help lists all options"
 }
 
 # Take one option off the words given; option_words is set to how many words it was.
@@ -91,7 +92,7 @@ option_take() {
     elif [[ ${!_name-} == true || ${!_name-} == false ]]; then
         _value=true
     else
-        option_error "$1 needs a value (one that starts with -- is written $1=VALUE)"
+        die "$1 needs a value (one that starts with -- is written $1=VALUE)"
     fi
     if option_is_array "$_name"; then
         local -n _array=$_name
@@ -99,7 +100,7 @@ option_take() {
         return
     fi
     if [[ ${!_name} == true || ${!_name} == false ]] && [[ $_value != true && $_value != false ]]; then
-        option_error "--${_name//_/-} is true or false, not '$_value'"
+        die "--${_name//_/-} is true or false, not '$_value'"
     fi
     printf -v "$_name" '%s' "$_value"
 }

@@ -21,13 +21,13 @@ utils=$(dirname "${BASH_SOURCE[0]}")
 read_job "$@"
 
 at_once=${max_jobs_run:-${#jobs[@]}}
-[[ $at_once =~ ^[1-9][0-9]*$ ]] || job_error "--max-jobs-run is a number from 1, not '$at_once'"
+[[ $at_once =~ ^[1-9][0-9]*$ ]] || die "--max-jobs-run is a number from 1, not '$at_once'"
 ((at_once <= ${#jobs[@]})) || at_once=${#jobs[@]}
 if [[ -z $num_threads ]]; then
     num_threads=$(($(nproc) / at_once))
     ((num_threads > 0)) || num_threads=1
 fi
-[[ $num_threads =~ ^[1-9][0-9]*$ ]] || job_error "--num-threads is a number from 1, not '$num_threads'"
+[[ $num_threads =~ ^[1-9][0-9]*$ ]] || die "--num-threads is a number from 1, not '$num_threads'"
 export OMP_NUM_THREADS=$num_threads MKL_NUM_THREADS=$num_threads
 
 # End every job and what it started, asking first.

@@ -23,7 +23,7 @@ utils=$(dirname "${BASH_SOURCE[0]}")
 . "$utils/parse_options.sh"
 # shellcheck source=utils/jobs.sh
 . "$utils/jobs.sh"
-command -v sbatch >/dev/null || job_error "there is no sbatch on this machine: is it a login node of a Slurm cluster?"
+command -v sbatch >/dev/null || die "there is no sbatch on this machine: is it a login node of a Slurm cluster?"
 read_job "$@"
 
 put_job "$log" "${jobs[0]}"
@@ -88,7 +88,7 @@ look() {
     left=("${still[@]}")
 }
 
-id=$(sbatch "${options[@]}" < <(task_script)) || job_error "sbatch did not take the job: sbatch ${options[*]}"
+id=$(sbatch "${options[@]}" < <(task_script)) || die "sbatch did not take the job: sbatch ${options[*]}"
 id=${id%%;*}
 # Watching the logs shows the end within a second (sbatch --wait looks every 2 to 32 s); the queue is asked now and
 # then, for tasks that were killed and write no last line.

@@ -9,8 +9,8 @@ from asdkit.utils import cli
 def get_parser() -> argparse.ArgumentParser:
     """Command line of the download."""
     parser = cli.parser("Fetch a corpus's archives and ground truth, check and unpack them. What is done is skipped.")
-    parser.add_argument("--download", required=True, help="what to fetch, conf/download.yaml")
-    parser.add_argument("--dataset", required=True, help="machines and folders, conf/dataset.yaml")
+    parser.add_argument("--download", default="conf/download.yaml", help="what to fetch")
+    parser.add_argument("--dataset", default="conf/dataset.yaml", help="machines and folders")
     parser.add_argument("--out", default="downloads", help="folder to write; the archives stay in <out>/archives")
     parser.add_argument("--jobs", type=int, default=4, help="archives fetched at a time")
     parser.add_argument("--machines", help="only these machines, separated by commas")

@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.utils.done import Done, compare, flatten
     from asdkit.utils.files import read_json, sha256_file, sha256_text, write_json
     from asdkit.utils.provenance import git_hash
+    from asdkit.utils.typed_yaml import read_yaml
 
     config_path, seed_dir = args.exp / "config.yaml", args.exp / f"seed{args.seed}"
     config = load_config(config_path).score
@@ -34,13 +35,14 @@ def main(argv: list[str] | None = None) -> None:
     scored = {key: value for key, value in read_json(folder / ".done").items() if key.startswith("score.")}
     compare(folder / ".done", scored, flatten({"score": config.model_dump()}))
     protocol = read_protocol(args.data)
+    revealed = read_yaml(args.data / "dataset.yaml").get("revealed_attributes")
     names = [name for name in present_sets(args.data) if name.endswith("_test")]
     tables = {}
     for name in names:
         for table in ("manifest.tsv", "ref.tsv"):
             path = args.data / name / table
             tables[f"{name}.{table}"] = sha256_file(path) if path.exists() else "(absent)"
-    inputs = {"protocol": protocol, "config": sha256_file(config_path), **tables}
+    inputs = {"protocol": protocol, "revealed_attributes": revealed, "config": sha256_file(config_path), **tables}
     inputs |= {f"{name}.scores": sha256_file(folder / f"{name}.tsv") for name in names}
     done = Done(seed_dir / ".done.evaluate", inputs, args.force)
     if done.is_done() and (seed_dir / "results.json").exists():
@@ -55,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         "protocol": protocol,
         "backend": config.backend,
         "normalise": config.normalise,
+        "revealed_attributes": revealed,
         "config": str(config_path),
         "config_sha256": inputs["config"],
         "data_sha256": sha256_text(json.dumps(tables)),

@@ -35,17 +35,18 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.data.audio import AudioReader
 
     reader = AudioReader.of(load_dataset(args.data))
+    elsewhere = "other --data and --dump folders"
     for name in present_sets(args.data):
         folder = Path(args.dump) / "fbank" / name
         inputs = {"manifest": manifest.digest(args.data, name), "encoder": config.encoder.name, **vars(reader)}
-        merged = Done(folder / ".done", inputs, args.force, "other --data and --dump folders")
+        merged = Done(folder / ".done", inputs, args.force, elsewhere)
         if merged.is_done():
             logging.info("%s: already done", folder)
         elif args.merge:
             feats.merge(args.dump, name, args.num_jobs, inputs)
             merged.finish()
         else:
-            done = Done(folder / f"split{args.num_jobs}" / f".done.{args.job}", inputs, args.force)
+            done = Done(folder / f"split{args.num_jobs}" / f".done.{args.job}", inputs, args.force, elsewhere)
             if not done.is_done():
                 feats.dump_shard(config, reader, args.dump, name, args.num_jobs, args.job)
                 done.finish()

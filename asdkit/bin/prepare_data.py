@@ -18,6 +18,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sections", help="only these sections (machine ids), separated by commas")
     parser.add_argument("--channel", type=int, help="channel of recordings with several, instead of the description's")
     parser.add_argument("--resample", type=cli.boolean, help="true: resample other rates, instead of the description's")
+    parser.add_argument(
+        "--revealed-attributes", help="folder of hidden attributes that the organisers told after the challenge"
+    )
     parser.add_argument("--force", type=cli.boolean, default=False, help="true: make it again")
     return parser
 
@@ -25,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Find, check, write; a failure leaves what an earlier run wrote."""
     args = get_parser().parse_args(argv)
-    from asdkit.data import corpus, description, manifest, prepare, truth
+    from asdkit.data import corpus, description, manifest, prepare, revealed, truth
 
     what = description.load_description(args.dataset, channel=args.channel, resample=args.resample)
     machines, sections = (text.split(",") if text else None for text in (args.machines, args.sections))
@@ -33,13 +36,17 @@ def main(argv: list[str] | None = None) -> None:
     for note in found.notes:
         logging.info("%s", note)
     truth_path = Path(args.corpus).absolute() / what.ground_truth if what.ground_truth else None
-    dataset = prepare.resolve(what, found)
+    dataset = prepare.resolve(what, found, args.revealed_attributes)
     inputs = {**flatten(dataset.model_dump(mode="json")), "clips": found.digest(), "truth": truth.digest(truth_path)}
+    if dataset.revealed_attributes:
+        inputs["revealed"] = revealed.digest_revealed(dataset.revealed_attributes)
     done = Done(Path(args.data) / ".done", inputs, args.force, "other --data and --dump folders")
     if done.is_done():
         logging.info("%s: already done", args.data)
         return
     prepare.check_counts(found, what, all_sections=sections is None)
+    if dataset.revealed_attributes:
+        found = revealed.reveal(found, dataset)
     tables = prepare.tables(found, truth_path, what.name_style)
     prepare.check_recordings(found, dataset)
     prepare.write(args.data, dataset, tables, found.supplemental)

@@ -12,7 +12,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser = cli.parser("Write exp/<tag>/results.json and RESULTS.md over all seeds, and exp/RESULTS.md over all tags.")
     parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
     parser.add_argument("--published", type=Path, help="others' figures to show beside these: conf/published.yaml")
-    parser.add_argument("--force", type=cli.boolean, default=False, help="no effect: tables are always written anew")
     return parser
 
 

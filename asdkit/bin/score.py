@@ -40,8 +40,11 @@ def main(argv: list[str] | None = None) -> None:
     style = read_style(data)
     inputs = {**flatten({"score": config.model_dump()}), "name_style": style}
     for name in sets:
+        embedded = seed_dir / "embed" / name
+        if not (embedded / "embedding.scp").exists():  # stage 4 removes it first and writes it last
+            raise ValueError(f"{embedded}/embedding.scp does not exist: run stage 4 (extract_embeddings) first")
         inputs[f"{name}.manifest"] = sha256_file(data / name / "manifest.tsv")
-        inputs[f"{name}.embedding"] = sha256_file(seed_dir / "embed" / name / "embedding.ark")
+        inputs[f"{name}.embedding"] = sha256_file(embedded / "embedding.ark")
     out = seed_dir / "score" / config.backend
     done = Done(out / ".done", inputs, args.force)
     if done.is_done():

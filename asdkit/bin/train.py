@@ -24,10 +24,11 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Train, or resume, or do nothing when it is done."""
     args = get_parser().parse_args(argv)
-    from asdkit.config import load_config
+    from asdkit.config import check_checkpoint, load_config
     from asdkit.data.lists import training_inputs
 
     config = load_config(args.exp / "config.yaml")
+    check_checkpoint(config, f"{args.exp}/config.yaml")
     folder = args.exp / f"seed{args.seed}"
     settings = config.model_dump(mode="json", include={"encoder", "data", "model", "loss", "train"})
     inputs = flatten(settings) | training_inputs(config, args.data, args.dump, args.exp) | {"seed": args.seed}

@@ -67,6 +67,9 @@ class Dataset(Description):
     """The resolved description that stage 1 writes to data/dataset.yaml: machines filled in, corpus root known."""
 
     root: str = Field(description="folder that relative paths of the manifests start from")
+    revealed_attributes: str | None = Field(
+        None, description="folder of hidden attributes that the organisers told after the challenge; none: not used"
+    )
 
 
 def load_description(path: str | Path, **overrides: object) -> Description:

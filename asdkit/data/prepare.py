@@ -23,8 +23,8 @@ class Tables:
     ref: list[manifest.Row]
 
 
-def resolve(description: Description, corpus: Corpus) -> Dataset:
-    """The description with the machines that were found and the corpus's root."""
+def resolve(description: Description, corpus: Corpus, revealed_attributes: str | None = None) -> Dataset:
+    """The description with the machines that were found, the corpus's root and the folder of revealed attributes."""
     sets = {}
     for part in ("dev", "eval"):
         machines = sorted({clip.machine for clip in corpus.clips if clip.part == part})
@@ -32,7 +32,8 @@ def resolve(description: Description, corpus: Corpus) -> Dataset:
             given = getattr(description.sets, part)
             sets[part] = SetDescription(path=given.path if given else ".", machines=machines)
     values = {name: getattr(description, name) for name in Description.model_fields}
-    return Dataset(**values | {"sets": SetsDescription(**sets)}, root=str(corpus.root))
+    revealed = str(Path(revealed_attributes).absolute()) if revealed_attributes else None
+    return Dataset(**values | {"sets": SetsDescription(**sets)}, root=str(corpus.root), revealed_attributes=revealed)
 
 
 def tables(corpus: Corpus, truth: Path | None, style: str) -> dict[str, Tables]:

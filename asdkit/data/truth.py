@@ -34,11 +34,11 @@ def references(clips: Iterable[Clip], truth: Path | None, style: str) -> list[di
     return [{"utt": utt, "condition": condition, "domain": domain} for utt, (condition, domain) in known.items()]
 
 
-def digest(truth: Path | None) -> str:
-    """SHA-256 over names and contents of the organisers' files, `-` where there are none."""
+def digest(truth: Path | None, pattern: str = "ground_truth_*/*.csv") -> str:
+    """SHA-256 over names and contents of the organisers' files (`pattern`, in a folder), `-` where there are none."""
     if truth is None or not truth.exists():
         return "-"
-    files = [truth] if truth.is_file() else sorted(truth.glob("ground_truth_*/*.csv"))
+    files = [truth] if truth.is_file() else sorted(truth.glob(pattern))
     return sha256_text("\n".join(f"{os.path.relpath(file, truth)}\n{read_text(file)}" for file in files))
 
 
@@ -61,13 +61,13 @@ def _from_folder(clips: list[Clip], truth: Path, style: str) -> dict[str, tuple[
 def _from_list(clips: list[Clip], truth: Path, style: str) -> dict[str, tuple[str, str]]:
     rows: dict[str, dict[str, tuple[str, ...]]] = {}
     machine = None
-    for number, fields in _lines(truth):
+    for number, fields in lines(truth):
         if len(fields) == 1:
             machine = fields[0]
         elif machine is None:
             raise ValueError(f"{truth}:{number}: the first line must be the name of a machine")
         else:
-            _add(rows.setdefault(machine, {}), fields, f"{truth}:{number}")
+            add_row(rows.setdefault(machine, {}), fields, f"{truth}:{number}")
     known = {}
     for name in sorted({clip.machine for clip in clips}):
         group = [clip for clip in clips if clip.machine == name]
@@ -77,7 +77,7 @@ def _from_list(clips: list[Clip], truth: Path, style: str) -> dict[str, tuple[st
             for stem, row in rows.get(name, {}).items()
             if parse_name(stem, style, f"{truth}: {stem}").section in sections
         }
-        for utt, (full, *label) in _join(group, mine, truth).items():
+        for utt, (full, *label) in join_rows(group, mine, truth).items():
             told = parse_name(Path(full).stem, style, f"{truth}: {full}")
             if told.condition == UNKNOWN or (label and _CONDITIONS.get(label[0]) != told.condition):
                 raise ValueError(f"{truth}: {full}: the name and its label {label} tell no single condition")
@@ -87,30 +87,41 @@ def _from_list(clips: list[Clip], truth: Path, style: str) -> dict[str, tuple[st
 
 def _read(path: Path, clips: list[Clip], values: dict[str, str]) -> dict[str, str]:
     rows: dict[str, tuple[str, ...]] = {}
-    for number, fields in _lines(path):
+    for number, fields in lines(path):
         if len(fields) != 2 or fields[1] not in values:
             raise ValueError(f"{path}:{number}: expected 'file name,{'|'.join(values)}', got {','.join(fields)!r}")
-        _add(rows, fields, f"{path}:{number}")
-    return {utt: values[value] for utt, (value,) in _join(clips, rows, path).items()}
+        add_row(rows, fields, f"{path}:{number}")
+    return {utt: values[value] for utt, (value,) in join_rows(clips, rows, path).items()}
 
 
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
+def lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Number and fields of each line of a CSV file that is not empty; raises ValueError when it cannot be read."""
     text = read_text(path).removeprefix("\ufeff")
     reader = csv.reader(io.StringIO(text))
     return [(reader.line_num, [field.strip() for field in fields]) for fields in reader if fields]
 
 
-def _add(rows: dict[str, tuple[str, ...]], fields: list[str], where: str) -> None:
+def add_row(rows: dict[str, tuple[str, ...]], fields: list[str], where: str) -> None:
+    """Put the fields after the first into `rows`, under the first (a file name) without its ending.
+
+    Raises ValueError with `where` (file and line) for a second row of one name.
+    """
     stem = Path(fields[0]).stem
     if stem in rows:
-        raise ValueError(f"{where}: a second row for {fields[0]!r}")
+        raise ValueError(f"{where}: a second row for {fields[0]!r}. Fetch the file again")
     rows[stem] = tuple(fields[1:])
 
 
-def _join(clips: list[Clip], rows: dict[str, tuple[str, ...]], path: Path) -> dict[str, tuple[str, ...]]:
+def join_rows(clips: list[Clip], rows: dict[str, tuple[str, ...]], path: Path) -> dict[str, tuple[str, ...]]:
+    """Each clip's row by the clip's utt; rows: from `add_row`, path: their file, for messages.
+
+    Raises ValueError for a clip without a row and a row without a clip.
+    """
     stems = {Path(clip.path).stem: clip for clip in clips}
+    advice = "They are not of one release: fetch the file and the recordings again"
     if missing := sorted(stems.keys() - rows.keys()):
-        raise ValueError(f"{path}: no row for {stems[missing[0]].path} ({len(missing)} clips without a row)")
+        raise ValueError(f"{path}: no row for {stems[missing[0]].path} ({len(missing)} clips without a row). {advice}")
     if extra := sorted(rows.keys() - stems.keys()):
-        raise ValueError(f"{path}: a row for {extra[0]!r}, but no such test clip ({len(extra)} rows without a clip)")
+        nowhere = f"but no such {clips[0].split} clip ({len(extra)} rows without a clip)"
+        raise ValueError(f"{path}: a row for {extra[0]!r}, {nowhere}. {advice}")
     return {clip.utt: rows[stem] for stem, clip in stems.items()}

@@ -8,10 +8,16 @@ from asdkit.losses.dlcl import Dlcl
 
 
 class Objective(nn.Module):
-    """AAM-softmax over attributed clips and DLCL over unattributed ones; without DLCL all clips go to AAM-softmax."""
+    """AAM-softmax over attributed clips and DLCL over unattributed ones; without DLCL all clips go to AAM-softmax.
+
+    Embeddings differ little from their mean: by angles alone all of them are one class, and training takes thousands of
+    steps to leave that. So the losses see them batch-normalised (`loss.normalise`; BNNeck, Luo et al., 2019), while the
+    detector sees them as they are.
+    """
 
     def __init__(self, config: LossConfig, dim: int, classes: int) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm1d(dim, track_running_stats=False) if config.normalise else nn.Identity()
         self.aam = AamSoftmax(dim, classes, config.aam.scale, config.aam.margin)
         self.dlcl = self.weight = None
         if config.dlcl:
@@ -24,7 +30,7 @@ class Objective(nn.Module):
         A batch of only attributed or only unattributed clips is fine. The memory bank takes the attributed embeddings
         after the loss is computed.
         """
-        x = x.float()
+        x = self.norm(x.float())
         if self.dlcl is None:
             aam = self.aam(x, labels)
             return {"loss": aam, "aam": aam.detach()}

@@ -27,9 +27,8 @@ class Embedder(nn.Module):
         self.dim = config.model.embedding_dim or self.pooling.dim
         self.projection = nn.Identity()
         if config.model.embedding_dim:
-            # Pooled vectors differ little from their mean: without the normalisation, as speaker networks have it, all
-            # embeddings start in one direction, and training takes thousands of steps to leave it.
-            self.projection = nn.Sequential(nn.BatchNorm1d(self.pooling.dim), nn.Linear(self.pooling.dim, self.dim))
+            # No bias: the objective's normalisation would cancel it.
+            self.projection = nn.Linear(self.pooling.dim, self.dim, bias=False)
 
     def forward(self, feats: Tensor) -> Tensor:
         """Features [B, F, M] -> embeddings [B, dim], float32."""

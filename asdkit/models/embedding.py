@@ -17,14 +17,6 @@ def segments(feats: Tensor, chunk: int, hop: int) -> Tensor:
     return torch.stack([feats[:, start : start + chunk] for start in starts], dim=1)
 
 
-def cover(x: Tensor, length: int) -> Tensor:
-    """Repeat clips [B, T, ...] along time until they last `length`; longer clips are returned as they are."""
-    if x.shape[1] >= length:
-        return x
-    times = -(-length // x.shape[1])
-    return x.repeat(1, times, *[1] * (x.dim() - 2))[:, :length]
-
-
 @torch.inference_mode()
 def embed(model: Embedder, feats: Tensor, config: EmbedConfig, chunk: int, hop: int) -> Tensor:
     """Embeddings [B, dim] of clips of one length from their features [B, F, M].

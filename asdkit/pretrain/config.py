@@ -1,12 +1,13 @@
 """A pre-training, typed: one YAML file holds what differs from the defaults below."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from asdkit.config import BeatsArch
-from asdkit.utils.typed_yaml import Section, override, read_yaml, validate
+from asdkit.utils.typed_yaml import Section, load
 
 
 class SoundConfig(Section):
@@ -84,9 +85,6 @@ class PretrainConfig(Section):
         return self
 
 
-def load_pretrain_config(path: str | Path, overrides: list[str] | None = None) -> PretrainConfig:
-    """Read a pre-training's YAML file and apply overrides `section.key=value`; raises ValueError for wrong ones."""
-    raw = read_yaml(path)
-    for setting in overrides or []:
-        override(raw, setting)
-    return validate(PretrainConfig, raw, str(path))
+def load_pretrain_config(path: str | Path, settings: Sequence[str] = ()) -> PretrainConfig:
+    """Read a pre-training; `settings` replace values, `section.key=value`. Errors as for `typed_yaml.load`."""
+    return load(PretrainConfig, path, settings)

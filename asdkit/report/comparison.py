@@ -5,7 +5,7 @@ from typing import Any
 from asdkit.metrics import harmonic_mean
 from asdkit.protocols import PROTOCOLS
 from asdkit.report.published import Figures, System
-from asdkit.report.tables import TRANSDUCTIVE, cell, table, title
+from asdkit.report.tables import cell, marks, table, title
 
 ABOUT = "Rows 'published: ...' are figures of others, in percent, as their source prints them; they were not run here."
 
@@ -27,8 +27,7 @@ def comparison(experiments: list[dict[str, Any]], left_out: list[str], systems: 
     ]
     intro = "Official scores in percent, mean ± sample standard deviation over seeds. Details: <tag>/RESULTS.md.\n"
     parts = ["# Results\n", intro, table(["tag", "protocol", "seeds", "dev", "eval", "all"], rows)]
-    if any(results["normalise"] != "none" for results in experiments):
-        parts.append(TRANSDUCTIVE + "\n")
+    parts += dict.fromkeys(text + "\n" for results in experiments for text in marks(results).values())
     if left_out:
         parts += ["## Left out\n", "".join(f"- {reason}\n" for reason in left_out)]
     if systems:

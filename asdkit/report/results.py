@@ -81,11 +81,11 @@ def over_seeds(exp: str | Path) -> dict[str, Any]:
         raise ValueError(f"{exp}: no seed<K>/results.json; run stage 6 (evaluate) first")
     seeds = list(results)
     first = results[seeds[0]]
-    for key in ("protocol", "backend", "config_sha256", "data_sha256"):
+    for key in ("protocol", "backend", "config_sha256", "data_sha256", "revealed_attributes"):
         for seed in seeds[1:]:
-            if results[seed][key] != first[key]:
+            if results[seed].get(key) != first.get(key):
                 raise ValueError(
-                    f"{paths[seed]}: {key} is {results[seed][key]}, in seed{seeds[0]} it is {first[key]}. "
+                    f"{paths[seed]}: {key} is {results[seed].get(key)}, in seed{seeds[0]} it is {first.get(key)}. "
                     "Run stages 5 and 6 again for all seeds"
                 )
     return {
@@ -93,6 +93,7 @@ def over_seeds(exp: str | Path) -> dict[str, Any]:
         "seeds": seeds,
         "pending": [seed for seed in paths if seed not in results],
         **{key: first[key] for key in ("protocol", "normalise", "backend", "config", "config_sha256", "data_sha256")},
+        "revealed_attributes": first.get("revealed_attributes"),
         "git": list(dict.fromkeys(result["git"] for result in results.values())),
         "sets": _spread([result["sets"] for result in results.values()], f"{exp}: sets"),
         "all": _spread([result["all"] for result in results.values()], f"{exp}: all"),

@@ -54,6 +54,7 @@ class _Head(_Part):
     tag: str
     protocol: str
     normalise: Literal["none", "test_zscore"]
+    revealed_attributes: str | None = None
 
     @field_validator("protocol")
     @classmethod

@@ -27,11 +27,25 @@ TRANSDUCTIVE = (
     "Transductive: scores of each test clip use the statistics of all test clips of its machine (score.normalise: "
     "test_zscore). Not for official results."
 )
+REVEALED = (
+    "Revealed attributes: labels of training clips are from attributes that the organisers hid until the challenge was "
+    "over (stage 1, --revealed-attributes). Not to be compared with systems that had to do without."
+)
+
+
+def marks(results: dict[str, Any]) -> dict[str, str]:
+    """What sets an experiment apart from official systems: short mark -> explanation."""
+    found = {}
+    if results["normalise"] != "none":
+        found["transductive"] = TRANSDUCTIVE
+    if results.get("revealed_attributes"):
+        found["revealed attributes"] = REVEALED
+    return found
 
 
 def title(results: dict[str, Any]) -> str:
-    """An experiment's tag, marked where its scores are transductive."""
-    return results["tag"] + (" (transductive)" if results["normalise"] != "none" else "")
+    """An experiment's tag with its marks."""
+    return results["tag"] + "".join(f" ({mark})" for mark in marks(results))
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -72,7 +86,7 @@ def page(results: dict[str, Any], published: str = "") -> str:
     spread = f"mean ± sample standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
     parts = [
         f"# {title(results)}\n",
-        *([TRANSDUCTIVE + "\n"] if results["normalise"] != "none" else []),
+        *(text + "\n" for text in marks(results).values()),
         f"In percent, {spread}. Official score ({results['protocol']}): {protocol.rule}. "
         f"all: the {protocol.mean} mean of dev and eval.\n",
         overview(results),
@@ -132,6 +146,8 @@ def _origin(results: dict[str, Any]) -> str:
     ]
     if results["normalise"] != "none":
         lines[-1] += f", score.normalise: {results['normalise']}"
+    if results.get("revealed_attributes"):
+        lines.append(f"- revealed attributes: {results['revealed_attributes']}")
     if results["pending"]:
         lines.append(f"- seeds without results yet: {', '.join(map(str, results['pending']))}")
     return "\n".join(lines) + "\n"

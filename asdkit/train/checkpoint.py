@@ -38,7 +38,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
-            f"{path}: carries pickled objects other than tensors and plain values; it is not loaded, "
+            f"{path}: damaged, or carries pickled objects other than tensors and plain values; it is not loaded, "
             "because loading it could run code. Only checkpoints written by this toolkit can be used here"
         ) from None
     except (OSError, RuntimeError, EOFError, KeyError) as error:

@@ -42,6 +42,11 @@ class Trainer:
     ) -> None:
         seed_everything(seed)
         model = Embedder(config)
+        if config.train.steps and not model.trainable():
+            raise ValueError(
+                f"train.steps is {config.train.steps}, but nothing of this model learns: set it to 0, or use "
+                "encoder.train, model.lora, model.group_adapter, model.embedding_dim or attentive pooling"
+            )
         objective = Objective(config.loss, model.dim, len(classes))
         self.config, self.classes, self.seed, self.inputs, self.world = config, classes, seed, inputs, world
         self.checkpoints = folder / "checkpoint"

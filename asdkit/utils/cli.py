@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 def run(main: Callable[[list[str] | None], None]) -> None:
-    """Run a program's main; a ValueError becomes one line `error: ...` on stderr and exit code 1."""
+    """Run a program's main; a ValueError or OSError becomes one line `error: ...` on stderr and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     reuse_freed_memory()
     try:
         main(None)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -38,11 +38,14 @@ class Done:
 
 
 def compare(where: str | Path, old: dict[str, Any], new: dict[str, Any], elsewhere: str = "another --tag") -> None:
-    """Raise ValueError naming the first key on which two sets of inputs differ."""
+    """Raise ValueError naming the first key on which two sets of inputs differ.
+
+    A key that is not there equals None: an option that is not used leaves what was made before it existed valid.
+    """
     for key in [*new, *(key for key in old if key not in new)]:
-        if old.get(key, "(absent)") != new.get(key, "(absent)"):
+        if old.get(key) != new.get(key):
             raise ValueError(
-                f"{where}: made with {key} = {old.get(key, '(absent)')!r}, now {new.get(key, '(absent)')!r}. "
+                f"{where}: made with {key} = {old.get(key)!r}, now {new.get(key)!r}. "
                 f"Use {elsewhere}, or --force true to make it again"
             )
 

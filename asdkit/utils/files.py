@@ -44,7 +44,7 @@ def read_json(path: str | Path) -> Any:
 
 def read_table(path: str | Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Read a tab-separated file with exactly the header `columns`; raises ValueError with file and line."""
-    lines = read_text(path).splitlines()
+    lines = _lines(path)
     if not lines or tuple(lines[0].split("\t")) != columns:
         got = lines[0] if lines else "an empty file"
         raise ValueError(f"{path}:1: header is {got!r}, expected {chr(9).join(columns)!r}")
@@ -71,7 +71,7 @@ def write_table(path: str | Path, columns: tuple[str, ...], rows: list[dict[str,
 def read_scp(path: str | Path) -> dict[str, str]:
     """Read a Kaldi two-column file `key value`; raises ValueError on a line without value or a repeated key."""
     table: dict[str, str] = {}
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         key, _, value = line.partition(" ")
         if not key or not value.strip():
             raise ValueError(f"{path}:{number}: expected 'key value', got {line!r}")
@@ -98,6 +98,12 @@ def sha256_file(path: str | Path) -> str:
 def sha256_text(text: str) -> str:
     """SHA-256 of a string's UTF-8 bytes as hex."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _lines(path: str | Path) -> list[str]:
+    # Not splitlines(), which also cuts at characters that a path may hold.
+    lines = read_text(path).split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def _sha(file: Any) -> str:

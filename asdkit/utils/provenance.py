@@ -1,6 +1,7 @@
 """Where a result comes from: git hash, versions, host, command line."""
 
 import platform
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -14,7 +15,7 @@ def git_hash() -> str:
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
+        command = ["git", "--no-optional-locks", "-C", str(root), *arguments]  # no lock that a commit would meet
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
     try:
@@ -37,5 +38,5 @@ def environment() -> dict[str, str]:
         **versions,
         "host": platform.node(),
         "system": platform.platform(),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
     }

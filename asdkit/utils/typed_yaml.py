@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class Dumper(yaml.SafeDumper):
+    """Quotes text that Loader would take for something else, such as the name 1e5."""
+
+
 Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|false", "tf"),
@@ -33,7 +38,8 @@ for _tag, _pattern, _first in (
     ("int", r"0|[-+]?[1-9][0-9_]*", "-+0123456789"),
     ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
 ):
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), [*_first, ""])
+    for _class in (Loader, Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), [*_first, ""])
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -49,27 +55,54 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         value = parse_yaml(Path(path).read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
+        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
     if value is not None and not isinstance(value, dict):
         raise ValueError(f"{path}: expected 'key: value' lines, got a {type(value).__name__}")
     return value or {}
 
 
-def validate(model: type[Section], raw: dict[str, Any], where: str) -> Any:
-    """Build `model` from plain values; raises ValueError with file, key, what was got and what is allowed."""
+def load(model: type[Section], path: str | Path, settings: Sequence[str] = ()) -> Any:
+    """Read a YAML file as `model` and put in `settings`, each `section.key=value`, whose values are read as YAML.
+
+    The file is checked by itself first, so that each mistake is put down to where it stands. Raises ValueError naming
+    the file or the setting, the key, what was got and what is allowed.
+    """
+    raw = read_yaml(path)
+    config = validate(model, raw, str(path))
+    for setting in settings:
+        _override(raw, setting)
+    return validate(model, raw, lambda key: given(settings, key) or _words(settings)) if settings else config
+
+
+def given(settings: Sequence[str], key: str) -> str:
+    """The settings of `key`, of what holds it or of what it holds, as words of a command; empty when there are none."""
+    names = [f"{setting.partition('=')[0]}." for setting in settings]
+    return _words(
+        [s for s, name in zip(settings, names, strict=True) if name.startswith(f"{key}.") or f"{key}.".startswith(name)]
+    )
+
+
+def validate(model: type[Section], raw: dict[str, Any], where: str | Callable[[str], str]) -> Any:
+    """Build `model` from plain values; `where`: the file, or what names the place of a key.
+
+    Raises ValueError with place, key, what was got and what is allowed.
+    """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise ValueError("\n".join(f"{where}: {_explain(model, fault)}" for fault in error.errors())) from None
+        lines = []
+        for fault in error.errors():
+            key = ".".join(map(str, _path(fault)))
+            lines.append(f"{where if isinstance(where, str) else where(key)}: {_explain(model, fault, key)}")
+        raise ValueError("\n".join(lines)) from None
 
 
 def dump_yaml(config: Section) -> str:
     """The complete configuration as YAML."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
-def override(raw: dict[str, Any], setting: str) -> None:
-    """Put `section.key=value` into nested dicts; the value is read as YAML."""
+def _override(raw: dict[str, Any], setting: str) -> None:
     key, separator, text = setting.partition("=")
     if not separator or not key:
         raise ValueError(f"--set {setting!r}: expected section.key=value")
@@ -82,18 +115,25 @@ def override(raw: dict[str, Any], setting: str) -> None:
     node[last] = parse_yaml(text, f"--set {setting}")
 
 
-def _explain(model: type[Section], fault: Any) -> str:
-    path = [part for part in fault["loc"] if not (isinstance(part, str) and part.endswith("Config"))]
-    key = ".".join(map(str, path))
+def _words(settings: Sequence[str]) -> str:
+    return " ".join(f"--set {setting}" for setting in settings)
+
+
+def _path(fault: Any) -> list[Any]:
+    return [part for part in fault["loc"] if not (isinstance(part, str) and part.endswith("Config"))]
+
+
+def _explain(model: type[Section], fault: Any, key: str) -> str:
     if fault["type"] == "extra_forbidden":
-        allowed = _fields(model, path[:-1])
-        near = difflib.get_close_matches(str(path[-1]), allowed, n=1)
+        *parents, last = _path(fault)
+        allowed = _fields(model, parents)
+        near = difflib.get_close_matches(str(last), allowed, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Allowed: {', '.join(allowed)}"
         return f"unknown key {key!r}. {hint}"
     message = fault["msg"].removeprefix("Value error, ")
     return (
         f"{key}: {message}, got {fault['input']!r}"
-        if path and fault["type"] != "value_error"
+        if key and fault["type"] != "value_error"
         else f"{key}: {message}".lstrip(": ")
     )
 

@@ -26,42 +26,21 @@ force=false                  # true: train again from the start
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 utils=$here/../../utils
+first_stage=1 last_stage=4
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
 cd "$here"
 # shellcheck source=utils/path.sh
 . "$utils/path.sh"
-
-die() {
-    printf 'run.sh: %s\n' "$1" >&2
-    exit 1
-}
-
-(($# == 0)) || die "unexpected word '$1'; --help lists all options"
-for key in stage stop_stage; do
-    [[ ${!key} =~ ^[1-4]$ ]] || die "--${key//_/-} is a number from 1 to 4, not '${!key}'"
-done
-((stage <= stop_stage)) || die "--stage $stage comes after --stop-stage $stop_stage"
-[[ $gpu =~ ^[0-9]+$ ]] || die "--gpu is a number from 0, not '$gpu'"
+# shellcheck source=utils/experiment.sh
+. "$utils/experiment.sh"
 check_python
 
-if [[ -z $tag ]]; then
-    tag=$(basename "$config" .yaml)
-    for change in "${set[@]}"; do tag+=_${change//[^[:alnum:].+-]/_}; done
-fi
-[[ $tag =~ ^[[:alnum:]][[:alnum:]._+-]{0,199}$ ]] ||
-    die "--tag '$tag' has to be a folder's name: up to 200 letters, digits, . _ + -"
-exp=$expdir/$tag
-
-settings=(--config "$config")
-for change in "${set[@]}"; do settings+=(--set "$change"); done
 recordings=(--list "$exp/recordings.tsv")
 if [[ -z $corpus ]]; then
     recordings=()
     settings+=(--set sound.generated=1)
 fi
-read -ra cmd_words <<<"$cmd"
-[[ ! -x $utils/${cmd_words[0]} ]] || cmd_words[0]=$utils/${cmd_words[0]}
 
 # job NUMBER PROGRAM ARGS: run asdkit.bin.PROGRAM through $cmd when its stage was asked for.
 job() {

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# From log-mels to the whole method, one part at a time: all experiments of conf with three seeds, side by side in
+# exp/RESULTS.md. Options go to run.sh:
+#     ./ablation.sh [--seeds "0 1 2"] [--cmd "run_slurm.sh --partition main"] ...
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+experiments=(logmel random_frozen random_full random frozen full lora fc_lora group_adapter default)
+for experiment in "${experiments[@]}"; do
+    ./run.sh --seeds "0 1 2" --config "conf/$experiment.yaml" "$@"
+done
+echo "== $PWD/exp/RESULTS.md"

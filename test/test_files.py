@@ -1,0 +1,56 @@
+import shlex
+import sys
+
+import pytest
+
+from asdkit.utils.files import read_scp, read_table, write_table
+from asdkit.utils.provenance import environment
+from asdkit.utils.typed_yaml import Section, dump_yaml, load
+
+ODD = "a\x0bb\x85c\u2028d e"  # characters at which str.splitlines cuts
+
+
+def test_tables_hold_every_character_but_tab_and_line_break(tmp_path):
+    rows = [{"utt": "a", "wav": f"{ODD}.wav"}, {"utt": "b", "wav": "x.wav"}]
+    write_table(tmp_path / "x.tsv", ("utt", "wav"), rows)
+    assert read_table(tmp_path / "x.tsv", ("utt", "wav")) == rows
+    for bad in ("a\tb", "a\nb", "a\rb"):
+        with pytest.raises(ValueError, match="a field holds a tab or line break"):
+            write_table(tmp_path / "y.tsv", ("utt",), [{"utt": bad}])
+
+
+def test_lists_hold_every_character_but_a_line_break(tmp_path):
+    (tmp_path / "wav.scp").write_text(f"a /x/{ODD}.wav\nb /y.wav\n")
+    assert read_scp(tmp_path / "wav.scp") == {"a": f"/x/{ODD}.wav", "b": "/y.wav"}
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_last_line_may_lack_its_end_and_empty_lines_are_named(tmp_path, end):
+    (tmp_path / "x.tsv").write_text(f"utt\twav\na\tb{end}")
+    assert read_table(tmp_path / "x.tsv", ("utt", "wav")) == [{"utt": "a", "wav": "b"}]
+    (tmp_path / "x.tsv").write_text(f"utt\twav\n\na\tb{end}")
+    with pytest.raises(ValueError, match="x.tsv:2: 1 fields"):
+        read_table(tmp_path / "x.tsv", ("utt", "wav"))
+    (tmp_path / "x.scp").write_text("")
+    assert read_scp(tmp_path / "x.scp") == {}
+    (tmp_path / "x.tsv").write_text("")
+    with pytest.raises(ValueError, match="header is 'an empty file'"):
+        read_table(tmp_path / "x.tsv", ("utt",))
+
+
+def test_the_command_in_env_txt_can_be_given_again(monkeypatch):
+    words = ["/a b/configure.py", "--set", "data.sets=[dev_train, eval_train]", "it's"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert shlex.split(environment()["command"]) == words
+
+
+class Names(Section):
+    names: list[str]
+    numbers: list[float]
+
+
+def test_yaml_that_is_written_is_read_back_with_its_types(tmp_path):
+    words = ["1e5", "2E-3", ".5", "00", "0x10", "1_0", "1:30", "no", "null", "~", "true", "2024-05-01", "<<", "=", "#"]
+    written = Names(names=[*words, "a: b", "a\nb", " x ", "", "ü"], numbers=[1e5, 1e-5, 1e300, -0.0, 3.0])
+    (tmp_path / "x.yaml").write_text(dump_yaml(written), encoding="utf-8")
+    assert load(Names, tmp_path / "x.yaml") == written
