@@ -54,6 +54,13 @@ def test_round_trip_keeps_trained_tensors_only_beside_a_backbone(tmp_path, backb
     assert torch.equal(model[1].weight, small_model()[1].weight)
 
 
+def test_temporary_files_of_killed_runs_go_with_the_next_checkpoint(tmp_path, backbone):
+    stale, other = tmp_path / ".final.pt.x1.tmp", tmp_path / ".last.pt.x1.tmp"
+    stale.touch(), other.touch()
+    saved(tmp_path, backbone)
+    assert not stale.exists() and other.exists()
+
+
 def test_without_backbone_everything_is_kept(tmp_path):
     assert sorted(model_state(small_model(), None)) == ["0.bias", "0.weight", "1.bias", "1.weight"]
 

@@ -51,6 +51,18 @@ def test_recipe_begins_with_stage_0(mini):
     assert (mini.recipe / "downloads/mini/made").exists()
 
 
+def test_runs_on_the_same_data_prepare_it_in_turn(mini):
+    lock = mini.recipe / "data" / ".lock"
+    lock.parent.mkdir()
+    other = subprocess.Popen(["flock", lock, "sh", "-c", "echo locked; sleep 1; touch data/other"],
+                             cwd=mini.recipe, stdout=subprocess.PIPE)  # fmt: skip
+    assert other.stdout.readline() == b"locked\n"
+    done = mini.run("--stage", "1", "--stop-stage", "1")
+    assert done.returncode == 0
+    assert done.stdout.startswith("== waiting for another run that prepares data\n== stage 1")
+    assert (mini.recipe / "data/other").exists()
+
+
 @pytest.mark.parametrize(
     ("stages", "check"),
     [("0 6", "--check true --force true"), ("2 2", "--check true --force true"), ("5 5", "--must-exist true")],

@@ -162,6 +162,20 @@ def test_stages_before_must_have_run(tmp_path):
         list_clips(tmp_path / "dump", "dev_train")
 
 
+def test_lists_of_different_clips_are_refused(tmp_path):
+    folder = tmp_path / "raw/dev_train"
+    folder.mkdir(parents=True)
+    (folder / "wav.scp").write_text("a /a.wav\nb /b.wav\n")
+    (folder / "utt2num_samples").write_text("a 16000\n")
+    with pytest.raises(ValueError, match="list different clips: run stage 2 again"):
+        list_clips(tmp_path, "dev_train")
+
+
+def test_class_names_may_hold_any_line_separator_but_a_newline(tmp_path):
+    (tmp_path / "classes.txt").write_text("fan/00/a\u2028b\npump/00/-\n", encoding="utf-8")
+    assert read_classes(tmp_path) == ["fan/00/a\u2028b", "pump/00/-"]
+
+
 FBANK = "encoder: {name: logmel}\ndata: {feats_type: fbank}\ntrain: {steps: 0}"
 
 

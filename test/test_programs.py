@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,3 +63,17 @@ def test_progress_is_a_bar_on_a_terminal_and_a_line_every_ten_seconds_elsewhere(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert list(cli.progress(iter("abc"), "letters", 3)) == list("abc")
     assert "letters: 100%" in capsys.readouterr().err
+
+
+def test_error_of_a_reader_process_is_one_line(capsys):
+    def main(_):
+        try:
+            raise ValueError("fan/1.wav: holds no samples")
+        except ValueError:
+            raise ValueError(
+                f"Caught ValueError in DataLoader worker process 0.\nOriginal {traceback.format_exc()}"
+            ) from None
+
+    with pytest.raises(SystemExit):
+        cli.run(main)
+    assert capsys.readouterr().err == "error: fan/1.wav: holds no samples\n"

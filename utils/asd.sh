@@ -128,6 +128,16 @@ if [[ $dry_run == false ]]; then
         die "no stage was run"
 fi
 
+# Experiments that start together on the same data prepare them once.
+if [[ $dry_run == false ]] && ((stage <= 1)); then
+    mkdir -p -- "$data"
+    exec {lock}>"$data/.lock"
+    if ! flock --nonblock "$lock"; then
+        echo "== waiting for another run that prepares $data"
+        flock "$lock"
+    fi
+fi
+
 if begin 0 download; then
     if [[ -x local/data.sh ]]; then
         run local/data.sh "$corpus" ${machines:+--machines "$machines"}
@@ -143,6 +153,8 @@ if begin 1 data; then
     run prepare_data --dataset "$dataset" --corpus "$corpus" --data "$data" "${sources[@]}" "${forced[@]}"
     [[ $dry_run == true ]] || sed '/^#/d' "$logs/1.prepare_data.log"
 fi
+
+[[ -z ${lock-} ]] || exec {lock}>&-
 
 if begin 2 lists; then
     run configure "${settings[@]}" --data "$data" --exp "$exp" "${forced[@]}"

@@ -15,14 +15,14 @@ _HEADER = np.dtype([("mark", "S5"), ("four", "i1"), ("rows", "<i4"), ("four2", "
 
 
 class ArkWriter:
-    """Appends matrices to an open archive and remembers where each begins."""
+    """Appends matrices or vectors to an open archive and remembers where each begins."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.offsets: dict[str, int] = {}
 
     def write(self, utt: str, matrix: np.ndarray) -> None:
-        """Append float32 [rows, columns]."""
+        """Append float32 [rows, columns] or [values]."""
         self.offsets[utt] = self.file.tell() + len(f"{utt} ".encode())
         kaldiio.save_ark(self.file, {utt: matrix})
 

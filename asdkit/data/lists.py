@@ -84,7 +84,8 @@ def read_labels(exp_dir: str | Path) -> dict[str, tuple[int, bool]]:
 
 def read_classes(exp_dir: str | Path) -> list[str]:
     """Read exp/<tag>/classes.txt: the name of each class."""
-    return read_text(Path(exp_dir) / "classes.txt").splitlines()
+    text = read_text(Path(exp_dir) / "classes.txt")
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def list_clips(dump_dir: str | Path, set_name: str) -> list[tuple[str, str, int]]:
@@ -93,8 +94,10 @@ def list_clips(dump_dir: str | Path, set_name: str) -> list[tuple[str, str, int]
     Raises ValueError when stage 2 has not been run.
     """
     folder = Path(dump_dir) / "raw" / set_name
-    lengths = read_scp(folder / "utt2num_samples")
-    return [(utt, path, int(lengths[utt])) for utt, path in read_scp(folder / "wav.scp").items()]
+    lengths, paths = read_scp(folder / "utt2num_samples"), read_scp(folder / "wav.scp")
+    if lengths.keys() != paths.keys():
+        raise ValueError(f"{folder}: wav.scp and utt2num_samples list different clips: run stage 2 again")
+    return [(utt, path, int(lengths[utt])) for utt, path in paths.items()]
 
 
 def read_feats(dump_dir: str | Path, set_name: str) -> dict[str, str]:

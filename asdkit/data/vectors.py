@@ -5,16 +5,18 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 
-from asdkit.utils.files import atomic_path, read_text, write_text
+from asdkit.data.ark import ArkWriter
+from asdkit.utils.files import atomic_path, write_text
 
 
 def write_embeddings(path: Path, table: dict[str, np.ndarray]) -> None:
     """Write <path>.ark and its index <path>.scp, sorted by id; the index appears last."""
     ark, scp = (path.with_name(f"{path.name}.{kind}") for kind in ("ark", "scp"))
-    with atomic_path(ark) as temporary, atomic_path(scp) as index:
-        kaldiio.save_ark(str(temporary), {utt: table[utt] for utt in sorted(table)}, scp=str(index))
-        lines = read_text(index).replace(f" {temporary}:", f" {ark}:")
-    write_text(scp, lines)
+    with atomic_path(ark) as temporary, open(temporary, "wb") as file:
+        writer = ArkWriter(file)
+        for utt in sorted(table):
+            writer.write(utt, table[utt])
+    write_text(scp, "".join(f"{utt} {ark}:{offset}\n" for utt, offset in writer.offsets.items()))
 
 
 def read_shard(path: Path) -> dict[str, np.ndarray]:

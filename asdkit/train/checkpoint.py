@@ -27,7 +27,10 @@ def backbone_record(path: str | None) -> dict[str, str] | None:
 
 
 def save_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint to a temporary file, then rename."""
+    """Write a checkpoint to a temporary file, then rename; temporary files that killed runs left are removed."""
+    path = Path(path)
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):
+        stale.unlink()
     with atomic_path(path) as temporary:
         torch.save({"format": FORMAT, **content}, temporary)
 

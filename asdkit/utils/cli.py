@@ -19,10 +19,16 @@ def run(main: Callable[[list[str] | None], None]) -> None:
     try:
         main(None)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_message(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _message(error: Exception) -> str:
+    # Out of a reader process an error comes with that process's traceback, whose last line is `ValueError: message`.
+    text = str(error)
+    return text.rstrip().rsplit("\n", 1)[-1].partition(": ")[2] if text.startswith("Caught ") else text
 
 
 def boolean(text: str) -> bool:
