@@ -131,7 +131,7 @@ fi
 # Experiments that start together on the same data prepare them once.
 if [[ $dry_run == false ]] && ((stage <= 1)); then
     mkdir -p -- "$data"
-    exec {lock}>"$data/.lock"
+    exec {lock}>>"$data/.lock"
     if ! flock --nonblock "$lock"; then
         echo "== waiting for another run that prepares $data"
         flock "$lock"

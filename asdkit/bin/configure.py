@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asdkit.utils import cli
-from asdkit.utils.done import compare, flatten
+from asdkit.utils.done import TAG, compare, flatten
 
 if TYPE_CHECKING:
     from asdkit.config import Config
@@ -39,7 +39,9 @@ def main(argv: list[str] | None = None) -> None:
         check_checkpoint(config, given(args.set, "encoder.checkpoint") or args.config)
     path = Path(args.exp) / "config.yaml"
     if path.exists() and not (args.force and not args.must_exist):
-        compare(path, flatten(load_config(path).model_dump(mode="json")), flatten(config.model_dump(mode="json")))
+        elsewhere = "the --config and --set of that run, or from --stage 2 on another --tag" if args.must_exist else TAG
+        old, new = (flatten(found.model_dump(mode="json")) for found in (load_config(path), config))
+        compare(path, old, new, elsewhere)
         return
     if args.must_exist:
         raise ValueError(f"{path} does not exist: run stage 2 first, or give the --tag of an experiment that has it")

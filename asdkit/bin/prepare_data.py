@@ -40,7 +40,12 @@ def main(argv: list[str] | None = None) -> None:
     inputs = {**flatten(dataset.model_dump(mode="json")), "clips": found.digest(), "truth": truth.digest(truth_path)}
     if dataset.revealed_attributes:
         inputs["revealed"] = revealed.digest_revealed(dataset.revealed_attributes)
-    done = Done(Path(args.data) / ".done", inputs, args.force, "other --data and --dump folders")
+    done = Done(
+        Path(args.data) / ".done",
+        inputs,
+        args.force,
+        "the options of that run (or --stage 2), other --data and --dump folders",
+    )
     if done.is_done():
         logging.info("%s: already done", args.data)
         return

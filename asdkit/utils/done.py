@@ -5,17 +5,17 @@ from typing import Any
 
 from asdkit.utils.files import read_json, write_json
 
+TAG = "another --tag"
+
 
 class Done:
     """The marker of one piece of work.
 
     `path`: marker file. `inputs`: flat dict of what the output is made from (settings, hashes of files).
-    `force`: redo the work whatever the marker says. `elsewhere`: the option that makes other work beside this.
+    `force`: redo the work whatever the marker says. `elsewhere`: the options to use instead.
     """
 
-    def __init__(
-        self, path: str | Path, inputs: dict[str, Any], force: bool = False, elsewhere: str = "another --tag"
-    ) -> None:
+    def __init__(self, path: str | Path, inputs: dict[str, Any], force: bool = False, elsewhere: str = TAG) -> None:
         self.path = Path(path)
         self.inputs = inputs
         self.elsewhere = elsewhere
@@ -37,7 +37,7 @@ class Done:
         write_json(self.path, self.inputs)
 
 
-def compare(where: str | Path, old: dict[str, Any], new: dict[str, Any], elsewhere: str = "another --tag") -> None:
+def compare(where: str | Path, old: dict[str, Any], new: dict[str, Any], elsewhere: str = TAG) -> None:
     """Raise ValueError naming the first key on which two sets of inputs differ.
 
     A key that is not there equals None: an option that is not used leaves what was made before it existed valid.
