@@ -63,6 +63,20 @@ def test_runs_on_the_same_data_prepare_it_in_turn(mini):
     assert (mini.recipe / "data/other").exists()
 
 
+def test_an_experiment_has_one_run_at_a_time(mini):
+    lock = mini.recipe / "exp/default/.lock"
+    lock.parent.mkdir(parents=True)
+    job = subprocess.Popen(["flock", lock, "sh", "-c", "echo locked; read word"],
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    assert job.stdout.readline() == b"locked\n"
+    done = mini.run("--stage", "2", "--stop-stage", "3")
+    assert done.returncode == 1
+    assert "asd.sh: exp/default is in use by another run, or by a job that a killed run left" in done.stderr
+    assert mini.programs() == ["configure"], "nothing but the check of the options"
+    job.communicate(b"end\n")
+    assert mini.run("--stage", "2", "--stop-stage", "3").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("stages", "check"),
     [("0 6", "--check true --force true"), ("2 2", "--check true --force true"), ("5 5", "--must-exist true")],
@@ -152,9 +166,10 @@ def test_dry_run_is_what_is_run(mini):
 def test_several_gpus_train_under_torchrun(mini):
     lines = mini.run("--dry-run", "--stage", "3", "--stop-stage", "4", "--gpu", "2").stdout.splitlines()
     train = next(line for line in lines if "asdkit.bin.train" in line)
-    assert "--gpu 2" in train and "torch.distributed.run --standalone --nproc-per-node 2 -m asdkit.bin.train" in train
+    assert "--gpu 2" in train and "--device cuda" in train
+    assert "torch.distributed.run --standalone --nproc-per-node 2 -m asdkit.bin.train" in train
     embed = next(line for line in lines if "extract_embeddings" in line)
-    assert "--gpu 1" in embed and "python3 -m asdkit.bin.extract_embeddings" in embed
+    assert "--gpu 1" in embed and "--device cuda" in embed and "python3 -m asdkit.bin.extract_embeddings" in embed
 
 
 def test_cmd_is_split_into_words_and_wins(mini):

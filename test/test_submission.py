@@ -89,7 +89,7 @@ def test_official_files(tmp_path, style, per_section, capsys):
             assert found["decision_result"][row["utt"]] == str(int(float(scores[row["utt"]]) > limit))
         assert set(found["decision_result"].values()) == {"0", "1"}
     check(experiment)
-    assert f"complete, 80 clips in {8 if style == 'dcase2021' else 4} files" in capsys.readouterr().out
+    assert f"complete, 80 clips of eval_test in {8 if style == 'dcase2021' else 4} files" in capsys.readouterr().out
 
 
 def test_names_without_a_style_have_thresholds_alone(tmp_path):
@@ -246,12 +246,13 @@ def test_rows_in_another_order_and_other_sets(whole, tmp_path, capsys):
     for path in (whole.exp / "seed0/submission/eval_test").iterdir():
         (tmp_path / path.name).write_text("\n".join(reversed(path.read_text().splitlines())))
     check(whole, tmp_path)
-    assert f"{tmp_path}: complete, 80 clips in 4 files" in capsys.readouterr().out
+    assert f"{tmp_path}: complete, 80 clips of eval_test in 4 files" in capsys.readouterr().out
     words = ["--data", str(whole.data), "--submission", str(tmp_path / "none")]
     with pytest.raises(ValueError, match="none: no such folder"):
         check_submission.main(words)
-    with pytest.raises(ValueError, match="cannot read .*dev_test/manifest.tsv"):
-        check_submission.main([*words, "--set", "dev_test"])
+    for named in ([*words, "--set", "dev_test"], [*words[:3], str(tmp_path / "dev_test")]):
+        with pytest.raises(ValueError, match="cannot read .*dev_test/manifest.tsv"):
+            check_submission.main(named)
 
 
 @pytest.mark.parametrize("year", [2021, 2022])

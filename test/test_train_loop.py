@@ -78,6 +78,7 @@ def test_killed_and_resumed_is_bit_identical(tmp_path, stop):
     assert_same(whole["objective"], again["objective"])
     curves = [(tmp_path / name / "train.tsv").read_text() for name in ("whole", "killed")]
     assert curves[0] == curves[1]
+    assert [line.split("\t")[0] for line in curves[0].splitlines()] == ["step", "4", "6"]  # every 4 and the last
     assert whole["step"] == 6 and whole["seed"] == 0 and whole["classes"] == CLASSES
 
 

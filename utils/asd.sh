@@ -65,7 +65,8 @@ one_at_a_time=(--max-jobs-run 1)
 compute=()
 [[ -z $num_threads ]] || compute+=(--num-threads "$num_threads")
 train_gpu=() embed_gpu=()
-((gpu == 0)) || { train_gpu=(--gpu "$gpu") && embed_gpu=(--gpu 1); }
+device=()
+((gpu == 0)) || { train_gpu=(--gpu "$gpu") && embed_gpu=(--gpu 1) && device=(--device cuda); }
 python=(python3 -m)
 train_python=("${python[@]}")
 ((gpu <= 1)) || train_python+=(torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
@@ -155,6 +156,7 @@ if begin 1 data; then
 fi
 
 [[ -z ${lock-} ]] || exec {lock}>&-
+[[ $dry_run == true ]] || ((stop_stage < 2)) || lock_experiment
 
 if begin 2 lists; then
     run configure "${settings[@]}" --data "$data" --exp "$exp" "${forced[@]}"
@@ -166,7 +168,7 @@ fi
 if begin 3 train; then
     python=("${train_python[@]}")
     run "${one_at_a_time[@]}" "${compute[@]}" "${train_gpu[@]}" "$seed_jobs" train.seedJOB \
-        "${work[@]}" --seed JOB "${forced[@]}"
+        "${work[@]}" --seed JOB "${device[@]}" "${forced[@]}"
     python=(python3 -m)
 fi
 
@@ -174,7 +176,7 @@ if begin 4 embed; then
     for seed in "${seed_list[@]}"; do
         shards=("${work[@]}" --seed "$seed" --num-jobs "$nj")
         run "${compute[@]}" "${embed_gpu[@]}" JOB=1:"$nj" "extract_embeddings.seed$seed.JOB" \
-            "${shards[@]}" --job JOB "${forced[@]}"
+            "${shards[@]}" --job JOB "${device[@]}" "${forced[@]}"
         run "extract_embeddings.seed$seed.merge" "${shards[@]}" --merge true "${forced[@]}"
     done
 fi

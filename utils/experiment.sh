@@ -31,5 +31,13 @@ fi
     die "--tag '$tag' has to be a folder's name: up to 200 letters, digits, . _ + -"
 exp=$expdir/$tag
 
+# Take the experiment for this run and the jobs that it starts, which hold the lock even when the run is killed.
+lock_experiment() {
+    mkdir -p -- "$exp"
+    exec {experiment_lock}>>"$exp/.lock"
+    flock --nonblock "$experiment_lock" ||
+        die "$exp is in use by another run, or by a job that a killed run left: 'fuser $exp/.lock' names its process"
+}
+
 settings=(--config "$config")
 for change in "${set[@]}"; do settings+=(--set "$change"); done

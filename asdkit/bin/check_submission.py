@@ -7,6 +7,7 @@ from pathlib import Path
 from asdkit.utils import cli
 
 SHOWN = 20
+SETS = ["dev_test", "eval_test"]
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -14,7 +15,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = cli.parser("Check the files of a challenge submission: names, rows, values; say what is wrong.")
     parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
     parser.add_argument("--submission", type=Path, required=True, help="folder, exp/<tag>/seed<K>/submission/<set>")
-    parser.add_argument("--set", choices=["dev_test", "eval_test"], default="eval_test", help="the clips it is for")
+    parser.add_argument(
+        "--set", choices=SETS, default=None, help="the clips it is for (default: the folder's name, else eval_test)"
+    )
     return parser
 
 
@@ -27,13 +30,14 @@ def main(argv: list[str] | None = None) -> None:
     style = read_style(args.data)
     if style == "free":
         raise ValueError(f"{args.data}: recordings with names of the style 'free' have no official submission")
-    rows = read_manifest(args.data / args.set / "manifest.tsv")
+    name = args.set or (args.submission.resolve().name if args.submission.resolve().name in SETS else "eval_test")
+    rows = read_manifest(args.data / name / "manifest.tsv")
     found = list(islice(faults(args.submission, rows, style), SHOWN + 1))
     if found:
         more = ["..."] if len(found) > SHOWN else []
         raise ValueError("\n".join([f"{args.submission} cannot be submitted:", *found[:SHOWN], *more]))
     kinds = " and as many of ".join(STYLES[style].kinds)
-    print(f"{args.submission}: complete, {len(rows)} clips in {len(contents(rows, style))} files of {kinds}")
+    print(f"{args.submission}: complete, {len(rows)} clips of {name} in {len(contents(rows, style))} files of {kinds}")
 
 
 if __name__ == "__main__":

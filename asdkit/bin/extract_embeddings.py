@@ -94,6 +94,8 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
             model = Embedder(config)
             load_model(model, read_checkpoint(checkpoint), checkpoint)
             model = merge_lora(model).to(device).eval()
+            if config.embed.amp == "bfloat16":
+                extraction.round_linears(model)
         items = extraction.items_of(config, args.dump, name)
         batches = extraction.batches_of(items, config.embed.batch_size)[args.job - 1 :: args.num_jobs]
         reader = AudioReader.of(load_dataset(args.data))

@@ -153,7 +153,7 @@ def _machine_clips(corpus: Path, folder: Path, part: str, style: str, notes: lis
             path = os.path.relpath(entry.path, corpus)
             yield Clip(part, folder.name, split, path, _size(entry.path), name)
     if others:
-        notes.append(f"ignored: {len(others)} entries of {folder} that are no wav or flac, such as {min(others)}")
+        notes.append(f"ignored: {len(others)} entries of {folder} (folders, or no wav or flac), such as {min(others)}")
 
 
 def _supplemental(corpus: Path, folder: Path, part: str, notes: list[str]) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from asdkit.config import Config
@@ -73,6 +73,13 @@ class ClipBatches(Dataset):
         ark, offset = split_location(location)
         feats = read_frames(ark, offset, 0, matrix_shape(ark, offset)[0])
         return tile(feats, max(self.frames, len(feats))).copy()
+
+
+def round_linears(model: nn.Module) -> None:
+    """Keep weights of linear layers in bfloat16: autocast would round them to the same values in every batch anew."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
 
 
 def embeddings(

@@ -91,8 +91,7 @@ class Pretrainer:
                 if self.step % self.config.train.checkpoint_every == 0:
                     save_checkpoint(self.checkpoints / "last.pt", self._content(env))
         if self.world.rank == 0:
-            self.curve.write()
-            self.curve.close()
+            self.curve.close(self.step, self.optimizer.param_groups[0]["lr"])
             save_checkpoint(self.checkpoints / "final.pt", self._content(env))
             spent = time.process_time() - begun
             logging.info("trained steps %d to %d in %.0f s of CPU time", first + 1, self.step, spent)

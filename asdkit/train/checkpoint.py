@@ -46,7 +46,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from None
     except (OSError, RuntimeError, EOFError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a readable checkpoint ({reason}); train again with --stage 3") from None
+        raise ValueError(f"{path}: not a readable checkpoint ({reason}); run the training stage again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: not an asdkit checkpoint: format is {found!r}, expected {FORMAT!r}")

@@ -30,17 +30,26 @@ class Curve:
             total = self.sums.setdefault(key, [0.0, 0])
             total[0] += value
             total[1] += 1
-        if step % self.every:
-            return
+        if step % self.every == 0:
+            self._finish_row(step, lr)
+
+    def close(self, step: int, lr: float) -> None:
+        """Write the steps since the last row as a row, train.tsv if it is missing, and what TensorBoard holds back."""
+        if self.sums:
+            self._finish_row(step, lr)
+        self._write()
+        if self.board:
+            self.board.close()
+
+    def _finish_row(self, step: int, lr: float) -> None:
         row = {"step": step, "lr": lr, **{key: total / count for key, (total, count) in self.sums.items()}}
         self.sums = {}
         self.rows.append(row)
         logging.info("step %d: %s", step, " ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step"))
-        self.write()
+        self._write()
         self._to_board(row)
 
-    def write(self) -> None:
-        """Write train.tsv whole."""
+    def _write(self) -> None:
         if self.rows:
             columns = tuple(self.rows[0])
             write_table(self.folder / "train.tsv", columns, [{c: repr(row[c]) for c in columns} for row in self.rows])
@@ -58,8 +67,3 @@ class Curve:
             for key, value in row.items():
                 if key != "step":
                     self.board.add_scalar(f"train/{key}", value, row["step"])
-
-    def close(self) -> None:
-        """Flush TensorBoard."""
-        if self.board:
-            self.board.close()

@@ -88,8 +88,7 @@ class Trainer:
                 self.curve.add(self.step, losses, self.optimizer.param_groups[0]["lr"])
                 self._save(env)
         if self.world.rank == 0:
-            self.curve.write()
-            self.curve.close()
+            self.curve.close(self.step, self.optimizer.param_groups[0]["lr"])
             save_checkpoint(self.checkpoints / "final.pt", self._content(env))
             seconds = time.monotonic() - start
             logging.info("trained steps %d to %d in %.0f s", first + 1, self.step, seconds)

@@ -54,10 +54,13 @@ job() {
         die "stage $1 failed; its log is $exp/log/$1.$2.log"
 }
 
+lock_experiment
+device=()
+((gpu == 0)) || device=(--device cuda)
 if [[ -n $corpus ]]; then
     job 1 list_audio --corpus "$corpus" "${settings[@]}" --out "$exp/recordings.tsv"
 fi
-job 2 pretrain "${settings[@]}" "${recordings[@]}" --exp "$exp" --seed "$seed" --force "$force"
+job 2 pretrain "${settings[@]}" "${recordings[@]}" --exp "$exp" --seed "$seed" "${device[@]}" --force "$force"
 job 3 export_encoder --checkpoint "$exp/checkpoint/final.pt" --out "$exp/encoder.pt"
 if [[ -n $probe_clips ]]; then
     job 4 probe --clips "$probe_clips" --checkpoint "$exp/encoder.pt" --out "$exp/probe.json"

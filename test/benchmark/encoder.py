@@ -7,6 +7,7 @@ figures alike. With `--threads 1` CPU time is taken instead of wall time, which 
 """
 
 import argparse
+import copy
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from asdkit.config import BeatsArch, EncoderConfig  # noqa: E402
 from asdkit.encoders import build_encoder  # noqa: E402
+from asdkit.models.extraction import round_linears  # noqa: E402
 from asdkit.utils.memory import reuse_freed_memory  # noqa: E402
 
 SECONDS, FRAMES, TOKENS = 10, 998, 496
@@ -51,13 +53,16 @@ def work(arch: BeatsArch) -> dict[tuple[str, str], tuple[Callable[[], object], f
     """(dtype, what) -> function to time and its GFLOP."""
     torch.manual_seed(0)
     encoder = build_encoder(EncoderConfig(name="beats", arch=arch)).eval().requires_grad_(False)
+    rounded = copy.deepcopy(encoder)
+    round_linears(rounded)  # as stage 4 does
+    encoders = {"float32": encoder, "bfloat16": rounded}
     wav = torch.randn(4, SECONDS * 16000) * 0.1
     assert encoder.frontend(wav[:1]).shape[1] == FRAMES
 
     def encode(name: str, clips: int) -> Callable[[], object]:
         def run() -> None:
             with torch.no_grad(), torch.autocast("cpu", DTYPES[name], enabled=name != "float32"):
-                assert encoder(encoder.frontend(wav[:clips])).shape[1] == TOKENS
+                assert encoders[name](encoder.frontend(wav[:clips])).shape[1] == TOKENS
 
         return run
 
