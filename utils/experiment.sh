@@ -35,8 +35,10 @@ exp=$expdir/$tag
 lock_experiment() {
     mkdir -p -- "$exp"
     exec {experiment_lock}>>"$exp/.lock"
-    flock --nonblock "$experiment_lock" ||
-        die "$exp is in use by another run, or by a job that a killed run left: 'fuser $exp/.lock' names its process"
+    if ! flock --nonblock "$experiment_lock"; then
+        echo "== waiting for another run of $exp, or a job that a killed one left; 'fuser $exp/.lock' names its process"
+        flock "$experiment_lock"
+    fi
 }
 
 settings=(--config "$config")

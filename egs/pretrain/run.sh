@@ -62,6 +62,7 @@ if [[ -n $corpus ]]; then
 fi
 job 2 pretrain "${settings[@]}" "${recordings[@]}" --exp "$exp" --seed "$seed" "${device[@]}" --force "$force"
 job 3 export_encoder --checkpoint "$exp/checkpoint/final.pt" --out "$exp/encoder.pt"
+((stage > 3 || stop_stage < 3)) || echo "== encoder: $exp/encoder.pt"
 if [[ -n $probe_clips ]]; then
     job 4 probe --clips "$probe_clips" --checkpoint "$exp/encoder.pt" --out "$exp/probe.json"
     ((stop_stage < 4)) || cat "$exp/log/4.probe.log"
