@@ -51,28 +51,18 @@ def test_recipe_begins_with_stage_0(mini):
     assert (mini.recipe / "downloads/mini/made").exists()
 
 
-def test_runs_on_the_same_data_prepare_it_in_turn(mini):
-    lock = mini.recipe / "data" / ".lock"
-    lock.parent.mkdir()
-    other = subprocess.Popen(["flock", lock, "sh", "-c", "echo locked; sleep 1; touch data/other"],
-                             cwd=mini.recipe, stdout=subprocess.PIPE)  # fmt: skip
-    assert other.stdout.readline() == b"locked\n"
-    done = mini.run("--stage", "1", "--stop-stage", "1")
-    assert done.returncode == 0
-    assert done.stdout.startswith("== waiting for another run that prepares data\n== stage 1")
-    assert (mini.recipe / "data/other").exists()
-
-
-def test_an_experiment_has_one_run_at_a_time(mini):
-    lock = mini.recipe / "exp/default/.lock"
+@pytest.mark.parametrize(("folder", "stages"), [("data", "1 1"), ("exp/default", "2 3")])
+def test_runs_with_one_folder_wait_for_each_other(mini, folder, stages):
+    lock = mini.recipe / folder / ".lock"
     lock.parent.mkdir(parents=True)
-    job = subprocess.Popen(["flock", lock, "sh", "-c", "echo locked; sleep 1; touch exp/default/other"],
-                           cwd=mini.recipe, stdout=subprocess.PIPE)  # fmt: skip
-    assert job.stdout.readline() == b"locked\n"
-    done = mini.run("--stage", "2", "--stop-stage", "3")
+    other = subprocess.Popen(["flock", lock, "sh", "-c", 'echo locked; sleep 1; touch "$0.other"', lock],
+                             stdout=subprocess.PIPE)  # fmt: skip
+    assert other.stdout.readline() == b"locked\n"
+    first, last = stages.split()
+    done = mini.run("--stage", first, "--stop-stage", last)
     assert done.returncode == 0
-    assert done.stdout.startswith("== waiting for another run of exp/default, or a job that a killed one left")
-    assert (mini.recipe / "exp/default/other").exists()
+    assert done.stdout.startswith(f"== waiting for another run with {folder}, or a job that a killed one left")
+    assert lock.with_name(".lock.other").exists()
 
 
 @pytest.mark.parametrize(

@@ -131,12 +131,7 @@ fi
 
 # Experiments that start together on the same data prepare them once.
 if [[ $dry_run == false ]] && ((stage <= 1)); then
-    mkdir -p -- "$data"
-    exec {lock}>>"$data/.lock"
-    if ! flock --nonblock "$lock"; then
-        echo "== waiting for another run that prepares $data"
-        flock "$lock"
-    fi
+    lock_folder "$data"
 fi
 
 if begin 0 download; then
@@ -156,7 +151,7 @@ if begin 1 data; then
 fi
 
 [[ -z ${lock-} ]] || exec {lock}>&-
-[[ $dry_run == true ]] || ((stop_stage < 2)) || lock_experiment
+[[ $dry_run == true ]] || ((stop_stage < 2)) || lock_folder "$exp"
 
 if begin 2 lists; then
     run configure "${settings[@]}" --data "$data" --exp "$exp" "${forced[@]}"

@@ -31,13 +31,14 @@ fi
     die "--tag '$tag' has to be a folder's name: up to 200 letters, digits, . _ + -"
 exp=$expdir/$tag
 
-# Take the experiment for this run and the jobs that it starts, which hold the lock even when the run is killed.
-lock_experiment() {
-    mkdir -p -- "$exp"
-    exec {experiment_lock}>>"$exp/.lock"
-    if ! flock --nonblock "$experiment_lock"; then
-        echo "== waiting for another run of $exp, or a job that a killed one left; 'fuser $exp/.lock' names its process"
-        flock "$experiment_lock"
+# lock_folder FOLDER: take it for this run and the jobs that it starts, which hold it even when the run is killed;
+# sets lock, whose closing gives the folder free.
+lock_folder() {
+    mkdir -p -- "$1"
+    exec {lock}>>"$1/.lock"
+    if ! flock --nonblock "$lock"; then
+        echo "== waiting for another run with $1, or a job that a killed one left; 'fuser $1/.lock' names its process"
+        flock "$lock"
     fi
 }
 

@@ -54,7 +54,7 @@ job() {
         die "stage $1 failed; its log is $exp/log/$1.$2.log"
 }
 
-lock_experiment
+lock_folder "$exp"
 device=()
 ((gpu == 0)) || device=(--device cuda)
 if [[ -n $corpus ]]; then
