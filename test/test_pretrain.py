@@ -355,7 +355,7 @@ def test_generated_sounds_use_the_codes_evenly():
     assert perplexity(made(features), TokenizerConfig().codes) > 64  # of 256
 
 
-SHIPPED = ROOT / "egs/pretrain/pretrained/asdkit_small.pt"
+SHIPPED = ROOT / "egs/pretrain/pretrained/asdkit_medium.pt"
 
 
 def test_the_shipped_file_is_the_one_that_its_card_describes():

@@ -11,7 +11,7 @@ set -euo pipefail
 # Options
 stage=1                      # first stage to run
 stop_stage=4                 # last stage to run
-config=conf/continue.yaml    # the pre-training; this one starts from pretrained/asdkit_small.pt
+config=conf/continue.yaml    # the pre-training; this one starts from pretrained/asdkit_medium.pt
 set=()                       # changes a value of it, repeatable: --set train.steps=20000
 tag=                         # the run's name (default: the config's name and the --set values)
 seed=0                       # of weights, codes, sounds and masks
