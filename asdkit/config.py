@@ -34,11 +34,23 @@ class BeatsArch(Section):
     encoder_ffn_embed_dim: int = Field(3072, ge=8)
     encoder_attention_heads: int = Field(12, ge=1)
     embed_dim: int = Field(512, ge=1)
-    input_patch_size: int = Field(16, ge=1)
+    input_patch_size: int = Field(16, ge=1, le=128)
     conv_pos: int = Field(128, ge=1)
     conv_pos_groups: int = Field(16, ge=1)
     encoder_layerdrop: float = Field(0.05, ge=0, lt=1)
     layer_wise_gradient_decay_ratio: float = Field(1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "BeatsArch":
+        check_sizes(self)
+        return self
+
+
+def check_sizes(sizes: Section) -> None:
+    """Raise ValueError unless heads and groups divide encoder_embed_dim, in a BeatsArch or a file's `cfg`."""
+    for name in ("encoder_attention_heads", "conv_pos_groups"):
+        if sizes.encoder_embed_dim % getattr(sizes, name):
+            raise ValueError(f"encoder_embed_dim {sizes.encoder_embed_dim} is no multiple of {name}")
 
 
 class EncoderConfig(Section):

@@ -201,8 +201,3 @@ def test_wrong_features(encoder, feats, message):
 def test_pretrained_network_predicts_no_classes(encoder):
     with pytest.raises(ValueError, match="predicts no classes"):
         encoder.class_probabilities(torch.zeros(1, 16, 128))
-
-
-def test_sizes_that_do_not_fit():
-    with pytest.raises(ValueError, match="encoder.arch: .*no multiple of encoder_attention_heads"):
-        build_encoder(EncoderConfig(name="beats", arch=TINY.model_copy(update={"encoder_attention_heads": 5})))

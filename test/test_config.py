@@ -29,6 +29,7 @@ def load(tmp_path, text, *overrides):
         ("trian: {lr: 1}", "x.yaml: unknown key 'trian'. Did you mean 'train'?"),
         ("train: {learning_rate: 1}", "x.yaml: unknown key 'train.learning_rate'."),
         ("model: {lora: {rnak: 4}}", "x.yaml: unknown key 'model.lora.rnak'. Did you mean 'rank'?"),
+        ("encoder: {arch: {encoder_attention_heads: 5}}", "768 is no multiple of encoder_attention_heads"),
         ("encoder: {arch: {layers: 4}}", "x.yaml: unknown key 'encoder.arch.layers'."),
         ("train: {lr: fast}", "x.yaml: train.lr: .*number, got 'fast'"),
         ("train: {steps: 1.5}", "x.yaml: train.steps: .*integer.*got 1.5"),

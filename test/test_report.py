@@ -56,6 +56,16 @@ def test_mean_and_sample_deviation_over_seeds(tmp_path, capsys):
     assert found["sets"]["dev"]["sections"][0]["normal"] == 100
 
 
+def test_experiments_on_different_clips_are_told_apart(tmp_path):
+    for tag in ("all", "also_all"):
+        write_seed(tmp_path / "exp" / tag, 0, 0.5)
+        report.main(["--exp", str(tmp_path / "exp" / tag)])
+    assert "not to be compared" not in (tmp_path / "exp/RESULTS.md").read_text()
+    write_seed(tmp_path / "exp" / "one_machine", 0, 0.9, data_sha256="0ther")
+    report.main(["--exp", str(tmp_path / "exp" / "one_machine")])
+    assert "not to be compared: all, also_all; one_machine." in (tmp_path / "exp/RESULTS.md").read_text()
+
+
 def test_page_says_what_it_was_made_from_and_marks_extras(tmp_path):
     exp = tmp_path / "exp" / "t"
     write_seed(exp, 0, 0.5)

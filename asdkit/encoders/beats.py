@@ -7,7 +7,6 @@ from asdkit.config import BeatsArch
 from asdkit.encoders.base import Block, Encoder, shrink_mask
 from asdkit.encoders.beats_layers import BeatsConfig, Transformer
 from asdkit.encoders.fbank import Fbank
-from asdkit.utils.typed_yaml import validate
 
 MELS = 128
 # Mean and twice the standard deviation of the log-mel values that the published weights were trained on.
@@ -126,8 +125,5 @@ class Beats(Encoder):
 
 
 def random_beats(arch: BeatsArch) -> Beats:
-    """A BEATs of the given size with random weights under torch's generator, otherwise set up as the published ones.
-
-    Raises ValueError for sizes that do not fit together.
-    """
-    return Beats(validate(BeatsConfig, {**PUBLISHED, **arch.model_dump()}, "encoder.arch"))
+    """A BEATs of the given size with random weights under torch's generator, otherwise set up as the published ones."""
+    return Beats(BeatsConfig(**PUBLISHED, **arch.model_dump()))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from asdkit.config import check_sizes
 from asdkit.encoders.base import Block
 from asdkit.utils.typed_yaml import Section
 
@@ -59,9 +60,7 @@ class BeatsConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "BeatsConfig":
-        for name in ("encoder_attention_heads", "conv_pos_groups"):
-            if self.encoder_embed_dim % getattr(self, name):
-                raise ValueError(f"encoder_embed_dim {self.encoder_embed_dim} is no multiple of {name}")
+        check_sizes(self)
         if self.max_distance <= self.num_buckets // 4:
             raise ValueError(f"max_distance must be above num_buckets / 4, got {self.max_distance}")
         return self

@@ -28,6 +28,12 @@ def comparison(experiments: list[dict[str, Any]], left_out: list[str], systems: 
     intro = "Official scores in percent, mean ± sample standard deviation over seeds. Details: <tag>/RESULTS.md.\n"
     parts = ["# Results\n", intro, table(["tag", "protocol", "seeds", "dev", "eval", "all"], rows)]
     parts += dict.fromkeys(text + "\n" for results in experiments for text in marks(results).values())
+    same_data: dict[str, list[str]] = {}
+    for results in experiments:
+        same_data.setdefault(results["data_sha256"], []).append(title(results))
+    if len(same_data) > 1:
+        groups = "; ".join(", ".join(tags) for tags in same_data.values())
+        parts.append(f"Not scored on the same clips or labels, not to be compared: {groups}.\n")
     if left_out:
         parts += ["## Left out\n", "".join(f"- {reason}\n" for reason in left_out)]
     if systems:
