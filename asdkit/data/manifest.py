@@ -49,7 +49,9 @@ def check(rows: list[Row], where: str, columns: tuple[str, ...]) -> None:
             raise ValueError(f"{where}: clip {utt!r} has no {empty}; write - where it is unknown")
         for name in [row[column] for column in names]:
             if "/" in name or name.split() != [name]:
-                raise ValueError(f"{where}: {name!r}: names of machines, sections and clips hold no white space or '/'")
+                raise ValueError(
+                    f"{where}: {name!r}: names of machines, sections and clips hold no white space or '/'; rename it"
+                )
         if "\t" in fields or "\n" in fields or "\r" in fields:
             raise ValueError(f"{where}: clip {utt!r}: a field holds a tab or line break: {row}")
         for column, allowed in limited:
