@@ -81,7 +81,15 @@ def running(marker: str) -> list[str]:
 
 def interrupt(command: list, ready, signal_number: int = signal.SIGINT, **options) -> tuple[int, str]:
     """Start a command, signal it (itself alone, not its children) when `ready()`; its exit code and stderr."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    # Tests that run in the background of a shell inherit that Ctrl-C is ignored; a command that a user types does not.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
     try:
         assert wait_until(ready, 30), "the command did not get going"
         process.send_signal(signal_number)
