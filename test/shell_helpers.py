@@ -81,13 +81,13 @@ def running(marker: str) -> list[str]:
 
 def interrupt(command: list, ready, signal_number: int = signal.SIGINT, **options) -> tuple[int, str]:
     """Start a command, signal it (itself alone, not its children) when `ready()`; its exit code and stderr."""
-    # Tests that run in the background of a shell inherit that Ctrl-C is ignored; a command that a user types does not.
+    # In the background of a shell, or under nohup, tests inherit that signals are ignored; what a user types does not.
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal_number, signal.SIG_DFL),
         **options,
     )
     try:
