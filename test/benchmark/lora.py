@@ -1,13 +1,19 @@
 """Cost of a training step: fully-connected 8-branch LoRA over single-branch LoRA, and over full fine-tuning.
 
-    python test/benchmark/lora.py [--clips 8] [--repeats 5]
+    python test/benchmark/lora.py [--clips 32] [--rounds 10] [--threads N]
 
-Same network (BEATs base, random weights), same batch of 2-second chunks, same optimiser. Aims: at most 1.05, 0.80.
+Same network (BEATs base, random weights), same batch of 2-second chunks, same optimiser. The variants take turns, the
+ratio is taken within each round and its median over the rounds counts, so that a machine that is faster at one time
+than at another does not matter. With `--threads 1` CPU time is taken instead of wall time, which other programs
+disturb less. Aims: at most 1.05, 0.80.
 """
 
 import argparse
 import os
+import statistics
+import sys
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -18,8 +24,8 @@ from asdkit.train.optim import adamw
 from asdkit.utils.memory import reuse_freed_memory
 
 
-def make(lora: LoraConfig | None):
-    """A step function of BEATs base with LoRA, or with all its weights trained."""
+def make(lora: LoraConfig | None) -> tuple[Callable[[torch.Tensor], None], int]:
+    """A step of BEATs base with LoRA, or with all its weights trained, and how many numbers it trains."""
     torch.manual_seed(0)
     encoder = build_encoder(EncoderConfig()).train()
     encoder.requires_grad_(lora is None)
@@ -28,24 +34,25 @@ def make(lora: LoraConfig | None):
     parameters = [p for p in encoder.parameters() if p.requires_grad]
     optimizer = adamw(parameters, TrainConfig())
 
-    def step(feats: torch.Tensor) -> float:
+    def step(feats: torch.Tensor) -> None:
         torch.manual_seed(1)  # the same layers are dropped in every variant
-        start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         encoder(feats).square().mean().backward()
         optimizer.step()
-        return time.perf_counter() - start
 
     return step, sum(p.numel() for p in parameters)
 
 
 def main() -> None:
-    """Alternate the variants, so that the machine's load meets all of them, and compare their fastest steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     reuse_freed_memory()  # as every program does
+    clock = time.process_time if args.threads == 1 else time.perf_counter
+    load = os.getloadavg()
     feats = torch.randn(args.clips, 198, 128)
     variants = {
         "LoRA, 8 branches fully connected": make(LoraConfig(branches=8)),
@@ -53,16 +60,28 @@ def main() -> None:
         "full fine-tuning": make(None),
     }
     seconds = {name: [] for name in variants}
-    for _ in range(args.repeats + 1):  # the first round warms up
+    for turn in range(args.rounds + 1):  # the first round warms up
         for name, (step, _) in variants.items():
-            seconds[name].append(step(feats))
-    best = {name: min(times[1:]) for name, times in seconds.items()}
-    print(f"load {os.getloadavg()[0]:.1f}, {torch.get_num_threads()} threads, {args.clips} chunks of 2 s")
+            start = clock()
+            step(feats)
+            if turn:
+                seconds[name].append(clock() - start)
+        print(f"\rround {turn} of {args.rounds}", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    kind = "CPU" if args.threads == 1 else "wall"
+    print(f"{args.clips} chunks of 2 s, {args.threads} of {os.cpu_count()} cores, {kind} time, {args.rounds} rounds")
+    print(f"load average {load[0]:.2f} before, {os.getloadavg()[0]:.2f} after")
     for name, (_, count) in variants.items():
-        print(f"{name:34} {best[name]:7.3f} s a step, {count / 1e6:6.2f} M trained")
-    connected, single, full = best.values()
-    print(f"fully connected / single: {connected / single:.3f} (aim at most 1.05)")
-    print(f"fully connected / full:   {connected / full:.3f} (aim at most 0.80)")
+        print(f"{name:34} {statistics.median(seconds[name]):7.3f} s a step, {count / 1e6:6.2f} M trained")
+    connected, single, full = seconds.values()
+    report("fully connected / single", connected, single, 1.05)
+    report("fully connected / full", connected, full, 0.80)
+
+
+def report(name: str, times: list[float], reference: list[float], aim: float) -> None:
+    """Print the median, the least and the greatest ratio of two variants' steps of the same round."""
+    ratios = [time / other for time, other in zip(times, reference, strict=True)]
+    print(f"{name:25} {statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f}; aim at most {aim:.2f})")
 
 
 if __name__ == "__main__":
