@@ -1,11 +1,12 @@
 import copy
 
+import pytest
 import torch
 
 from asdkit.config import BeatsArch, Config
 from asdkit.models.embedder import Embedder
 from asdkit.models.embedding import embed
-from asdkit.models.extraction import round_linears
+from asdkit.models.extraction import fold
 from asdkit.utils.typed_yaml import validate
 
 ARCH = BeatsArch(
@@ -14,13 +15,15 @@ ARCH = BeatsArch(
 ).model_dump()  # fmt: skip
 
 
-def test_rounded_weights_give_the_embeddings_of_autocast():
+@pytest.mark.parametrize(("amp", "dtype"), [("none", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_folded_weights_give_the_same_embeddings(amp, dtype):
     torch.manual_seed(0)
-    settings = {"encoder": {"arch": ARCH}, "model": {"group_adapter": {}}, "embed": {"amp": "bfloat16"}}
+    settings = {"encoder": {"arch": ARCH}, "model": {"group_adapter": {}}, "embed": {"amp": amp}}
     config = validate(Config, settings, "test")
     model = Embedder(config).eval()
     feats = torch.randn(3, 64, 128)
-    rounded = copy.deepcopy(model)
-    round_linears(rounded)
-    assert rounded.projection.weight.dtype == torch.bfloat16
-    assert torch.equal(embed(rounded, feats, config.embed, 64, 64), embed(model, feats, config.embed, 64, 64))
+    folded = copy.deepcopy(model)
+    fold(folded, dtype)
+    assert folded.projection.weight.dtype == folded.encoder.encoder.pos_conv[0].folded.dtype == dtype
+    assert folded.state_dict().keys() == model.state_dict().keys()
+    assert torch.equal(embed(folded, feats, config.embed, 64, 64), embed(model, feats, config.embed, 64, 64))

@@ -71,6 +71,8 @@ def _inputs(args: argparse.Namespace, config: Any, checkpoint: Path, name: str) 
 
 
 def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list[tuple[str, Path, dict]]) -> None:
+    import torch
+
     from asdkit.adapt.lora import merge_lora
     from asdkit.data.audio import AudioReader
     from asdkit.data.description import load_dataset
@@ -94,8 +96,7 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
             model = Embedder(config)
             load_model(model, read_checkpoint(checkpoint), checkpoint)
             model = merge_lora(model).to(device).eval()
-            if config.embed.amp == "bfloat16":
-                extraction.round_linears(model)
+            extraction.fold(model, torch.bfloat16 if config.embed.amp == "bfloat16" else torch.float32)
         items = extraction.items_of(config, args.dump, name)
         batches = extraction.batches_of(items, config.embed.batch_size)[args.job - 1 :: args.num_jobs]
         reader = AudioReader.of(load_dataset(args.data))

@@ -179,7 +179,8 @@ class Attention(nn.Module):
         """x [B, N, D], bias [heads, N, N] or [B, heads, N, N], mask [B, 1, 1, N] (True: padding) -> [B, N, D]"""
         q, k, v = (self._split(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
         if bias is not None:
-            bias = (self.gate(q) * bias if self.gated else bias).to(q.dtype)
+            gate = self.gate(q).to(q.dtype) if self.gated else q.new_ones(len(q), 1, 1, 1)
+            bias = gate * bias  # [B, heads, N, N]
         if mask is not None:
             bias = (torch.zeros_like(mask, dtype=q.dtype) if bias is None else bias).masked_fill(mask, -math.inf)
         dropout = self.dropout if self.training else 0.0
@@ -207,10 +208,11 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """Plain attention over [B, heads, N, d]: faster on CPUs in bfloat16 and where the bias has a gradient.
 
     There torch has no fused kernel for such a bias, and its own plain one searches for rows that are masked whole.
+    The scores take the place of the bias, so that `bias` must be the caller's to give away.
     """
     queries, keys, values = (x.flatten(0, 1) for x in (q, k, v))
-    bias = bias.expand(len(q), q.shape[1], -1, -1).flatten(0, 1)
-    scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    scores = bias.expand(*q.shape[:3], -1).flatten(0, 1).contiguous()  # [B heads, N, N]
+    scores.baddbmm_(queries, keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
     return torch.bmm(scores.softmax(-1), values).view_as(q)
 
 
@@ -228,15 +230,23 @@ class PositionConv(nn.Module):
         self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
         nn.init.normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
         self.weight_g.data.copy_(self.weight_v.data.norm(dim=(0, 1), keepdim=True))
+        self.register_buffer("folded", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, N, D] -> [B, N, D]"""
-        # The function inside torch's own weight norm, whose parametrisation would name the parameters differently.
-        weight = torch._weight_norm(self.weight_v, self.weight_g, 2)
+        weight = self._weight() if self.folded is None else self.folded
         # As an image of height 1 whose channels lie last, [B, D, 1, N]: much faster on CPUs than conv1d.
         image = x.transpose(1, 2).unsqueeze(2)
-        y = F.conv2d(image, weight.unsqueeze(2), self.bias, padding=(0, self.kernel // 2), groups=self.groups)
+        y = F.conv2d(image, weight, self.bias, padding=(0, self.kernel // 2), groups=self.groups)
         return y[:, :, 0, : x.shape[1]].transpose(1, 2)
+
+    def fold(self, dtype: torch.dtype) -> None:
+        """For inference: use the weight as it is now, normalised once, in `dtype` and with its channels last."""
+        self.folded = self._weight().detach().to(dtype, memory_format=torch.channels_last)
+
+    def _weight(self) -> Tensor:
+        # The function inside torch's own weight norm, whose parametrisation would name the parameters differently.
+        return torch._weight_norm(self.weight_v, self.weight_g, 2).unsqueeze(2)  # [D, D / groups, 1, kernel]
 
 
 class _ScaledGradient(torch.autograd.Function):

@@ -14,6 +14,7 @@ from asdkit.data.ark import matrix_shape, read_frames, split_location
 from asdkit.data.audio import AudioReader
 from asdkit.data.dataset import frames_of, tile
 from asdkit.data.lists import list_clips, read_feats
+from asdkit.encoders.beats_layers import PositionConv
 from asdkit.models.embedder import Embedder
 from asdkit.models.embedding import embed
 
@@ -75,11 +76,16 @@ class ClipBatches(Dataset):
         return tile(feats, max(self.frames, len(feats))).copy()
 
 
-def round_linears(model: nn.Module) -> None:
-    """Keep weights of linear layers in bfloat16: autocast would round them to the same values in every batch anew."""
+def fold(model: nn.Module, dtype: torch.dtype) -> None:
+    """Make once, for inference, what every batch would make anew with the same values, in place.
+
+    That is: the weights of linear layers in autocast's `dtype` (float32: as they are), and of normalised convolutions.
+    """
     for module in model.modules():
-        if isinstance(module, nn.Linear):
-            module.to(torch.bfloat16)
+        if isinstance(module, PositionConv):
+            module.fold(dtype)
+        elif isinstance(module, nn.Linear):
+            module.to(dtype)
 
 
 def embeddings(

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from asdkit.config import BeatsArch, EncoderConfig  # noqa: E402
 from asdkit.encoders import build_encoder  # noqa: E402
-from asdkit.models.extraction import round_linears  # noqa: E402
+from asdkit.models.extraction import fold  # noqa: E402
 from asdkit.utils.memory import reuse_freed_memory  # noqa: E402
 
 SECONDS, FRAMES, TOKENS = 10, 998, 496
@@ -53,9 +53,9 @@ def work(arch: BeatsArch) -> dict[tuple[str, str], tuple[Callable[[], object], f
     """(dtype, what) -> function to time and its GFLOP."""
     torch.manual_seed(0)
     encoder = build_encoder(EncoderConfig(name="beats", arch=arch)).eval().requires_grad_(False)
-    rounded = copy.deepcopy(encoder)
-    round_linears(rounded)  # as stage 4 does
-    encoders = {"float32": encoder, "bfloat16": rounded}
+    encoders = {name: copy.deepcopy(encoder) for name in DTYPES}
+    for name, dtype in DTYPES.items():
+        fold(encoders[name], dtype)  # as stage 4 does
     wav = torch.randn(4, SECONDS * 16000) * 0.1
     assert encoder.frontend(wav[:1]).shape[1] == FRAMES
 
