@@ -1,6 +1,7 @@
 import kaldiio
 import numpy as np
 import pytest
+import soundfile
 from corpora import lists, prepare, program, snapshot, write_clip, write_corpus
 
 from asdkit.bin import extract_feats, make_lists
@@ -137,6 +138,22 @@ def test_a_clip_that_is_gone_is_named(tmp_path, data):
     )
 
 
+def test_a_recording_of_another_size_is_another_recording(tmp_path, data):
+    exp = lists(tmp_path)
+    config = load_config(exp / "config.yaml")
+    before = training_inputs(config, data, tmp_path / "dump", exp)
+    path = next((tmp_path / "corpus").rglob("fan/train/*.wav"))
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples, rate, subtype="PCM_24")  # same name and length
+    with pytest.raises(ValueError, match="made with clips = "):
+        prepare(tmp_path)
+    prepare(tmp_path, "--force", "true")
+    after = training_inputs(config, data, tmp_path / "dump", exp)
+    assert [key for key in after if after[key] != before[key]] == ["dev_train.manifest"]
+    with pytest.raises(ValueError, match="dump/raw/dev_train/.done: made with manifest = "):
+        lists(tmp_path)
+
+
 def test_lists_are_skipped_when_done_and_refused_when_data_changed(tmp_path, data, caplog):
     exp = lists(tmp_path)
     before = snapshot(tmp_path / "dump") | snapshot(exp)
@@ -257,3 +274,11 @@ def test_shards_are_the_whole_in_order(num_jobs):
     parts = [shard(items, num_jobs, job) for job in range(1, num_jobs + 1)]
     assert sum(parts, []) == items
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_archives_that_killed_runs_left_are_removed(tmp_path):
+    for name in (".feats.1.ark.abc.tmp", ".feats.2.ark.abc.tmp"):
+        (tmp_path / name).write_bytes(b"part of an archive")
+    with open_ark(tmp_path / "feats.1.ark") as ark:
+        ark.write("a", np.zeros((2, 3), np.float32))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".feats.2.ark.abc.tmp", "feats.1.ark", "feats.1.scp"]

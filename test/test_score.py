@@ -77,8 +77,10 @@ def test_done_work_is_skipped_and_a_change_is_refused_by_name(tmp_path):
     experiment.run(evaluate, "--force", "true")
     assert read_json(experiment.exp / "seed0/results.json")["sets"]["dev"]["official"] != old
     experiment.embed("eval_train", 0, 77)
-    with pytest.raises(ValueError, match="made with eval_train.embedding = "):
-        experiment.run(score)
+    for program in (score, evaluate):
+        with pytest.raises(ValueError, match="made with eval_train.embedding = "):
+            experiment.run(program)
+    experiment.embed("eval_train", 0, 10)  # as it was
     experiment.write_set("dev_test", ["fandev"], 0)
     with pytest.raises(ValueError, match="made with dev_test.manifest.tsv = "):
         experiment.run(evaluate)

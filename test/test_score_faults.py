@@ -85,6 +85,17 @@ def test_embeddings_that_are_being_made_again_are_not_scored_as_done(tmp_path):
         experiment.run(score)
 
 
+def test_scores_of_other_embeddings_are_not_evaluated(tmp_path):
+    experiment = Experiment(tmp_path)
+    experiment.run_all()
+    experiment.embed("dev_train", 0, 77)
+    with pytest.raises(ValueError, match="score/knn/.done: made with dev_train.embedding = "):
+        experiment.run(evaluate, "--force", "true")
+    for ark in (experiment.exp / "seed0/embed").rglob("embedding.ark"):
+        ark.unlink()  # embeddings may be removed once they are scored
+    experiment.run(evaluate, "--force", "true")
+
+
 def test_data_that_cannot_be_scored(tmp_path):
     experiment = Experiment(tmp_path, sets=("dev",))
     train = experiment.data / "dev_train/manifest.tsv"

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from asdkit.utils import cli
 
@@ -23,23 +24,23 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     from asdkit.config import load_config
     from asdkit.data.description import present_sets
+    from asdkit.data.manifest import SIZES
     from asdkit.report.results import evaluate_set, over_sets, read_protocol
-    from asdkit.utils.done import Done, compare, flatten
-    from asdkit.utils.files import read_json, sha256_file, sha256_text, write_json
+    from asdkit.utils.done import Done, flatten
+    from asdkit.utils.files import sha256_file, sha256_text, write_json
     from asdkit.utils.provenance import git_hash
     from asdkit.utils.typed_yaml import read_yaml
 
     config_path, seed_dir = args.exp / "config.yaml", args.exp / f"seed{args.seed}"
     config = load_config(config_path).score
     folder = seed_dir / "score" / config.backend
-    scored = {key: value for key, value in read_json(folder / ".done").items() if key.startswith("score.")}
-    compare(folder / ".done", scored, flatten({"score": config.model_dump()}))
+    _check_scores(folder, flatten({"score": config.model_dump()}), args.data, seed_dir / "embed")
     protocol = read_protocol(args.data)
     revealed = read_yaml(args.data / "dataset.yaml").get("revealed_attributes")
     names = [name for name in present_sets(args.data) if name.endswith("_test")]
     tables = {}
     for name in names:
-        for table in ("manifest.tsv", "ref.tsv"):
+        for table in ("manifest.tsv", SIZES, "ref.tsv"):
             path = args.data / name / table
             tables[f"{name}.{table}"] = sha256_file(path) if path.exists() else "(absent)"
     inputs = {"protocol": protocol, "revealed_attributes": revealed, "config": sha256_file(config_path), **tables}
@@ -68,6 +69,18 @@ def main(argv: list[str] | None = None) -> None:
     write_json(seed_dir / "results.json", result)
     done.finish()
     logging.info("%s: written", seed_dir / "results.json")
+
+
+def _check_scores(folder: Path, settings: dict[str, Any], data: Path, embed: Path) -> None:
+    """Refuse scores that were made with other settings, or from other embeddings than those that are there."""
+    from asdkit.data.description import present_sets
+    from asdkit.utils.done import compare
+    from asdkit.utils.files import read_json, sha256_file
+
+    arks = {name: embed / name / "embedding.ark" for name in present_sets(data)}
+    inputs = settings | {f"{name}.embedding": sha256_file(ark) for name, ark in arks.items() if ark.exists()}
+    made = read_json(folder / ".done")
+    compare(folder / ".done", {k: v for k, v in made.items() if k in inputs or k.startswith("score.")}, inputs)
 
 
 if __name__ == "__main__":

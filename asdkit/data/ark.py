@@ -8,7 +8,7 @@ from typing import BinaryIO
 import kaldiio
 import numpy as np
 
-from asdkit.utils.files import atomic_path, write_text
+from asdkit.utils.files import atomic_path, remove_stale, write_text
 
 # "\0B" "FM " then each of rows and columns as the byte 4 and a 32-bit integer
 _HEADER = np.dtype([("mark", "S5"), ("four", "i1"), ("rows", "<i4"), ("four2", "i1"), ("cols", "<i4")])
@@ -29,8 +29,12 @@ class ArkWriter:
 
 @contextmanager
 def open_ark(path: str | Path) -> Iterator[ArkWriter]:
-    """Write `path` and the index beside it (.scp, absolute paths); both appear when the block ends well."""
+    """Write `path` and the index beside it (.scp, absolute paths); both appear when the block ends well.
+
+    Temporary archives that killed runs left, which can be large, are removed.
+    """
     path = Path(path).absolute()
+    remove_stale(path)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         writer = ArkWriter(file)
         yield writer

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from asdkit.utils.files import read_table, sha256_file, write_table
+from asdkit.utils.files import read_table, sha256_file, sha256_text, write_table
 
 COLUMNS = ("utt", "wav", "machine", "section", "domain", "attr")
 REF_COLUMNS = ("utt", "condition", "domain")
+SIZES = "utt2bytes"  # a recording of another size is another recording
 ALLOWED = {"condition": ("normal", "anomaly"), "domain": ("source", "target", "-")}
 
 Row = dict[str, str]
@@ -65,8 +66,10 @@ def check(rows: list[Row], where: str, columns: tuple[str, ...]) -> None:
 
 
 def digest(data_dir: str | Path, set_name: str) -> str:
-    """SHA-256 of a set's manifest, for done markers."""
-    return sha256_file(Path(data_dir) / set_name / "manifest.tsv")
+    """SHA-256 over a set's manifest and its recordings' sizes, where stage 1 wrote them; for done markers."""
+    folder = Path(data_dir) / set_name
+    sizes = folder / SIZES
+    return sha256_text(sha256_file(folder / "manifest.tsv") + (sha256_file(sizes) if sizes.exists() else ""))
 
 
 def summary(clips: Iterable[tuple[str, str, str, str]]) -> str:

@@ -17,10 +17,11 @@ from asdkit.utils.files import write_table, write_text
 
 @dataclass(frozen=True)
 class Tables:
-    """Rows of one set: its manifest and, for a test set whose truth is known, its reference."""
+    """Rows of one set: its manifest and, for a test set whose truth is known, its reference; sizes of recordings."""
 
     manifest: list[manifest.Row]
     ref: list[manifest.Row]
+    sizes: list[tuple[str, int]]
 
 
 def resolve(description: Description, corpus: Corpus, revealed_attributes: str | None = None) -> Dataset:
@@ -62,7 +63,7 @@ def tables(corpus: Corpus, truth: Path | None, style: str) -> dict[str, Tables]:
         ref = references(clips, truth, style) if hidden else []
         if hidden and not ref:
             logging.info("%s: conditions unknown (no ground truth): no ref.tsv, so no evaluation of this set", name)
-        made[name] = Tables(rows, ref)
+        made[name] = Tables(rows, ref, [(clip.utt, clip.size) for clip in clips])
     return made
 
 
@@ -103,7 +104,7 @@ def check_recordings(corpus: Corpus, dataset: Dataset) -> None:
 
 
 def write(data_dir: str | Path, dataset: Dataset, made: dict[str, Tables], supplemental: list[manifest.Row]) -> None:
-    """Write manifests, references and supplemental.tsv, remove what is gone; dataset.yaml goes first and comes last.
+    """Write manifests, sizes, references and supplemental.tsv, remove what is gone; dataset.yaml is written last.
 
     Later stages refuse a folder without dataset.yaml, so an interrupted run is never taken for a whole one.
     """
@@ -112,8 +113,10 @@ def write(data_dir: str | Path, dataset: Dataset, made: dict[str, Tables], suppl
     for name in SETS:
         if name in made:
             manifest.write_manifest(data / name / "manifest.tsv", made[name].manifest)
+            write_text(data / name / manifest.SIZES, "".join(f"{utt} {size}\n" for utt, size in made[name].sizes))
         else:
             (data / name / "manifest.tsv").unlink(missing_ok=True)
+            (data / name / manifest.SIZES).unlink(missing_ok=True)
         if name in made and made[name].ref:
             manifest.write_ref(data / name / "ref.tsv", made[name].ref)
         else:

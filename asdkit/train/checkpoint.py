@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asdkit.utils.files import atomic_path, sha256_file
+from asdkit.utils.files import atomic_path, remove_stale, sha256_file
 
 FORMAT = "asdkit-1"
 
@@ -28,9 +28,7 @@ def backbone_record(path: str | None) -> dict[str, str] | None:
 
 def save_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
     """Write a checkpoint to a temporary file, then rename; temporary files that killed runs left are removed."""
-    path = Path(path)
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):
-        stale.unlink()
+    remove_stale(path)
     with atomic_path(path) as temporary:
         torch.save({"format": FORMAT, **content}, temporary)
 

@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and how they are hashed."""
 
+import glob
 import hashlib
 import json
 import os
@@ -24,6 +25,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_stale(path: str | Path) -> None:
+    """Remove temporary files of `path` that killed runs left; only for files that have one writer at a time."""
+    path = Path(path)
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        stale.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
