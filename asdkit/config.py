@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from asdkit.utils.done import flatten
+from asdkit.utils.files import sha256_file
 from asdkit.utils.typed_yaml import Section, load
 
 
@@ -29,16 +31,18 @@ class DataConfig(Section):
 class BeatsArch(Section):
     """Size of a BEATs network with random weights; the fields of a published file's `cfg`."""
 
-    encoder_layers: int = Field(12, ge=1)
-    encoder_embed_dim: int = Field(768, ge=8)
-    encoder_ffn_embed_dim: int = Field(3072, ge=8)
-    encoder_attention_heads: int = Field(12, ge=1)
-    embed_dim: int = Field(512, ge=1)
-    input_patch_size: int = Field(16, ge=1, le=128)
-    conv_pos: int = Field(128, ge=1)
-    conv_pos_groups: int = Field(16, ge=1)
-    encoder_layerdrop: float = Field(0.05, ge=0, lt=1)
-    layer_wise_gradient_decay_ratio: float = Field(1.0, gt=0, le=1)
+    encoder_layers: int = Field(12, ge=1, description="transformer layers")
+    encoder_embed_dim: int = Field(768, ge=8, description="size of a token; heads and conv_pos_groups divide it")
+    encoder_ffn_embed_dim: int = Field(3072, ge=8, description="hidden units of a layer's feed-forward part")
+    encoder_attention_heads: int = Field(12, ge=1, description="attention heads of a layer")
+    embed_dim: int = Field(512, ge=1, description="size of a patch before it is projected to a token")
+    input_patch_size: int = Field(16, ge=1, le=128, description="side of a patch, frames and mel bands")
+    conv_pos: int = Field(128, ge=1, description="width of the position convolution, tokens")
+    conv_pos_groups: int = Field(16, ge=1, description="groups of the position convolution")
+    encoder_layerdrop: float = Field(0.05, ge=0, lt=1, description="probability of leaving out a layer in training")
+    layer_wise_gradient_decay_ratio: float = Field(
+        1.0, gt=0, le=1, description="factor of the gradient at every layer, from the last to the first"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "BeatsArch":
@@ -127,9 +131,9 @@ class LossConfig(Section):
 class SpecAugmentConfig(Section):
     """SpecAugment (paper Sec. IV-D) on the features of each chunk."""
 
-    time_masks: int = Field(2, ge=0)
+    time_masks: int = Field(2, ge=0, description="masks over frames")
     time_width: int = Field(20, ge=0, description="largest width of a time mask, frames")
-    freq_masks: int = Field(2, ge=0)
+    freq_masks: int = Field(2, ge=0, description="masks over mel bands")
     freq_width: int = Field(16, ge=0, description="largest width of a frequency mask, mel bands")
     warp: int = Field(5, ge=0, description="largest shift of the time warp's centre, frames; 0: no warp")
 
@@ -138,14 +142,14 @@ class TrainConfig(Section):
     """Optimisation (paper Sec. IV-F)."""
 
     steps: int = Field(60000, ge=0, description="0: nothing is trained")
-    batch_size: int = Field(32, ge=1)
-    lr: float = Field(1e-4, gt=0)
-    warmup_steps: int = Field(960, ge=0)
+    batch_size: int = Field(32, ge=1, description="chunks of a step, all processes together")
+    lr: float = Field(1e-4, gt=0, description="learning rate after the warm-up")
+    warmup_steps: int = Field(960, ge=0, description="steps over which the learning rate rises from 0")
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     grad_clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no clipping")
     amp: Literal["none", "bfloat16"] = Field("none", description="autocast")
-    specaugment: SpecAugmentConfig | None = SpecAugmentConfig()
+    specaugment: SpecAugmentConfig | None = Field(SpecAugmentConfig(), description="null: none")
     log_every: int = Field(50, ge=1, description="steps between rows of train.tsv")
     checkpoint_every: int = Field(500, ge=1, description="steps between writes of last.pt, from which training resumes")
     save_steps: list[int] = Field([], description="steps whose weights are kept as step<N>.pt")
@@ -164,7 +168,7 @@ class EmbedConfig(Section):
 class ScoreConfig(Section):
     """Anomaly detector (paper Sec. IV-E)."""
 
-    backend: Literal["knn"] = "knn"
+    backend: Literal["knn"] = Field("knn", description="knn: cosine distance to the nearest training embeddings")
     k: int = Field(1, ge=1, description="neighbours; the score is their mean cosine distance")
     per_section: bool = Field(False, description="one detector per section (machine id) instead of per machine")
     per_domain: bool = Field(True, description="one detector per domain and the smaller score (Eq. 13)")
@@ -225,3 +229,13 @@ def check_checkpoint(config: Config, where: str) -> None:
             f"{where}: encoder.checkpoint: there is no file {Path(path).absolute()}. Put it there, or name another: "
             "--set encoder.checkpoint=FILE"
         )
+
+
+TRAINING = {"encoder", "data", "model", "loss", "train"}
+
+
+def training_settings(config: Config) -> dict[str, Any]:
+    """What of an experiment its trained weights depend on, flat, with the hash of the file that they start from."""
+    settings = flatten(config.model_dump(mode="json", include=TRAINING))
+    path = config.encoder.checkpoint
+    return settings | ({"encoder.checkpoint.sha256": sha256_file(path)} if path else {})

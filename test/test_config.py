@@ -3,6 +3,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -12,9 +13,9 @@ from asdkit.bin import configure, train
 from asdkit.config import Config, load_config
 from asdkit.data.description import load_description
 from asdkit.data.records import load_plan
-from asdkit.pretrain.config import load_pretrain_config
+from asdkit.pretrain.config import PretrainConfig, load_pretrain_config
 from asdkit.report.published import load_published
-from asdkit.utils.typed_yaml import parse_yaml
+from asdkit.utils.typed_yaml import Section, parse_yaml
 
 
 def load(tmp_path, text, *overrides):
@@ -283,6 +284,18 @@ def test_help_comes_quickly_and_without_torch(name):
     assert done.returncode == 0 and "usage:" in done.stdout and done.stdout.endswith("False\n")
     # processor time, as the machine may be busy
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+@pytest.mark.parametrize("whole", [Config, PretrainConfig])
+def test_every_field_is_described(whole):
+    open_sections = [whole]
+    while open_sections:
+        section = open_sections.pop()
+        for name, field in section.model_fields.items():
+            parts = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+            inner = [kind for kind in parts if issubclass(kind, Section)]
+            assert field.description or inner, f"{section.__name__}.{name}"
+            open_sections += inner
 
 
 def test_there_are_programs():

@@ -141,6 +141,25 @@ def test_embedding_needs_finished_training(corpus, tmp_path):
         recipe.embed()
 
 
+def test_weights_of_another_configuration_are_not_embedded(corpus, tmp_path):
+    recipe = Recipe(tmp_path, corpus)
+    recipe.train()
+    config = recipe.exp / "config.yaml"
+    whole = config.read_text()
+    for old, new, key in (
+        ("lr: 0.001", "lr: 0.002", "train.lr = 0.001, now 0.002"),
+        ("groups: 3", "groups: 4", "model.group_adapter.groups = 3, now 4"),
+        ("  dlcl:\n    weight: 1.0", "  dlcl:\n    weight: 2.0", "loss.dlcl.weight = 1.0, now 2.0"),
+    ):
+        assert whole.count(old) == 1
+        config.write_text(whole.replace(old, new))
+        with pytest.raises(ValueError, match=f"checkpoint/.done: made with {key}"):
+            recipe.embed(1, "--force", "true")
+    assert not (recipe.exp / "seed0/embed").exists()
+    config.write_text(whole.replace("k: 1", "k: 2"))  # of stage 5 alone
+    assert recipe.embed()["eval_test"]
+
+
 def test_changed_shard_and_cut_shard_are_refused(trained, tmp_path):
     extract_embeddings.main([*trained.work, "--force", "true", "--num-jobs", "1"])
     ark = trained.exp / "seed0/embed/dev_test/split1/embedding.1.ark"

@@ -29,7 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write one shard of every set, or merge the shards of every set."""
     args = get_parser().parse_args(argv)
-    from asdkit.config import load_config
+    from asdkit.config import TRAINING, load_config, training_settings
     from asdkit.data.description import present_sets
 
     if not 1 <= args.job <= args.num_jobs:
@@ -37,8 +37,11 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(args.exp / "config.yaml")
     seed_dir = args.exp / f"seed{args.seed}"
     checkpoint = seed_dir / "checkpoint" / f"{config.embed.checkpoint}.pt"
-    if not (seed_dir / "checkpoint" / ".done").exists():
+    trained = checkpoint.with_name(".done")
+    if not trained.exists():
         raise ValueError(f"{seed_dir}: training is not finished: run stage 3 first")
+    settings = {key: value for key, value in read_json(trained).items() if key.partition(".")[0] in TRAINING}
+    compare(trained, settings, training_settings(config))
     open_sets = []
     for name in present_sets(args.data):
         folder = seed_dir / "embed" / name

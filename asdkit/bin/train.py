@@ -5,8 +5,7 @@ import logging
 from pathlib import Path
 
 from asdkit.utils import cli
-from asdkit.utils.done import Done, flatten
-from asdkit.utils.files import sha256_file
+from asdkit.utils.done import Done
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -24,16 +23,13 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Train, or resume, or do nothing when it is done."""
     args = get_parser().parse_args(argv)
-    from asdkit.config import check_checkpoint, load_config
+    from asdkit.config import check_checkpoint, load_config, training_settings
     from asdkit.data.lists import training_inputs
 
     config = load_config(args.exp / "config.yaml")
     check_checkpoint(config, f"{args.exp}/config.yaml")
     folder = args.exp / f"seed{args.seed}"
-    settings = config.model_dump(mode="json", include={"encoder", "data", "model", "loss", "train"})
-    inputs = flatten(settings) | training_inputs(config, args.data, args.dump, args.exp) | {"seed": args.seed}
-    if config.encoder.checkpoint:
-        inputs["encoder.checkpoint.sha256"] = sha256_file(config.encoder.checkpoint)
+    inputs = training_settings(config) | training_inputs(config, args.data, args.dump, args.exp) | {"seed": args.seed}
     done = Done(folder / "checkpoint" / ".done", inputs, args.force)
     if done.is_done():
         logging.info("%s: already trained", folder)

@@ -42,21 +42,21 @@ class TokenizerConfig(Section):
 class PredictorConfig(Section):
     """The transformer that names the masked patches; thrown away after training."""
 
-    layers: int = Field(1, ge=1)
-    dim: int = Field(128, ge=8)
-    heads: int = Field(4, ge=1)
-    conv_pos: int = Field(32, ge=1)
+    layers: int = Field(1, ge=1, description="transformer layers")
+    dim: int = Field(128, ge=8, description="size of its tokens")
+    heads: int = Field(4, ge=1, description="attention heads of a layer; divides dim")
+    conv_pos: int = Field(32, ge=1, description="width of its position convolution, tokens")
 
 
 class OptimizeConfig(Section):
     """Optimisation."""
 
-    steps: int = Field(4000, ge=1)
+    steps: int = Field(4000, ge=1, description="steps of the whole training")
     batch_size: int = Field(64, ge=1, description="clips of a step, all processes together")
-    lr: float = Field(1e-3, gt=0)
-    warmup_steps: int = Field(200, ge=0)
+    lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up")
+    warmup_steps: int = Field(200, ge=0, description="steps over which the learning rate rises from 0")
     schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="after the warm-up")
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     grad_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
     log_every: int = Field(50, ge=1, description="steps between rows of train.tsv")
