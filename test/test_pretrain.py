@@ -18,7 +18,6 @@ from asdkit.pretrain.export import export
 from asdkit.pretrain.loop import Pretrainer
 from asdkit.pretrain.masking import draw_mask, take
 from asdkit.pretrain.model import encode_visible
-from asdkit.pretrain.probe import find_clips, linear_probe
 from asdkit.pretrain.synth import Dice, generate
 from asdkit.pretrain.teacher import TeacherTokenizer, centres
 from asdkit.pretrain.tokenizer import RandomTokenizer, cut_patches, perplexity
@@ -292,6 +291,16 @@ def test_the_program_does_nothing_the_second_time_and_refuses_other_settings(tmp
         program.main([*words, "--set", "train.steps=2", "--set", "train.lr=0.5"])
 
 
+def test_a_killed_forced_training_leaves_no_old_network(tmp_path, monkeypatch):
+    (tmp_path / "c.yaml").write_text(dump_yaml(config()))
+    words = ["--config", str(tmp_path / "c.yaml"), "--exp", str(tmp_path / "exp"), "--set", "train.steps=2"]
+    program.main(words)
+    monkeypatch.setattr(Pretrainer, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        program.main([*words, "--force", "true"])
+    assert not list((tmp_path / "exp/checkpoint").iterdir())
+
+
 def test_recordings_are_found_and_read_in_parts(recordings, tmp_path):
     rows = list_audio(recordings, config().sound)
     assert [(row["wav"].split("/")[-1], row["frames"]) for row in rows] == [
@@ -310,7 +319,7 @@ def test_recordings_are_found_and_read_in_parts(recordings, tmp_path):
 
 
 def test_wrong_input_is_explained(tmp_path, recordings):
-    with pytest.raises(ValueError, match="no such folder"):
+    with pytest.raises(ValueError, match=f"there is no folder {tmp_path}/nowhere"):
         list_audio(tmp_path / "nowhere", config().sound)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"holds no \.wav"):
@@ -329,21 +338,6 @@ def test_wrong_input_is_explained(tmp_path, recordings):
     save_checkpoint(tmp_path / "x.pt", {"model": {}})
     with pytest.raises(ValueError, match="not a checkpoint"):
         export(tmp_path / "x.pt", tmp_path / "out.pt", True)
-
-
-def test_a_linear_probe_finds_what_is_linear(tmp_path):
-    for fold in (1, 2):
-        for take_ in "AB":
-            for label in (3, 7):
-                soundfile.write(tmp_path / f"{fold}-10{label}-{take_}-{label}.wav", np.zeros(800), 16000)
-    clips = find_clips(tmp_path)
-    assert sorted(set(clips.labels)) == [3, 7] and list(np.unique(clips.folds)) == [1, 2]
-    told = np.c_[clips.labels == 7, np.zeros(8)].astype(float)
-    assert linear_probe(told, clips).tolist() == [100, 100]
-    assert linear_probe(np.ones((8, 2)), clips).mean() == 50
-    (tmp_path / "noise.wav").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"noise\.wav.*fold"):
-        find_clips(tmp_path)
 
 
 def test_generated_sounds_use_the_codes_evenly():

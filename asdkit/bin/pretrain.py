@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> None:
         logging.info("%s: already trained", args.exp)
         return
     if args.force:
-        (args.exp / "checkpoint" / "last.pt").unlink(missing_ok=True)
+        for old in ("last.pt", "final.pt"):  # the next stage must not take the old network for the new one
+            (args.exp / "checkpoint" / old).unlink(missing_ok=True)
     world = join_world(args.device)
     corpus = Corpus(args.list, config.sound) if args.list else None
     trainer = Pretrainer(config, corpus, args.seed, args.exp, inputs, world)

@@ -14,6 +14,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--random-seeds", type=int, default=3, help="random networks of each file's size to compare with"
     )
+    parser.add_argument("--channel", type=int, help="channel of clips that have several")
     parser.add_argument("--out", type=Path, help="also write the accuracies of all folds as JSON")
     return parser
 
@@ -31,14 +32,14 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.utils.files import write_json
 
     clips = find_clips(args.clips)
-    results = {"log-mel": probe(Logmel(), clips, "log-mel")}
+    results = {"log-mel": probe(Logmel(), clips, "log-mel", args.channel)}
     for path in args.checkpoint:
         encoder = load_beats(path)
-        results[str(path)] = probe(encoder, clips, str(path))
+        results[str(path)] = probe(encoder, clips, str(path), args.channel)
         runs = []
         for seed in range(args.random_seeds):
             torch.manual_seed(seed)
-            runs.append(probe(Beats(encoder.cfg), clips, f"random weights {seed}"))
+            runs.append(probe(Beats(encoder.cfg), clips, f"random weights {seed}", args.channel))
         if runs:
             folds = {pooling: np.concatenate([run[pooling] for run in runs]).tolist() for pooling in runs[0]}
             results[f"random weights, size of {path}"] = folds

@@ -127,7 +127,7 @@ class AudioReader:
         if file.channels > 1 and self.channel is None:
             raise ValueError(
                 f"{path}: has {file.channels} channels: choose one with 'channel' in the dataset description "
-                "(./run.sh --channel 0, in egs/pretrain --set sound.channel=0)"
+                "(./run.sh --channel 0, in egs/pretrain --set sound.channel=0 or --probe-channel 0)"
             )
         if self.channel is not None and self.channel >= file.channels:
             raise ValueError(

@@ -29,10 +29,10 @@ def list_audio(folder: str | Path, config: SoundConfig) -> list[dict[str, str]]:
     """
     root = Path(folder).absolute()
     if not root.is_dir():
-        raise ValueError(f"--corpus {folder}: no such folder")
+        raise ValueError(f"--corpus: there is no folder {root}")
     paths = sorted(str(path) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise ValueError(f"--corpus {folder}: holds no {' or '.join(SUFFIXES)} file, in subfolders neither")
+        raise ValueError(f"--corpus: {root} holds no {' or '.join(SUFFIXES)} file, in subfolders neither")
     counts = frame_counts(reader(config), paths)
     return [{"wav": path, "frames": str(count)} for path, count in zip(paths, counts, strict=True)]
 

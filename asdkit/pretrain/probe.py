@@ -28,7 +28,10 @@ def find_clips(folder: str | Path) -> Clips:
 
     Raises ValueError when the folder has none, has other names, or all clips are of one fold.
     """
-    paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in SUFFIXES)
+    folder = Path(folder).absolute()
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"{folder}: holds no {' or '.join(SUFFIXES)} file")
     names = [path.stem.split("-") for path in paths]
@@ -42,13 +45,16 @@ def find_clips(folder: str | Path) -> Clips:
 
 
 @torch.inference_mode()
-def pooled_features(encoder: Encoder, paths: list[Path], batch_size: int = 16) -> dict[str, np.ndarray]:
+def pooled_features(
+    encoder: Encoder, paths: list[Path], channel: int | None = None, batch_size: int = 16
+) -> dict[str, np.ndarray]:
     """Mean, and mean with standard deviation, over each clip's tokens: {"mean": [N, D], "mean_std": [N, 2 D]}.
 
-    Clips of one length go through the encoder together. Raises ValueError naming a recording that cannot be read.
+    channel: the one to read of clips that have several. Clips of one length go through the encoder together. Raises
+    ValueError naming a recording that cannot be read.
     """
     encoder.eval()
-    reader = AudioReader(encoder.sample_rate, resample=True)
+    reader = AudioReader(encoder.sample_rate, channel, resample=True)
     sounds = [torch.from_numpy(reader.read(path)) for path in paths]
     order = sorted(range(len(paths)), key=lambda index: len(sounds[index]))
     features: dict[str, list] = {name: [None] * len(paths) for name in POOLINGS}
@@ -80,9 +86,9 @@ def linear_probe(features: np.ndarray, clips: Clips) -> np.ndarray:
     return np.array(accuracies)
 
 
-def probe(encoder: Encoder, clips: Clips, name: str) -> dict[str, list[float]]:
+def probe(encoder: Encoder, clips: Clips, name: str, channel: int | None = None) -> dict[str, list[float]]:
     """Accuracies of each fold, in %, for both poolings of `encoder`'s tokens."""
-    features = pooled_features(encoder, clips.paths)
+    features = pooled_features(encoder, clips.paths, channel)
     result = {pooling: linear_probe(x, clips).tolist() for pooling, x in features.items()}
     for pooling, accuracies in result.items():
         logging.info("%s, %s: %.1f +- %.1f", name, pooling, np.mean(accuracies), np.std(accuracies))

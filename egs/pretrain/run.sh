@@ -5,7 +5,7 @@
 # 2 train   masked prediction on recordings and generated sounds
 # 3 export  the encoder as a BEATs file, with its SHA-256
 # 4 probe   linear classification of labelled clips, with --probe-clips only
-# What is done already is skipped; a killed run goes on where it was when the same command is given again.
+# A finished training is skipped, a killed one goes on where it was when the same command is given again.
 set -euo pipefail
 
 # Options
@@ -17,6 +17,7 @@ tag=                         # the run's name (default: the config's name and th
 seed=0                       # of weights, codes, sounds and masks
 corpus=                      # folder of recordings, searched with its subfolders; none: generated sounds alone
 probe_clips=                 # folder of clips named <fold>-<id>-<take>-<class> (ESC-10, ESC-50)
+probe_channel=               # this channel of those clips, where they have several
 expdir=exp                   # folder of the runs
 cmd=run_local.sh             # runs the programs: --cmd "run_slurm.sh --partition main"
 gpu=0                        # GPUs of the training, for $cmd
@@ -64,6 +65,7 @@ job 2 pretrain "${settings[@]}" "${recordings[@]}" --exp "$exp" --seed "$seed" "
 job 3 export_encoder --checkpoint "$exp/checkpoint/final.pt" --out "$exp/encoder.pt"
 ((stage > 3 || stop_stage < 3)) || echo "== encoder: $exp/encoder.pt"
 if [[ -n $probe_clips ]]; then
-    job 4 probe --clips "$probe_clips" --checkpoint "$exp/encoder.pt" --out "$exp/probe.json"
+    job 4 probe --clips "$probe_clips" --checkpoint "$exp/encoder.pt" --out "$exp/probe.json" \
+        ${probe_channel:+--channel "$probe_channel"}
     ((stop_stage < 4)) || cat "$exp/log/4.probe.log"
 fi
