@@ -260,6 +260,15 @@ def test_finished_corpus_is_kept_and_other_settings_refused(tiny):
     assert {path: path.stat().st_mtime_ns for path in tiny.rglob("*")} == before
 
 
+def test_forced_run_makes_a_damaged_corpus_again(tiny, tmp_path):
+    corpus = make(tmp_path / "corpus", *TINY)
+    wavs(corpus, "fan", "train")[0].write_bytes(b"")
+    assert "already generated" in run(corpus, *TINY).stdout and digests(corpus) != digests(tiny)
+    make(corpus, *TINY, "--force", "true")
+    assert digests(corpus) == digests(tiny)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
 def test_killed_run_is_started_afresh(tiny, tmp_path):
     left = tmp_path / "corpus.partial" / "dev_data" / "fan" / "train"
     left.mkdir(parents=True)

@@ -136,7 +136,7 @@ fi
 
 if begin 0 download; then
     if [[ -x local/data.sh ]]; then
-        run local/data.sh "$corpus" ${machines:+--machines "$machines"}
+        run local/data.sh "$corpus" ${machines:+--machines "$machines"} "${forced[@]}"
     elif [[ -f conf/download.yaml ]]; then
         run download --download conf/download.yaml --dataset "$dataset" --out "$corpus" \
             ${machines:+--machines "$machines"} "${forced[@]}"

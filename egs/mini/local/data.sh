@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Generate the mini corpus in a folder; further options go to generate.py (--seed, --clips-per-domain, --seconds).
-# Finished with the same settings: skipped. Finished with other settings: an error, nothing is touched.
+# Generate the mini corpus in a folder; further options go to generate.py (--seed, --clips-per-domain, --seconds, --force).
+# Finished with the same settings: skipped. Finished with other settings: an error, nothing is touched. With --force true
+# a finished corpus is made again.
 set -euo pipefail
 
 if [[ $# -lt 1 || $1 == -* ]]; then

@@ -166,11 +166,14 @@ def is_done(out: Path, wanted: dict[str, int | float]) -> bool:
 def generate(args: argparse.Namespace) -> None:
     """Make the corpus in a folder beside the wanted one, then rename it."""
     out = args.out.resolve()
+    work = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    if args.force == "true" and (out / ".done").is_file():
+        os.replace(out, work)
+        shutil.rmtree(work)
     if is_done(out, settings(args)):
         print(f"{out}: already generated")
         return
-    work = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     # A large block, freed at once, raises glibc's threshold for giving memory back: transforms run three times as fast.
     np.empty(1 << 24, np.uint8)
@@ -195,6 +198,9 @@ def get_parser() -> argparse.ArgumentParser:
         "target clips (default 25: 100 + 100 clips per machine)",
     )  # fmt: skip
     parser.add_argument("--seconds", type=float, default=3.0, help="length of every clip (default 3)")
+    parser.add_argument(
+        "--force", choices=("true", "false"), default="false", help="true: make a finished corpus again (default false)"
+    )
     return parser
 
 
