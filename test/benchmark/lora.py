@@ -1,6 +1,6 @@
 """Cost of a training step: fully-connected 8-branch LoRA over single-branch LoRA, and over full fine-tuning.
 
-    python test/benchmark/lora.py [--clips 32] [--rounds 10] [--threads N]
+    python test/benchmark/lora.py [--clips 16] [--rounds 20] [--threads N]
 
 Same network (BEATs base, random weights), same batch of 2-second chunks, same optimiser. The variants take turns, the
 ratio is taken within each round and its median over the rounds counts, so that a machine that is faster at one time
@@ -45,8 +45,8 @@ def make(lora: LoraConfig | None) -> tuple[Callable[[torch.Tensor], None], int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--clips", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -61,9 +61,9 @@ def main() -> None:
     }
     seconds = {name: [] for name in variants}
     for turn in range(args.rounds + 1):  # the first round warms up
-        for name, (step, _) in variants.items():
+        for name in sorted(variants, key=lambda name: (list(variants).index(name) + turn) % 3):  # each is first in turn
             start = clock()
-            step(feats)
+            variants[name][0](feats)
             if turn:
                 seconds[name].append(clock() - start)
         print(f"\rround {turn} of {args.rounds}", end="", file=sys.stderr)
@@ -79,9 +79,9 @@ def main() -> None:
 
 
 def report(name: str, times: list[float], reference: list[float], aim: float) -> None:
-    """Print the median, the least and the greatest ratio of two variants' steps of the same round."""
-    ratios = [time / other for time, other in zip(times, reference, strict=True)]
-    print(f"{name:25} {statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f}; aim at most {aim:.2f})")
+    """Print the median of the ratios of two variants' steps of the same round, and their quartiles."""
+    low, median, high = statistics.quantiles([a / b for a, b in zip(times, reference, strict=True)])
+    print(f"{name:25} {median:.3f} (quartiles {low:.2f}, {high:.2f}; aim at most {aim:.2f})")
 
 
 if __name__ == "__main__":
