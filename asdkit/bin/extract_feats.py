@@ -10,7 +10,9 @@ from asdkit.utils.done import Done
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of extract_feats."""
-    parser = cli.parser("Write dump/fbank/<set>/feats.{ark,scp} of every set: shards first, then --merge true.")
+    parser = cli.parser(
+        "Write dump/fbank/<set>/split<num-jobs>/feats.<job>.ark; with --merge true the index feats.scp."
+    )
     parser.add_argument("--data", default="data", help="what stage 1 wrote")
     parser.add_argument("--dump", default="dump", help="folder of lists and features")
     parser.add_argument("--exp", required=True, help="folder of the experiment, exp/<tag>")
