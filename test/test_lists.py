@@ -147,6 +147,8 @@ def test_a_recording_of_another_size_is_another_recording(tmp_path, data):
     soundfile.write(path, samples, rate, subtype="PCM_24")  # same name and length
     with pytest.raises(ValueError, match="made with clips = "):
         prepare(tmp_path)
+    with pytest.raises(ValueError, match=f"dev_train: train clip has changed: {path} has .* bytes, stage 1 found"):
+        lists(tmp_path)
     prepare(tmp_path, "--force", "true")
     after = training_inputs(config, data, tmp_path / "dump", exp)
     assert [key for key in after if after[key] != before[key]] == ["dev_train.manifest"]

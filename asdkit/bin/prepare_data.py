@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         Path(args.data) / ".done",
         inputs,
         args.force,
-        "the options of that run (or --stage 2), other --data, --dump and --expdir folders",
+        "the options of that run, other --data, --dump and --expdir folders",
     )
     if done.is_done():
         logging.info("%s: already done", args.data)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from asdkit.config import Config
 from asdkit.data.description import Dataset, load_dataset, present_sets
-from asdkit.data.manifest import Row, digest, read_manifest
+from asdkit.data.manifest import SIZES, Row, digest, read_manifest
 from asdkit.utils.files import read_scp, read_table, read_text, sha256_file
 
 T = TypeVar("T")
@@ -148,12 +148,23 @@ def shard(items: list[T], num_jobs: int, job: int) -> list[T]:
 
 
 def recordings(dataset: Dataset, data_dir: str | Path, set_name: str) -> dict[str, str]:
-    """{utt: absolute path} of a set's manifest, sorted by utt; raises ValueError for a clip that is not on disk."""
+    """{utt: absolute path} of a set's manifest, sorted by utt.
+
+    Raises ValueError for a clip that is not on disk, or of another size than stage 1 found (where it told the sizes).
+    """
+    folder = Path(data_dir) / set_name
+    sizes = read_scp(folder / SIZES) if (folder / SIZES).exists() else {}
+    split = set_name.partition("_")[2]
     paths = {}
-    for row in read_manifest(Path(data_dir) / set_name / "manifest.tsv"):
+    for row in read_manifest(folder / "manifest.tsv"):
         path = Path(dataset.root, row["wav"])
         if not path.is_file():
-            split = set_name.partition("_")[2]
             raise ValueError(f"{set_name}: {split} clip missing on disk: {path}. Put it back, or run stage 1 again")
+        size, expected = path.stat().st_size, int(sizes.get(row["utt"], path.stat().st_size))
+        if size != expected:
+            raise ValueError(
+                f"{set_name}: {split} clip has changed: {path} has {size} bytes, stage 1 found {expected}. Put the old "
+                "one back, or run stages 1 and later again with --force true"
+            )
         paths[row["utt"]] = str(path)
     return paths
