@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     if not trained.exists():
         raise ValueError(f"{seed_dir}: training is not finished: run stage 3 first")
     settings = {key: value for key, value in read_json(trained).items() if key.partition(".")[0] in TRAINING}
-    compare(trained, settings, training_settings(config))
+    compare(trained, settings, training_settings(config), again="--stage 3 --force true")
     open_sets = []
     for name in present_sets(args.data):
         folder = seed_dir / "embed" / name

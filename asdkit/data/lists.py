@@ -160,7 +160,8 @@ def recordings(dataset: Dataset, data_dir: str | Path, set_name: str) -> dict[st
         path = Path(dataset.root, row["wav"])
         if not path.is_file():
             raise ValueError(f"{set_name}: {split} clip missing on disk: {path}. Put it back, or run stage 1 again")
-        size, expected = path.stat().st_size, int(sizes.get(row["utt"], path.stat().st_size))
+        size = path.stat().st_size
+        expected = int(sizes.get(row["utt"], size))
         if size != expected:
             raise ValueError(
                 f"{set_name}: {split} clip has changed: {path} has {size} bytes, stage 1 found {expected}. Put the old "

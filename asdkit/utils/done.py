@@ -37,8 +37,10 @@ class Done:
         write_json(self.path, self.inputs)
 
 
-def compare(where: str | Path, old: dict[str, Any], new: dict[str, Any], elsewhere: str = TAG) -> None:
-    """Raise ValueError naming the first key on which two sets of inputs differ.
+def compare(
+    where: str | Path, old: dict[str, Any], new: dict[str, Any], elsewhere: str = TAG, again: str = "--force true"
+) -> None:
+    """Raise ValueError naming the first key on which two sets of inputs differ, and what to do (elsewhere, again).
 
     A key that is not there equals None: an option that is not used leaves what was made before it existed valid.
     """
@@ -46,7 +48,7 @@ def compare(where: str | Path, old: dict[str, Any], new: dict[str, Any], elsewhe
         if old.get(key) != new.get(key):
             raise ValueError(
                 f"{where}: made with {key} = {old.get(key)!r}, now {new.get(key)!r}. "
-                f"Use {elsewhere}, or --force true to make it again"
+                f"Use {elsewhere}, or {again} to make it again"
             )
 
 
