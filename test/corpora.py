@@ -123,6 +123,6 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 def manifest_of(data: Path, name: str) -> dict[str, dict[str, str]]:
     """Rows of a set's manifest by utt."""
-    from asdkit.data.manifest import read_manifest
+    from asdkit.corpus.manifest import read_manifest
 
     return {row["utt"]: row for row in read_manifest(data / name / "manifest.tsv")}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from asdkit.bin import download as program
-from asdkit.data import fetch
+from asdkit.fetch import https
 
 RECORD, LABELS, COMMIT = 123, 456, "0123456789abcdef0123456789abcdef01234567"
 DATASET = """
@@ -207,7 +207,7 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(fetch, "WAIT", 0.0)
+    monkeypatch.setattr(https, "WAIT", 0.0)
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     with Server() as one:

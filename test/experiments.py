@@ -4,7 +4,7 @@ import kaldiio
 import numpy as np
 
 from asdkit.bin import evaluate, report, score
-from asdkit.data.manifest import write_manifest, write_ref
+from asdkit.corpus.manifest import write_manifest, write_ref
 from asdkit.utils.files import write_text
 
 DIM = 8

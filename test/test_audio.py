@@ -3,7 +3,7 @@ import pytest
 import soundfile
 from corpora import noise, write_clip
 
-from asdkit.data.audio import AudioReader, frame_counts
+from asdkit.signals.audio import AudioReader, frame_counts
 
 
 def bytes_read() -> int:

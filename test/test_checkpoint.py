@@ -8,7 +8,7 @@ from torch import nn
 from asdkit.config import BeatsArch
 from asdkit.encoders.beats import random_beats
 from asdkit.encoders.beats_checkpoint import load_beats, save_beats
-from asdkit.train.checkpoint import (
+from asdkit.models.checkpoint import (
     FORMAT,
     backbone_record,
     load_model,

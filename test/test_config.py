@@ -11,8 +11,8 @@ from corpora import ROOT, prepare, program, snapshot, write_corpus
 
 from asdkit.bin import configure, train
 from asdkit.config import Config, load_config
-from asdkit.data.description import load_description
-from asdkit.data.records import load_plan
+from asdkit.corpus.description import load_description
+from asdkit.fetch.records import load_plan
 from asdkit.pretrain.config import PretrainConfig, load_pretrain_config
 from asdkit.report.published import load_published
 from asdkit.utils.typed_yaml import Section, parse_yaml

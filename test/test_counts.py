@@ -10,8 +10,8 @@ from corpora import prepare, write_clip, write_corpus, write_dataset
 from year_corpora import description, write_year
 
 from asdkit.bin import prepare_data
-from asdkit.data.description import load_dataset, load_description
-from asdkit.data.manifest import read_manifest, read_ref
+from asdkit.corpus.description import load_dataset, load_description
+from asdkit.corpus.manifest import read_manifest, read_ref
 
 COUNTS = {"sections": 1, "train": {"source": 4, "target": 2}, "test": 8}
 

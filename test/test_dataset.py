@@ -6,11 +6,11 @@ from corpora import lists, prepare, write_clip, write_corpus
 from torch.utils.data import DataLoader
 
 from asdkit.config import load_config
-from asdkit.data.audio import AudioReader
-from asdkit.data.dataset import ChunkDataset, frames_of, tile, training_dataset
+from asdkit.data.batches import ChunkDataset, frames_of, tile, training_dataset
 from asdkit.data.lists import Clip
 from asdkit.data.sampler import ChunkSampler
 from asdkit.encoders.logmel import Logmel
+from asdkit.signals.audio import AudioReader
 
 SMALL = "encoder: {name: logmel}\ndata: {feats_type: %s, chunk_seconds: 0.2}\ntrain: {steps: 0, batch_size: 5}"
 

@@ -10,7 +10,7 @@ from recipe import CONFIG, environment, make_corpus
 from test_pipeline import MINI
 
 from asdkit.bin import configure, make_lists, prepare_data, train
-from asdkit.train.checkpoint import read_checkpoint
+from asdkit.models.checkpoint import read_checkpoint
 from asdkit.train.distributed import World, join_world
 
 

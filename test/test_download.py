@@ -28,7 +28,7 @@ from download_server import (
     zipped,
 )
 
-from asdkit.data import download, fetch
+from asdkit.fetch import download, https
 
 pytest_plugins = ["download_server"]  # its fixtures
 
@@ -148,7 +148,7 @@ def test_continues_where_it_broke_off(run: Callable[..., None], out: Path, serve
 
 
 def test_a_later_run_continues(run: Callable[..., None], out: Path, server: Server) -> None:
-    server.faults = {"dev_fan.zip": [breaks_off(100_000)] + [says(500)] * fetch.ATTEMPTS}
+    server.faults = {"dev_fan.zip": [breaks_off(100_000)] + [says(500)] * https.ATTEMPTS}
     with pytest.raises(ValueError, match="HTTP 500.*run again to go on"):
         run("--jobs", "1")
     assert (out / "archives/dev_fan.zip.part").stat().st_size == 100_000
@@ -160,7 +160,7 @@ def test_a_later_run_continues(run: Callable[..., None], out: Path, server: Serv
 
 
 def test_many_breaks_are_no_reason_to_give_up(run: Callable[..., None], out: Path, server: Server) -> None:
-    server.faults = {"dev_fan.zip": [breaks_off(20_000)] * (3 * fetch.ATTEMPTS)}
+    server.faults = {"dev_fan.zip": [breaks_off(20_000)] * (3 * https.ATTEMPTS)}
     run()
     assert everything(out) == COMPLETE
 

@@ -26,8 +26,8 @@ from download_server import (
     zipped,
 )
 
-from asdkit.data.fetch import check_url
-from asdkit.data.repository import git_id
+from asdkit.fetch.https import check_url
+from asdkit.fetch.repository import git_id
 
 pytest_plugins = ["download_server"]  # its fixtures
 

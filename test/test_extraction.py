@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from asdkit.config import BeatsArch, Config
+from asdkit.infer.clips import fold
 from asdkit.models.embedder import Embedder
 from asdkit.models.embedding import embed
-from asdkit.models.extraction import fold
 from asdkit.utils.typed_yaml import validate
 
 ARCH = BeatsArch(

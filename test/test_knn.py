@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from asdkit.backends import BACKENDS
-from asdkit.backends.knn import KNN, QUERIES
-from asdkit.backends.scoring import PerDomain, score_sets
 from asdkit.config import ScoreConfig
+from asdkit.detectors import BACKENDS
+from asdkit.detectors.knn import KNN, QUERIES
+from asdkit.detectors.scoring import PerDomain, score_sets
 
 
 def embeddings(rows, dim=12, seed=0):

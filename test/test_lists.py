@@ -6,7 +6,6 @@ from corpora import lists, prepare, program, snapshot, write_clip, write_corpus
 
 from asdkit.bin import extract_feats, make_lists
 from asdkit.config import Config, load_config
-from asdkit.data.ark import matrix_shape, open_ark, read_frames, split_location
 from asdkit.data.lists import (
     assign_labels,
     list_clips,
@@ -18,6 +17,7 @@ from asdkit.data.lists import (
     training_inputs,
     training_sets,
 )
+from asdkit.utils.ark import matrix_shape, open_ark, read_frames, split_location
 from asdkit.utils.files import read_scp
 
 

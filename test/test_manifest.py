@@ -1,6 +1,6 @@
 import pytest
 
-from asdkit.data import manifest
+from asdkit.corpus import manifest
 
 ROW = {
     "utt": "fan-train-a",

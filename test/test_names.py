@@ -1,6 +1,6 @@
 import pytest
 
-from asdkit.data.dcase import ClipName, check_name, parse_name, split_folders
+from asdkit.corpus.names import ClipName, check_name, parse_name, split_folders
 
 CASES = [
     # style, stem, section, domain, split, condition, attr
@@ -77,7 +77,7 @@ def test_other_names_are_refused_with_file_style_and_example(style, stem):
 
 
 def test_the_example_of_each_style_is_allowed():
-    from asdkit.data.dcase import _EXAMPLES
+    from asdkit.corpus.names import _EXAMPLES
 
     for style, text in _EXAMPLES.items():
         stems = [word.strip(",.").removesuffix(".wav") for word in text.split() if ".wav" in word]

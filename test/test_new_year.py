@@ -10,7 +10,7 @@ from corpora import write_corpus
 from test_years_e2e import LOGMEL, run
 from year_corpora import ROOT
 
-from asdkit.data.manifest import read_manifest, read_ref
+from asdkit.corpus.manifest import read_manifest, read_ref
 
 EDITS = {
     "name:": "dcase2099",

@@ -11,7 +11,7 @@ from recipe import environment
 from test_years_e2e import LOGMEL, run
 from year_corpora import ROOT
 
-from asdkit.data.manifest import read_manifest, read_ref
+from asdkit.corpus.manifest import read_manifest, read_ref
 
 RECIPE = ROOT / "egs/dcase2020"
 README = " ".join((RECIPE / "README.md").read_text().split())

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from asdkit.bin import configure, extract_embeddings, extract_feats, make_lists, prepare_data, train
-from asdkit.train.checkpoint import read_checkpoint
+from asdkit.models.checkpoint import read_checkpoint
 
 MINI = Path(__file__).parents[1] / "egs" / "mini"
 CONFIG = """

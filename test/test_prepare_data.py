@@ -8,9 +8,9 @@ import pytest
 from corpora import ROOT, manifest_of, prepare, program, snapshot, write_clip, write_corpus, write_dataset
 
 from asdkit.bin import prepare_data
-from asdkit.data import prepare as prepare_module
-from asdkit.data.description import load_dataset, present_sets
-from asdkit.data.manifest import read_ref
+from asdkit.corpus import prepare as prepare_module
+from asdkit.corpus.description import load_dataset, present_sets
+from asdkit.corpus.manifest import read_ref
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from asdkit.bin import pretrain as program
 from asdkit.config import BeatsArch
 from asdkit.encoders.beats import random_beats
 from asdkit.encoders.beats_checkpoint import load_beats, save_beats
+from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.pretrain.config import PretrainConfig, TokenizerConfig, load_pretrain_config
 from asdkit.pretrain.corpus import Corpus, list_audio, list_digest, write_list
 from asdkit.pretrain.export import export
@@ -21,7 +22,6 @@ from asdkit.pretrain.model import encode_visible
 from asdkit.pretrain.synth import Dice, generate
 from asdkit.pretrain.teacher import TeacherTokenizer, centres
 from asdkit.pretrain.tokenizer import RandomTokenizer, cut_patches, perplexity
-from asdkit.train.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.train.distributed import World
 from asdkit.utils.files import sha256_file
 from asdkit.utils.typed_yaml import dump_yaml, validate

@@ -17,10 +17,10 @@ SCRIPTS.append(ROOT / ".ci" / "run")
 LEVELS = [
     {"metrics"},
     {"utils"},
-    {"config"},
-    {"encoders", "adapt"},
-    {"models", "losses", "data", "protocols"},
-    {"train", "backends", "report", "pretrain"},
+    {"config", "signals"},
+    {"corpus", "encoders", "adapt"},
+    {"models", "losses", "data", "protocols", "fetch"},
+    {"train", "detectors", "infer", "report", "pretrain"},
     {"bin"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}

@@ -9,7 +9,7 @@ from experiments import Experiment
 from year_corpora import HIDDEN, description, write_year
 
 from asdkit.bin import evaluate, prepare_data, report
-from asdkit.data.description import load_dataset
+from asdkit.corpus.description import load_dataset
 from asdkit.data.lists import read_classes, read_labels
 from asdkit.utils.files import read_json
 

@@ -1,7 +1,7 @@
 import torch
 
 from asdkit.config import SpecAugmentConfig
-from asdkit.data.specaugment import spec_augment, time_warp
+from asdkit.train.specaugment import spec_augment, time_warp
 
 
 def generator(seed=0):

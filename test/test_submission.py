@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from experiments import DIM, Experiment
 
-from asdkit.backends.submission import contents, faults, write_submission
 from asdkit.bin import check_submission, score
-from asdkit.data.manifest import read_manifest, write_manifest
+from asdkit.corpus.manifest import read_manifest, write_manifest
+from asdkit.report.submission import contents, faults, write_submission
 from asdkit.utils.files import read_scp, read_table, write_text
 
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from asdkit.backends.knn import KNN
-from asdkit.backends.scoring import PerDomain
-from asdkit.backends.threshold import gamma_percentile
 from asdkit.config import ScoreConfig
+from asdkit.detectors.knn import KNN
+from asdkit.detectors.scoring import PerDomain
+from asdkit.detectors.threshold import gamma_percentile
 
 
 def embeddings(count, seed=0, dim=12):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from asdkit.config import BeatsArch, Config
-from asdkit.train.checkpoint import read_checkpoint
+from asdkit.models.checkpoint import read_checkpoint
 from asdkit.train.distributed import World
 from asdkit.train.loop import Trainer
 from asdkit.train.optim import learning_rate

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from corpora import manifest_of, prepare, write_clip, write_corpus, write_truth
 
-from asdkit.data.manifest import read_ref
+from asdkit.corpus.manifest import read_ref
 
 
 @pytest.fixture

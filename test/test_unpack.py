@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from asdkit.data import unpack
-from asdkit.data.unpack import machine_files, merge, unpacked
+from asdkit.fetch import unpack
+from asdkit.fetch.unpack import machine_files, merge, unpacked
 
 WAV = b"RIFF" + bytes(range(256)) * 8
 

@@ -9,8 +9,8 @@ import pytest
 
 from asdkit.bin import download as program
 from asdkit.config import load_config
-from asdkit.data.description import load_description
-from asdkit.data.records import archives, load_plan, truth_path
+from asdkit.corpus.description import load_description
+from asdkit.fetch.records import archives, load_plan, truth_path
 from asdkit.report.published import System, load_published
 
 ROOT = Path(__file__).parents[1]

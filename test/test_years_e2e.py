@@ -12,8 +12,8 @@ from recipe import environment
 from year_corpora import REVEALED, ROOT, UNSEEN, Truth, description, write_year
 
 from asdkit.bin import configure, evaluate, extract_embeddings, make_lists, prepare_data, score, train
-from asdkit.data.description import load_description
-from asdkit.data.manifest import read_manifest, read_ref
+from asdkit.corpus.description import load_description
+from asdkit.corpus.manifest import read_manifest, read_ref
 from asdkit.utils.files import read_table
 
 YEARS = range(2020, 2027)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from asdkit.data.description import load_description
+from asdkit.corpus.description import load_description
 
 ROOT = Path(__file__).parents[1]
 RATE, SAMPLES = 16000, 8000

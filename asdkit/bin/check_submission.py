@@ -24,8 +24,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Print that the submission is complete; otherwise raise ValueError with a line per fault."""
     args = get_parser().parse_args(argv)
-    from asdkit.backends.submission import STYLES, contents, faults, read_style
-    from asdkit.data.manifest import read_manifest
+    from asdkit.corpus.manifest import read_manifest
+    from asdkit.report.submission import STYLES, contents, faults, read_style
 
     style = read_style(args.data)
     if style == "free":

@@ -26,7 +26,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Plan, fetch, unpack; prints the licences."""
     args = get_parser().parse_args(argv)
-    from asdkit.data import description, download, records
+    from asdkit.corpus import description
+    from asdkit.fetch import download, records
 
     if args.jobs < 1:
         raise ValueError(f"--jobs is a number from 1, not {args.jobs}")

@@ -23,8 +23,8 @@ def main(argv: list[str] | None = None) -> None:
     """Evaluate every test set of one seed."""
     args = get_parser().parse_args(argv)
     from asdkit.config import load_config
-    from asdkit.data.description import present_sets
-    from asdkit.data.manifest import SIZES
+    from asdkit.corpus.description import present_sets
+    from asdkit.corpus.manifest import SIZES
     from asdkit.report.results import evaluate_set, over_sets, read_protocol
     from asdkit.utils.done import Done, flatten
     from asdkit.utils.files import sha256_file, sha256_text, write_json
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _check_scores(folder: Path, settings: dict[str, Any], data: Path, embed: Path) -> None:
     """Refuse scores that were made with other settings, or from other embeddings than those that are there."""
-    from asdkit.data.description import present_sets
+    from asdkit.corpus.description import present_sets
     from asdkit.utils.done import compare
     from asdkit.utils.files import read_json, sha256_file
 

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write one shard of every set, or merge the shards of every set."""
     args = get_parser().parse_args(argv)
     from asdkit.config import TRAINING, load_config, training_settings
-    from asdkit.data.description import present_sets
+    from asdkit.corpus.description import present_sets
 
     if not 1 <= args.job <= args.num_jobs:
         raise ValueError(f"--job {args.job} lies outside 1..{args.num_jobs} (--num-jobs)")
@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _inputs(args: argparse.Namespace, config: Any, checkpoint: Path, name: str) -> dict[str, Any]:
-    from asdkit.data.description import load_dataset
-    from asdkit.data.manifest import digest
+    from asdkit.corpus.description import load_dataset
+    from asdkit.corpus.manifest import digest
 
     dataset = load_dataset(args.data)
     return {
@@ -77,13 +77,12 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
     import torch
 
     from asdkit.adapt.lora import merge_lora
-    from asdkit.data.audio import AudioReader
-    from asdkit.data.description import load_dataset
-    from asdkit.data.vectors import write_embeddings
+    from asdkit.corpus.description import load_dataset
     from asdkit.models import extraction
+    from asdkit.models.checkpoint import load_model, read_checkpoint
     from asdkit.models.embedder import Embedder
-    from asdkit.train.checkpoint import load_model, read_checkpoint
     from asdkit.train.distributed import join_world
+    from asdkit.utils.vectors import write_embeddings
 
     model = None
     for name, folder, inputs in sets:
@@ -102,7 +101,7 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
             extraction.fold(model, torch.bfloat16 if config.embed.amp == "bfloat16" else torch.float32)
         items = extraction.items_of(config, args.dump, name)
         batches = extraction.batches_of(items, config.embed.batch_size)[args.job - 1 :: args.num_jobs]
-        reader = AudioReader.of(load_dataset(args.data))
+        reader = load_dataset(args.data).reader()
         pairs = extraction.embeddings(config, model, batches, reader, device)
         table = dict(cli.progress(pairs, f"embed {name}", sum(map(len, batches))))
         write_embeddings(split / f"embedding.{args.job}", table)
@@ -111,7 +110,7 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
 
 def _merge(args: argparse.Namespace, name: str, folder: Path, inputs: dict[str, Any]) -> None:
     from asdkit.data.lists import list_clips
-    from asdkit.data.vectors import read_shard, write_embeddings
+    from asdkit.utils.vectors import read_shard, write_embeddings
 
     split = folder / f"split{args.num_jobs}"
     table: dict[str, Any] = {}

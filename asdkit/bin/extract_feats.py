@@ -27,16 +27,16 @@ def main(argv: list[str] | None = None) -> None:
     """Write one shard of every set, or join the shards."""
     args = get_parser().parse_args(argv)
     from asdkit.config import load_config
-    from asdkit.data.description import load_dataset, present_sets
+    from asdkit.corpus.description import load_dataset, present_sets
 
     config = load_config(Path(args.exp) / "config.yaml")
     if config.data.feats_type == "raw":
         logging.info("data.feats_type is raw: no features to dump")
         return
-    from asdkit.data import feats, manifest
-    from asdkit.data.audio import AudioReader
+    from asdkit.corpus import manifest
+    from asdkit.data import feats
 
-    reader = AudioReader.of(load_dataset(args.data))
+    reader = load_dataset(args.data).reader()
     elsewhere = "other --data and --dump folders"
     for name in present_sets(args.data):
         folder = Path(args.dump) / "fbank" / name

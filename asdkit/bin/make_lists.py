@@ -10,7 +10,7 @@ from asdkit.utils.done import Done
 
 if TYPE_CHECKING:
     from asdkit.config import Config
-    from asdkit.data.description import Dataset
+    from asdkit.corpus.description import Dataset
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write what is not done yet."""
     args = get_parser().parse_args(argv)
     from asdkit.config import load_config
-    from asdkit.data.description import load_dataset, present_sets
+    from asdkit.corpus.description import load_dataset, present_sets
 
     dataset = load_dataset(args.data)
     config = load_config(Path(args.exp) / "config.yaml")
@@ -38,12 +38,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def write_recordings(dataset: "Dataset", name: str, args: argparse.Namespace) -> None:
     """Write wav.scp and utt2num_samples of one set."""
-    from asdkit.data import lists, manifest
-    from asdkit.data.audio import AudioReader, frame_counts
+    from asdkit.corpus import manifest
+    from asdkit.data import lists
+    from asdkit.signals.audio import frame_counts
     from asdkit.utils.files import write_text
 
     folder = Path(args.dump) / "raw" / name
-    reader = AudioReader.of(dataset)
+    reader = dataset.reader()
     inputs = {"manifest": manifest.digest(args.data, name), "root": dataset.root, **vars(reader)}
     done = Done(folder / ".done", inputs, args.force, "other --data and --dump folders")
     paths = lists.recordings(dataset, args.data, name)
@@ -59,7 +60,8 @@ def write_recordings(dataset: "Dataset", name: str, args: argparse.Namespace) ->
 
 def write_labels(config: "Config", args: argparse.Namespace) -> None:
     """Write labels.tsv and classes.txt of the training clips."""
-    from asdkit.data import lists, manifest
+    from asdkit.corpus import manifest
+    from asdkit.data import lists
     from asdkit.utils.files import write_table, write_text
 
     exp = Path(args.exp)

@@ -28,11 +28,11 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Find, check, write; a failure leaves what an earlier run wrote."""
     args = get_parser().parse_args(argv)
-    from asdkit.data import corpus, description, manifest, prepare, revealed, truth
+    from asdkit.corpus import description, find, manifest, prepare, revealed, truth
 
     what = description.load_description(args.dataset, channel=args.channel, resample=args.resample)
     machines, sections = (text.split(",") if text else None for text in (args.machines, args.sections))
-    found = corpus.find(what, args.corpus, machines, sections)
+    found = find.find(what, args.corpus, machines, sections)
     for note in found.notes:
         logging.info("%s", note)
     truth_path = Path(args.corpus).absolute() / what.ground_truth if what.ground_truth else None

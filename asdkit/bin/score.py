@@ -24,10 +24,10 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Score every test set of one seed."""
     args = get_parser().parse_args(argv)
-    from asdkit.backends.scoring import load_set, score_sets, write_scores, write_thresholds
-    from asdkit.backends.submission import STYLES, read_style, write_submission
     from asdkit.config import load_config
-    from asdkit.data.description import present_sets
+    from asdkit.corpus.description import present_sets
+    from asdkit.detectors.scoring import load_set, score_sets, write_scores, write_thresholds
+    from asdkit.report.submission import STYLES, read_style, write_submission
     from asdkit.utils.done import Done, flatten
     from asdkit.utils.files import sha256_file
 

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
     from torch.utils.data import DataLoader
 
-    from asdkit.data.dataset import training_dataset
+    from asdkit.data.batches import training_dataset
     from asdkit.data.lists import read_classes
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.train.loop import Trainer

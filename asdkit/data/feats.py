@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from asdkit.config import Config, EncoderConfig
-from asdkit.data.ark import matrix_shape, open_ark, split_location
-from asdkit.data.audio import AudioReader
 from asdkit.data.lists import list_clips, shard
 from asdkit.encoders import build_encoder
+from asdkit.signals.audio import AudioReader
+from asdkit.utils.ark import matrix_shape, open_ark, split_location
 from asdkit.utils.cli import progress
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_scp, write_text

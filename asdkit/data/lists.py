@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from asdkit.config import Config
-from asdkit.data.description import Dataset, load_dataset, present_sets
-from asdkit.data.manifest import SIZES, Row, digest, read_manifest
+from asdkit.corpus.description import Dataset, load_dataset, present_sets
+from asdkit.corpus.manifest import SIZES, Row, digest, read_manifest
 from asdkit.utils.files import read_scp, read_table, read_text, sha256_file
 
 T = TypeVar("T")

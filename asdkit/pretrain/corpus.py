@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from asdkit.data.audio import SUFFIXES, AudioReader, frame_counts
 from asdkit.pretrain.config import SoundConfig
 from asdkit.pretrain.synth import RATE, Dice, decibels, generate, slopes, unit
+from asdkit.signals.audio import SUFFIXES, AudioReader, frame_counts
 from asdkit.utils.files import read_table, sha256_text, write_table
 
 COLUMNS = ("wav", "frames")

@@ -12,13 +12,13 @@ from torch import nn
 from asdkit.config import BeatsArch
 from asdkit.encoders.beats import MELS, Beats, random_beats
 from asdkit.encoders.beats_checkpoint import load_beats
+from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.pretrain.config import PretrainConfig
 from asdkit.pretrain.corpus import Corpus, training_sounds
 from asdkit.pretrain.masking import draw_mask
 from asdkit.pretrain.model import MaskedPrediction
 from asdkit.pretrain.teacher import TeacherTokenizer
 from asdkit.pretrain.tokenizer import RandomTokenizer, perplexity
-from asdkit.train.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.train.curve import Curve
 from asdkit.train.distributed import World
 from asdkit.train.optim import adamw, learning_rate

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asdkit.data.audio import SUFFIXES, AudioReader
 from asdkit.encoders.base import Encoder
 from asdkit.models.pooling import MeanPooling, MeanStdPooling
+from asdkit.signals.audio import SUFFIXES, AudioReader
 
 POOLINGS = {"mean": MeanPooling, "mean_std": MeanStdPooling}
 

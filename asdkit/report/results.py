@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from asdkit.data.manifest import read_manifest, read_ref
+from asdkit.corpus.manifest import read_manifest, read_ref
 from asdkit.protocols import PROTOCOLS, Clip, combine, evaluate
 from asdkit.report.schema import SeedResult, read_results
 from asdkit.utils.files import read_scp

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.config import Config
-from asdkit.data.specaugment import spec_augment
 from asdkit.losses.objective import Objective
+from asdkit.models.checkpoint import backbone_record, load_model, model_state, read_checkpoint, save_checkpoint
 from asdkit.models.embedder import Embedder
-from asdkit.train.checkpoint import backbone_record, load_model, model_state, read_checkpoint, save_checkpoint
 from asdkit.train.curve import Curve
 from asdkit.train.distributed import World
 from asdkit.train.optim import adamw, learning_rate
 from asdkit.train.seeding import seed_everything
+from asdkit.train.specaugment import spec_augment
 
 
 class TrainingStep(nn.Module):

@@ -18,7 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from asdkit.backends.knn import KNN  # noqa: E402
+from asdkit.detectors.knn import KNN  # noqa: E402
 
 
 def clustered(rng: np.random.Generator, rows: int, dim: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asdkit.data.audio import AudioReader
+from asdkit.signals.audio import AudioReader
 
 RATE, CLIPS, ROUNDS = 16000, 64, 6
 

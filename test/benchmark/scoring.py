@@ -22,7 +22,7 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from asdkit.data.manifest import write_manifest, write_ref  # noqa: E402
+from asdkit.corpus.manifest import write_manifest, write_ref  # noqa: E402
 from asdkit.utils.files import write_text  # noqa: E402
 
 

@@ -6,9 +6,9 @@ import os
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from asdkit.data.fetch import TransferError, read_url
-from asdkit.data.records import GroundTruth
-from asdkit.data.unpack import Select, merge, unpacked
+from asdkit.fetch.https import TransferError, read_url
+from asdkit.fetch.records import GroundTruth
+from asdkit.fetch.unpack import Select, merge, unpacked
 from asdkit.utils.done import Done
 
 CODELOAD = "https://codeload.github.com"

@@ -5,7 +5,7 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 
-from asdkit.data.ark import ArkWriter
+from asdkit.utils.ark import ArkWriter
 from asdkit.utils.files import atomic_path, write_text
 
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from asdkit.config import Config
-from asdkit.data.ark import read_frames, split_location
-from asdkit.data.audio import AudioReader
-from asdkit.data.description import load_dataset
+from asdkit.corpus.description import load_dataset
 from asdkit.data.lists import Clip, training_clips
 from asdkit.data.sampler import ChunkSampler
 from asdkit.encoders.base import Encoder
+from asdkit.signals.audio import AudioReader
+from asdkit.utils.ark import read_frames, split_location
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def training_dataset(
     share: Callable[[list[tuple[int, int]]], list[tuple[int, int]]] = list,
 ) -> ChunkDataset:
     """The training batches of an experiment; raises ValueError when lists are missing or sample rates disagree."""
-    reader = AudioReader.of(load_dataset(data_dir))
+    reader = load_dataset(data_dir).reader()
     reader.check_rate(encoder.sample_rate)
     clips = training_clips(config, data_dir, dump_dir, exp_dir)
     chunk = round(config.data.chunk_seconds * encoder.sample_rate)

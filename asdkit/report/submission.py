@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from asdkit.data.dcase import parse_name
-from asdkit.data.manifest import Row
+from asdkit.corpus.manifest import Row
+from asdkit.corpus.names import parse_name
 from asdkit.utils.files import write_text
 from asdkit.utils.typed_yaml import read_yaml
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from asdkit.signals.audio import AudioReader
 from asdkit.utils.typed_yaml import Section, dump_yaml, read_yaml, validate
 
 SETS = ("dev_train", "dev_test", "eval_train", "eval_test")
@@ -61,6 +62,10 @@ class Description(Section):
     sample_rate: int = Field(16000, gt=0, description="Hz")
     channel: int | None = Field(None, ge=0, description="channel of recordings with several; none: mono only")
     resample: bool = Field(False, description="resample recordings of another rate instead of refusing them")
+
+    def reader(self) -> AudioReader:
+        """What reads this corpus's recordings."""
+        return AudioReader(self.sample_rate, self.channel, self.resample)
 
 
 class Dataset(Description):

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from asdkit.data import manifest
-from asdkit.data.audio import AudioReader, frame_counts
-from asdkit.data.corpus import SUPPLEMENTAL_COLUMNS, Corpus
-from asdkit.data.dcase import UNKNOWN
-from asdkit.data.description import SETS, Counts, Dataset, Description, SetDescription, SetsDescription, dump_dataset
-from asdkit.data.truth import references
+from asdkit.corpus import manifest
+from asdkit.corpus.description import SETS, Counts, Dataset, Description, SetDescription, SetsDescription, dump_dataset
+from asdkit.corpus.find import SUPPLEMENTAL_COLUMNS, Corpus
+from asdkit.corpus.names import UNKNOWN
+from asdkit.corpus.truth import references
+from asdkit.signals.audio import frame_counts
 from asdkit.utils.files import write_table, write_text
 
 
@@ -100,7 +100,7 @@ def _wrong_counts(corpus: Corpus, counts: Counts, all_sections: bool) -> Iterato
 
 def check_recordings(corpus: Corpus, dataset: Dataset) -> None:
     """Check every recording's header and length; raises ValueError naming the first bad file."""
-    frame_counts(AudioReader.of(dataset), [str(corpus.root / clip.path) for clip in corpus.clips], content=True)
+    frame_counts(dataset.reader(), [str(corpus.root / clip.path) for clip in corpus.clips], content=True)
 
 
 def write(data_dir: str | Path, dataset: Dataset, made: dict[str, Tables], supplemental: list[manifest.Row]) -> None:

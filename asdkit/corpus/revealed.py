@@ -5,10 +5,10 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from asdkit.data.corpus import Clip, Corpus
-from asdkit.data.dcase import UNKNOWN, parse_name
-from asdkit.data.description import Dataset
-from asdkit.data.truth import add_row, digest, join_rows, lines
+from asdkit.corpus.description import Dataset
+from asdkit.corpus.find import Clip, Corpus
+from asdkit.corpus.names import UNKNOWN, parse_name
+from asdkit.corpus.truth import add_row, digest, join_rows, lines
 
 COLUMNS = ["source_file_name", "target_file_name"]
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from asdkit.config import Config
-from asdkit.data.ark import matrix_shape, read_frames, split_location
-from asdkit.data.audio import AudioReader
-from asdkit.data.dataset import frames_of, tile
+from asdkit.data.batches import frames_of, tile
 from asdkit.data.lists import list_clips, read_feats
 from asdkit.encoders.beats_layers import PositionConv
 from asdkit.models.embedder import Embedder
 from asdkit.models.embedding import embed
+from asdkit.signals.audio import AudioReader
+from asdkit.utils.ark import matrix_shape, read_frames, split_location
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from asdkit.backends.knn import KNN
 from asdkit.config import ScoreConfig
+from asdkit.detectors.knn import KNN
 
 
 class Backend(Protocol):

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from asdkit.data.corpus import Clip
-from asdkit.data.dcase import UNKNOWN, parse_name
+from asdkit.corpus.find import Clip
+from asdkit.corpus.names import UNKNOWN, parse_name
 from asdkit.utils.files import read_text, sha256_text
 
 _CONDITIONS = {"0": "normal", "1": "anomaly"}

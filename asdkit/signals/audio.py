@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asdkit.data.description import Description
 from asdkit.utils.cli import progress
 
 SUFFIXES = (".wav", ".flac")
@@ -39,11 +38,6 @@ class AudioReader:
     sample_rate: int = 16000
     channel: int | None = None
     resample: bool = False
-
-    @classmethod
-    def of(cls, description: Description) -> "AudioReader":
-        """The reader that a dataset description asks for."""
-        return cls(description.sample_rate, description.channel, description.resample)
 
     def check_rate(self, rate: int) -> None:
         """Raise ValueError unless recordings are read at `rate`, the encoder's (Hz)."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from asdkit.data.fetch import Remote, Stopped, TransferError, fetch, md5_file, remote_size
-from asdkit.data.records import Answer, Archive, Plan, ask_record, file_url
-from asdkit.data.repository import CODELOAD, fetch_repository, marker
-from asdkit.data.unpack import machine_files, merge, unpacked
+from asdkit.fetch.https import Remote, Stopped, TransferError, fetch, md5_file, remote_size
+from asdkit.fetch.records import Answer, Archive, Plan, ask_record, file_url
+from asdkit.fetch.repository import CODELOAD, fetch_repository, marker
+from asdkit.fetch.unpack import machine_files, merge, unpacked
 from asdkit.utils import cli
 from asdkit.utils.done import Done
 from asdkit.utils.files import atomic_path

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asdkit.backends import BACKENDS, Backend
-from asdkit.backends.embeddings import read_embeddings
-from asdkit.backends.threshold import gamma_percentile
 from asdkit.config import ScoreConfig
-from asdkit.data.manifest import Row, read_manifest
+from asdkit.corpus.manifest import Row, read_manifest
+from asdkit.detectors import BACKENDS, Backend
+from asdkit.detectors.threshold import gamma_percentile
+from asdkit.utils.embeddings import read_embeddings
 from asdkit.utils.files import write_table, write_text
 
 THRESHOLD_CLIPS = 1000  # enough for a percentile of the fit, and its time stays below that of the scores

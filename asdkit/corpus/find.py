@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asdkit.data.audio import SUFFIXES
-from asdkit.data.dcase import UNKNOWN, ClipName, check_name, parse_name, split_folders
-from asdkit.data.description import Description, SetDescription
+from asdkit.corpus.description import Description, SetDescription
+from asdkit.corpus.names import UNKNOWN, ClipName, check_name, parse_name, split_folders
+from asdkit.signals.audio import SUFFIXES
 from asdkit.utils.files import read_text, sha256_text
 
 SUPPLEMENTAL_COLUMNS = ("wav", "machine", "set", "kind")

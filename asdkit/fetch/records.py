@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from asdkit.data.description import Description
-from asdkit.data.fetch import read_url
+from asdkit.corpus.description import Description
+from asdkit.fetch.https import read_url
 from asdkit.utils.typed_yaml import Section, read_yaml, validate
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]

@@ -1,0 +1,1 @@
+"""Stage 1: what a corpus is and what its file names say."""

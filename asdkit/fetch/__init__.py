@@ -1,0 +1,1 @@
+"""Stage 0: archives and ground truth, fetched, checked, unpacked."""

@@ -1,0 +1,1 @@
+"""Trained experiments, opened and used."""
