@@ -78,11 +78,11 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
 
     from asdkit.adapt.lora import merge_lora
     from asdkit.corpus.description import load_dataset
-    from asdkit.models import extraction
+    from asdkit.infer import clips
     from asdkit.models.checkpoint import load_model, read_checkpoint
     from asdkit.models.embedder import Embedder
     from asdkit.train.distributed import join_world
-    from asdkit.utils.vectors import write_embeddings
+    from asdkit.utils.ark import write_ark
 
     model = None
     for name, folder, inputs in sets:
@@ -98,32 +98,32 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
             model = Embedder(config)
             load_model(model, read_checkpoint(checkpoint), checkpoint)
             model = merge_lora(model).to(device).eval()
-            extraction.fold(model, torch.bfloat16 if config.embed.amp == "bfloat16" else torch.float32)
-        items = extraction.items_of(config, args.dump, name)
-        batches = extraction.batches_of(items, config.embed.batch_size)[args.job - 1 :: args.num_jobs]
+            clips.fold(model, torch.bfloat16 if config.embed.amp == "bfloat16" else torch.float32)
+        items = clips.items_of(config, args.dump, name)
+        batches = clips.batches_of(items, config.embed.batch_size)[args.job - 1 :: args.num_jobs]
         reader = load_dataset(args.data).reader()
-        pairs = extraction.embeddings(config, model, batches, reader, device)
+        pairs = clips.embeddings(config, model, batches, reader, device)
         table = dict(cli.progress(pairs, f"embed {name}", sum(map(len, batches))))
-        write_embeddings(split / f"embedding.{args.job}", table)
+        write_ark(split / f"embedding.{args.job}.ark", table)
         done.finish()
 
 
 def _merge(args: argparse.Namespace, name: str, folder: Path, inputs: dict[str, Any]) -> None:
     from asdkit.data.lists import list_clips
-    from asdkit.utils.vectors import read_shard, write_embeddings
+    from asdkit.utils.ark import read_ark, write_ark
 
     split = folder / f"split{args.num_jobs}"
     table: dict[str, Any] = {}
     for job in range(1, args.num_jobs + 1):
         marker = split / f".done.{job}"
         compare(marker, read_json(marker), inputs)
-        table |= read_shard(split / f"embedding.{job}.ark")
+        table |= read_ark(split / f"embedding.{job}.ark")
     missing = sorted({utt for utt, _, _ in list_clips(args.dump, name)} ^ table.keys())
     if missing:
         raise ValueError(
             f"{split}: {len(missing)} clip(s) too few or too many, the first {missing[0]!r}; use --force true"
         )
-    write_embeddings(folder / "embedding", table)
+    write_ark(folder / "embedding.ark", table)
     Done(folder / ".done", inputs).finish()
     for old in folder.glob("split*"):
         shutil.rmtree(old)

@@ -10,7 +10,7 @@ from asdkit.config import ScoreConfig
 from asdkit.corpus.manifest import Row, read_manifest
 from asdkit.detectors import BACKENDS, Backend
 from asdkit.detectors.threshold import gamma_percentile
-from asdkit.utils.embeddings import read_embeddings
+from asdkit.utils.ark import read_vectors
 from asdkit.utils.files import write_table, write_text
 
 THRESHOLD_CLIPS = 1000  # enough for a percentile of the fit, and its time stays below that of the scores
@@ -113,7 +113,7 @@ def score_sets(config: ScoreConfig, train: dict[str, Embedded], tests: dict[str,
 def load_set(data: Path, embed: Path, name: str) -> Embedded:
     """Manifest rows of one set and their embeddings [clips, D]."""
     rows = read_manifest(data / name / "manifest.tsv")
-    return rows, read_embeddings(embed / name, [row["utt"] for row in rows])
+    return rows, read_vectors(embed / name / "embedding.ark", [row["utt"] for row in rows])
 
 
 def write_scores(path: str | Path, scores: dict[str, float]) -> None:

@@ -1,17 +1,18 @@
-"""Kaldi archives of float32 matrices from which ranges of rows can be read."""
+"""Kaldi archives of float32 matrices and vectors: written, read in parts, read whole. The one home of the format.
+
+An entry: name, blank, `\\0B`, the kind (`FM ` or `FV `), each size as the byte 4 and a 32-bit integer, the values.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import kaldiio
 import numpy as np
 
-from asdkit.utils.files import atomic_path, remove_stale, write_text
+from asdkit.utils.files import atomic_path, read_scp, remove_stale, write_text
 
-# "\0B" "FM " then each of rows and columns as the byte 4 and a 32-bit integer
-_HEADER = np.dtype([("mark", "S5"), ("four", "i1"), ("rows", "<i4"), ("four2", "i1"), ("cols", "<i4")])
+MATRIX, VECTOR = b"\0BFM ", b"\0BFV "
 
 
 class ArkWriter:
@@ -21,15 +22,19 @@ class ArkWriter:
         self.file = file
         self.offsets: dict[str, int] = {}
 
-    def write(self, utt: str, matrix: np.ndarray) -> None:
+    def write(self, utt: str, array: np.ndarray) -> None:
         """Append float32 [rows, columns] or [values]."""
-        self.offsets[utt] = self.file.tell() + len(f"{utt} ".encode())
-        kaldiio.save_ark(self.file, {utt: matrix})
+        assert array.dtype == np.float32 and array.ndim in (1, 2), (array.dtype, array.shape)
+        name = f"{utt} ".encode()
+        self.offsets[utt] = self.file.tell() + len(name)
+        sizes = b"".join(b"\4" + size.to_bytes(4, "little") for size in array.shape)
+        self.file.write(name + (MATRIX if array.ndim == 2 else VECTOR) + sizes)
+        self.file.write(np.ascontiguousarray(array, "<f4").data)
 
 
 @contextmanager
 def open_ark(path: str | Path) -> Iterator[ArkWriter]:
-    """Write `path` and the index beside it (.scp, absolute paths); both appear when the block ends well.
+    """Write `path` and then the index beside it (.scp, absolute paths); both appear when the block ends well.
 
     Temporary archives that killed runs left, which can be large, are removed.
     """
@@ -40,6 +45,13 @@ def open_ark(path: str | Path) -> Iterator[ArkWriter]:
         yield writer
     lines = [f"{utt} {path}:{offset}\n" for utt, offset in writer.offsets.items()]
     write_text(path.with_suffix(".scp"), "".join(lines))
+
+
+def write_ark(path: str | Path, table: dict[str, np.ndarray]) -> None:
+    """Write a whole archive and its index, sorted by name."""
+    with open_ark(path) as ark:
+        for utt in sorted(table):
+            ark.write(utt, table[utt])
 
 
 def split_location(location: str) -> tuple[str, int]:
@@ -71,6 +83,85 @@ def read_frames(ark_path: str | Path, offset: int, start: int, frames: int) -> n
     return np.frombuffer(data, "<f4").reshape(frames, cols)
 
 
+def read_ark(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of an archive, read in one pass: name -> float32 [values] or [rows, columns].
+
+    Nothing but float matrices and vectors is accepted. Raises ValueError, naming file and clip, for an archive that is
+    missing, cut short or damaged, and for a name that occurs twice.
+    """
+    content = memoryview(_content(Path(path)))
+    return {
+        utt: np.frombuffer(content[start:stop], "<f4").reshape(shape)
+        for utt, start, stop, shape in _entries(path, content)
+    }
+
+
+def read_vectors(path: str | Path, utts: list[str]) -> np.ndarray:
+    """The vectors of `utts`, in this order, from the archive `path` with its .scp: [clips, dimensions] float32.
+
+    Raises ValueError, naming file and clip, where `read_ark` does, when the archive differs from its index, holds other
+    dimensions, NaN, infinity or a zero vector, or lacks a clip.
+    """
+    path = Path(path)
+    table = read_ark(path)
+    for utt in read_scp(path.with_suffix(".scp")):
+        if utt not in table:
+            raise ValueError(
+                f"{path}: {utt!r}, which {path.stem}.scp lists, is not in it: cut short? Run stage 4 again"
+            )
+    missing = [utt for utt in utts if utt not in table]
+    if missing:
+        raise ValueError(
+            f"{path}: no {path.stem} of {len(missing)} of {len(utts)} clips: {', '.join(missing[:3])}"
+            f"{', ...' if len(missing) > 3 else ''}. Run stage 4 again"
+        )
+    if not utts:
+        raise ValueError(f"{path}: the {path.stem} of no clip is asked for; the manifest has no rows")
+    shape = table[utts[0]].shape
+    for utt in utts:
+        if len(table[utt].shape) != 1:
+            raise ValueError(f"{path}: {utt!r} is not a float vector; run stage 4 again")
+        if table[utt].shape != shape:
+            raise ValueError(f"{path}: {utt!r} has {len(table[utt])} dimensions, {utts[0]!r} has {shape[0]}")
+    x = np.stack([table[utt] for utt in utts])
+    energy = np.einsum("nd,nd->n", x, x, dtype=np.float64)
+    unusable = ~np.isfinite(energy) | (energy == 0)
+    if unusable.any():
+        raise ValueError(f"{path}: {utts[int(unusable.argmax())]!r} is a zero vector or holds NaN or infinity")
+    return x
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}; has stage 4 been run?") from None
+
+
+def _entries(path: str | Path, content: memoryview) -> Iterator[tuple[str, int, int, tuple[int, ...]]]:
+    """Name, start and stop of the values, and shape of each entry of an archive."""
+    whole, position, utt, seen = content.obj, 0, "", set()
+    while position < len(whole):
+        last, space = utt or "its start", whole.find(b" ", position)
+        kind = whole[space + 1 : space + 1 + len(MATRIX)]
+        if space < 0 or len(kind) < len(MATRIX):
+            raise ValueError(f"{path}: cut short after {last}; run stage 4 again")
+        utt = whole[position:space].decode("utf-8", "replace")
+        sizes = {MATRIX: 2, VECTOR: 1}.get(kind, 0)
+        start = space + 1 + len(kind) + 5 * sizes
+        head = whole[space + 1 + len(kind) : start]
+        if not sizes or any(byte != 4 for byte in head[::5]):
+            raise ValueError(f"{path}: after {last}, {utt[:80]!r} is not followed by a float vector; run stage 4 again")
+        shape = tuple(int.from_bytes(head[5 * i + 1 : 5 * i + 5], "little") for i in range(sizes))
+        position = start + 4 * int(np.prod(shape, dtype=np.int64))
+        if len(head) < 5 * sizes or position > len(whole) or position == start:
+            raise ValueError(f"{path}: cut short within the values of {utt!r}; run stage 4 again")
+        if utt in seen:
+            raise ValueError(f"{path}: {utt!r} occurs twice; run stage 4 again")
+        seen.add(utt)
+        yield utt, start, position, shape
+
+
 @contextmanager
 def _at(ark_path: str | Path, offset: int) -> Iterator[tuple[BinaryIO, int, int]]:
     try:
@@ -79,8 +170,7 @@ def _at(ark_path: str | Path, offset: int) -> Iterator[tuple[BinaryIO, int, int]
         raise ValueError(f"{ark_path}: cannot be opened: {error.strerror}") from None
     with file:
         file.seek(offset)
-        head = file.read(_HEADER.itemsize)
-        if len(head) < _HEADER.itemsize or not head.startswith(b"\0BFM "):
+        head = file.read(len(MATRIX) + 10)
+        if len(head) < len(MATRIX) + 10 or not head.startswith(MATRIX):
             raise ValueError(f"{ark_path}:{offset}: no uncompressed float matrix there: dump the features again")
-        fields = np.frombuffer(head, _HEADER)[0]
-        yield file, int(fields["rows"]), int(fields["cols"])
+        yield file, int.from_bytes(head[6:10], "little"), int.from_bytes(head[11:15], "little")

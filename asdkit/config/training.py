@@ -1,0 +1,75 @@
+"""Data, objective and optimisation of a training."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from asdkit.utils.typed_yaml import Section
+
+
+class DataConfig(Section):
+    """What the encoder is trained on."""
+
+    sets: list[Literal["dev_train", "eval_train"]] = Field(
+        ["dev_train", "eval_train"], description="training sets; those that the corpus lacks are named in the log"
+    )
+    label: Literal["machine", "machine+section", "machine+section+attr", "machine+section+domain+attr"] = Field(
+        "machine+section+attr", description="manifest columns whose values together make a training class"
+    )
+    chunk_seconds: float = Field(2.0, gt=0, description="length of a training chunk, seconds (paper: 2)")
+    feats_type: Literal["raw", "fbank"] = Field("raw", description="read recordings, or features dumped in stage 2")
+    balance: Literal["none", "machine", "class"] = Field(
+        "none", description="none: every clip once per epoch; otherwise machines or classes are drawn uniformly"
+    )
+    workers: int = Field(0, ge=0, description="reader processes; 0 reads in the training process")
+
+
+class AamConfig(Section):
+    """AAM-softmax (paper Eq. 7)."""
+
+    scale: float = Field(30.0, gt=0, description="s")
+    margin: float = Field(0.2, ge=0, lt=1.5707963, description="m, radians")
+
+
+class DlclConfig(Section):
+    """Dual-level contrastive loss for clips without attributes (paper Sec. III-D)."""
+
+    weight: float = Field(1.0, ge=0, description="lambda (Eq. 10)")
+    temperature: float = Field(0.1, gt=0, description="tau_2")
+    codes: int = Field(64, ge=1, description="n_q, vectors of the quantiser")
+    memory: int = Field(1024, ge=1, description="embeddings of attributed clips kept as negatives, n_b")
+
+
+class LossConfig(Section):
+    """Training objective."""
+
+    normalise: bool = Field(True, description="batch normalisation between the embedding and the losses")
+    aam: AamConfig = AamConfig()
+    dlcl: DlclConfig | None = Field(None, description="loss of unattributed clips; null: they are classes of AAM too")
+
+
+class SpecAugmentConfig(Section):
+    """SpecAugment (paper Sec. IV-D) on the features of each chunk."""
+
+    time_masks: int = Field(2, ge=0, description="masks over frames")
+    time_width: int = Field(20, ge=0, description="largest width of a time mask, frames")
+    freq_masks: int = Field(2, ge=0, description="masks over mel bands")
+    freq_width: int = Field(16, ge=0, description="largest width of a frequency mask, mel bands")
+    warp: int = Field(5, ge=0, description="largest shift of the time warp's centre, frames; 0: no warp")
+
+
+class TrainConfig(Section):
+    """Optimisation (paper Sec. IV-F)."""
+
+    steps: int = Field(60000, ge=0, description="0: nothing is trained")
+    batch_size: int = Field(32, ge=1, description="chunks of a step, all processes together")
+    lr: float = Field(1e-4, gt=0, description="learning rate after the warm-up")
+    warmup_steps: int = Field(960, ge=0, description="steps over which the learning rate rises from 0")
+    schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
+    grad_clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no clipping")
+    amp: Literal["none", "bfloat16"] = Field("none", description="autocast")
+    specaugment: SpecAugmentConfig | None = Field(SpecAugmentConfig(), description="null: none")
+    log_every: int = Field(50, ge=1, description="steps between rows of train.tsv")
+    checkpoint_every: int = Field(500, ge=1, description="steps between writes of last.pt, from which training resumes")
+    save_steps: list[int] = Field([], description="steps whose weights are kept as step<N>.pt")
