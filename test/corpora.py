@@ -94,15 +94,13 @@ def prepare(tmp: Path, *options: str, **changes) -> Path:
 
 
 def lists(tmp: Path, experiment: str = "{}", tag: str = "a") -> Path:
-    """Run configure, make_lists and extract_feats (2 shards) for an experiment given as YAML; returns exp/<tag>."""
-    from asdkit.bin import configure, extract_feats, make_lists
+    """Run make_lists and extract_feats (2 shards) for an experiment given as YAML; returns exp/<tag>."""
+    from asdkit.bin import extract_feats, make_lists
 
     conf, exp = tmp / "conf" / f"{tag}.yaml", tmp / "exp" / tag
     conf.write_text(experiment)
-    work = ["--data", str(tmp / "data"), "--exp", str(exp)]
-    configure.main(["--config", str(conf), *work])
-    work += ["--dump", str(tmp / "dump")]
-    make_lists.main(work)
+    work = ["--data", str(tmp / "data"), "--exp", str(exp), "--dump", str(tmp / "dump")]
+    make_lists.main(["--config", str(conf), *work])
     for job in ("1", "2"):
         extract_feats.main([*work, "--num-jobs", "2", "--job", job])
     extract_feats.main([*work, "--num-jobs", "2", "--merge", "true"])

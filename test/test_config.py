@@ -3,13 +3,12 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
 from corpora import ROOT, prepare, program, snapshot, write_corpus
 
-from asdkit.bin import configure, train
+from asdkit.bin import configure, make_lists, train
 from asdkit.config import Config, load_config
 from asdkit.corpus.description import load_description
 from asdkit.fetch.records import load_plan
@@ -151,8 +150,13 @@ def work(tmp_path):
     (tmp_path / "x.yaml").write_text("train: {lr: 3e-7}\ndata: {balance: machine}")
 
     def run(*options):
-        arguments = ["--config", tmp_path / "x.yaml", "--data", tmp_path / "data", "--exp", tmp_path / "exp/a"]
-        configure.main([*map(str, arguments), *options])
+        """Stage 2, or with `--check` and `--must-exist` what comes before a stage."""
+        arguments = ["--config", tmp_path / "x.yaml", "--exp", tmp_path / "exp/a"]
+        if "--check" in options or "--must-exist" in options:
+            configure.main([*map(str, arguments), *(word for word in options if word != "--check")])
+        else:
+            folders = ["--data", tmp_path / "data", "--dump", tmp_path / "dump"]
+            make_lists.main([*map(str, [*arguments, *folders]), *options])
 
     return tmp_path, run
 
@@ -161,7 +165,7 @@ def test_configure_writes_the_whole_configuration(work):
     tmp, run = work
     run("--set", "train.steps=7", "--set", "train.amp=bfloat16")
     text = (tmp / "exp/a/config.yaml").read_text()
-    assert re.match(r"# made by: .*asdkit\.bin\.configure --config .*x\.yaml --set train\.steps=7 --set ", text)
+    assert re.match(r"# made by: .*asdkit\.bin\.make_lists --config .*x\.yaml --set train\.steps=7 --set ", text)
     config = load_config(tmp / "exp/a/config.yaml")
     assert config == load_config(tmp / "x.yaml", ["train.steps=7", "train.amp=bfloat16"])
     assert set(yaml.safe_load(text)) == set(Config.model_fields)
@@ -215,20 +219,20 @@ def test_a_later_stage_needs_a_configuration(work):
 
 def test_a_check_writes_nothing(work):
     tmp, run = work
-    run("--check", "true")
+    run("--check")
     with pytest.raises(ValueError, match="--set train.lrr=1: unknown key 'train.lrr'"):
-        run("--check", "true", "--set", "train.lrr=1")
+        run("--check", "--set", "train.lrr=1")
     assert not (tmp / "exp").exists()
     run()
     before = snapshot(tmp / "exp")
-    run("--check", "true")
-    run("--check", "true", "--set", "train.lr=0.1", "--force", "true")
+    run("--check")
+    run("--check", "--set", "train.lr=0.1", "--force", "true")
     with pytest.raises(ValueError, match=r"made with train\.lr = 3e-07, now 0\.1"):
-        run("--check", "true", "--set", "train.lr=0.1")
+        run("--check", "--set", "train.lr=0.1")
     assert snapshot(tmp / "exp") == before
 
 
-@pytest.mark.parametrize("mode", [[], ["--check", "true"]])
+@pytest.mark.parametrize("mode", [[], ["--check"]])
 def test_a_missing_checkpoint_is_named_with_its_origin(work, mode):
     tmp, run = work
     there, missing = tmp / "x.pt", tmp / "no such.pt"
@@ -250,7 +254,7 @@ def test_a_missing_checkpoint_is_named_with_its_origin(work, mode):
 def test_a_check_is_quick_and_needs_no_torch(tmp_path):
     (tmp_path / "x.yaml").write_text("")
     code = "import sys; from asdkit.bin.configure import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
-    words = ["--config", tmp_path / "x.yaml", "--exp", tmp_path / "exp/a", "--check", "true"]
+    words = ["--config", tmp_path / "x.yaml", "--exp", tmp_path / "exp/a"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -265,8 +269,8 @@ def test_the_program_fails_with_one_line(tmp_path):
 def test_a_folder_that_cannot_be_made_is_one_line(work):
     tmp, _ = work
     (tmp / "exp").write_text("a file")
-    words = ["--config", tmp / "x.yaml", "--data", tmp / "data", "--exp", tmp / "exp/a"]
-    done = program("configure", *words)
+    words = ["--config", tmp / "x.yaml", "--data", tmp / "data", "--exp", tmp / "exp/a", "--dump", tmp / "dump"]
+    done = program("make_lists", *words)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ") and str(tmp / "exp") in done.stderr
 
@@ -286,13 +290,17 @@ def test_help_comes_quickly_and_without_torch(name):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
+def all_types(annotation):
+    return [annotation, *(inner for part in getattr(annotation, "__args__", ()) for inner in all_types(part))]
+
+
 @pytest.mark.parametrize("whole", [Config, PretrainConfig])
 def test_every_field_is_described(whole):
     open_sections = [whole]
     while open_sections:
         section = open_sections.pop()
         for name, field in section.model_fields.items():
-            parts = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+            parts = [kind for kind in all_types(field.annotation) if isinstance(kind, type)]
             inner = [kind for kind in parts if issubclass(kind, Section)]
             assert field.description or inner, f"{section.__name__}.{name}"
             open_sections += inner

@@ -9,7 +9,7 @@ import torch
 from recipe import CONFIG, environment, make_corpus
 from test_pipeline import MINI
 
-from asdkit.bin import configure, make_lists, prepare_data, train
+from asdkit.bin import make_lists, prepare_data, train
 from asdkit.models.checkpoint import read_checkpoint
 from asdkit.train.distributed import World, join_world
 
@@ -28,9 +28,8 @@ def test_two_processes_give_the_weights_of_one(tmp_path):
         "train.steps=4",
     ]
     sets = [word for change in changes for word in ("--set", change)]
-    configure.main(["--config", str(tmp_path / "conf.yaml"), *sets, "--data", str(data), "--exp", str(exp)])
     work = ["--data", str(data), "--dump", str(tmp_path / "dump")]
-    make_lists.main([*work, "--exp", str(exp)])
+    make_lists.main(["--config", str(tmp_path / "conf.yaml"), *sets, *work, "--exp", str(exp)])
     shutil.copytree(exp, tmp_path / "exp/two")
     train.main([*work, "--exp", str(exp), "--device", "cpu"])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from asdkit.config import ScoreConfig
-from asdkit.detectors import BACKENDS
+from asdkit.config import KnnConfig
+from asdkit.detectors import DETECTORS
 from asdkit.detectors.knn import KNN, QUERIES
 from asdkit.detectors.scoring import PerDomain, score_sets
 
@@ -93,14 +93,14 @@ def test_other_misuse():
 def test_smaller_distance_of_the_domains():
     source, target, test = embeddings(25), embeddings(20, seed=1), embeddings(30, seed=2)
     for k in (1, 3):
-        config = ScoreConfig(k=k)
+        config = KnnConfig(k=k)
         found = (
             PerDomain(config).fit(np.vstack([source, target]), ["source"] * 25 + ["target"] * 20).anomaly_score(test)
         )
-        parts = [BACKENDS["knn"](config).fit(x).anomaly_score(test) for x in (source, target)]
+        parts = [DETECTORS["knn"](config).fit(x).anomaly_score(test) for x in (source, target)]
         np.testing.assert_array_equal(found, np.minimum(*parts))
         assert 0 < (parts[1] < parts[0]).sum() < 30
-    alone = PerDomain(ScoreConfig(k=3)).fit(source, ["source"] * 25)  # no target clips: no detector for them
+    alone = PerDomain(KnnConfig(k=3)).fit(source, ["source"] * 25)  # no target clips: no detector for them
     np.testing.assert_array_equal(alone.anomaly_score(test), KNN(3).fit(source).anomaly_score(test))
 
 
@@ -126,20 +126,20 @@ def test_detectors_per_machine_section_and_domain():
         assert [found[row["utt"]] for row in test] == pytest.approx([min(part) for part in sorted_parts], abs=1e-6)
 
     fan, pump = [range(20), range(20, 40)], [range(40, 60)]
-    expect(ScoreConfig(k=2), [pump, fan])
-    expect(ScoreConfig(k=2, per_domain=False), [pump, [range(40)]])
-    expect(ScoreConfig(k=2, per_section=True), [pump, fan[1:]])
+    expect(KnnConfig(k=2), [pump, fan])
+    expect(KnnConfig(k=2, per_domain=False), [pump, [range(40)]])
+    expect(KnnConfig(k=2, per_section=True), [pump, fan[1:]])
 
 
 def test_machine_or_section_without_training_clips():
     train, test = rows("fan", "00", 4, "source"), rows("fan", "00", 2) + rows("pump", "01", 2)
     with pytest.raises(ValueError, match="dev_test: no training clips for the machine pump; there are some for fan$"):
-        score_clips(ScoreConfig(), train, embeddings(4), test, embeddings(4))
+        score_clips(KnnConfig(), train, embeddings(4), test, embeddings(4))
     test = rows("fan", "01", 2)
-    score_clips(ScoreConfig(), train, embeddings(4), test, embeddings(2))
+    score_clips(KnnConfig(), train, embeddings(4), test, embeddings(2))
     with pytest.raises(ValueError, match="machine and section fan 01; there are some for fan 00"):
-        score_clips(ScoreConfig(per_section=True), train, embeddings(4), test, embeddings(2))
+        score_clips(KnnConfig(per_section=True), train, embeddings(4), test, embeddings(2))
     with pytest.raises(ValueError, match="different dimensions: {'dev_train': 12, 'dev_test': 7}"):
-        score_clips(ScoreConfig(), train, embeddings(4), test, embeddings(2, 7))
+        score_clips(KnnConfig(), train, embeddings(4), test, embeddings(2, 7))
     with pytest.raises(ValueError, match=r"fan: k = 5 neighbours of 4 .*\(domain source\)"):
-        score_clips(ScoreConfig(k=5), train, embeddings(4), test, embeddings(2))
+        score_clips(KnnConfig(k=5), train, embeddings(4), test, embeddings(2))

@@ -131,7 +131,9 @@ def test_a_clip_that_is_gone_is_named(tmp_path, data):
         lists(tmp_path)
     assert snapshot(tmp_path / "dump") == before
     done = program(
-        "make_lists", "--data", data, "--dump", tmp_path / "dump", "--exp", tmp_path / "exp/a", "--force", "true"
+        "make_lists",
+        *("--config", tmp_path / "conf/a.yaml", "--data", data, "--dump", tmp_path / "dump"),
+        *("--exp", tmp_path / "exp/a", "--force", "true"),
     )
     assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith(
         "error: eval_test: test clip missing"
@@ -168,13 +170,15 @@ def test_lists_are_skipped_when_done_and_refused_when_data_changed(tmp_path, dat
     with pytest.raises(ValueError, match=r"dev_train/\.done: made with manifest = "):
         lists(tmp_path)
     work = ["--data", str(data), "--dump", str(tmp_path / "dump"), "--exp", str(exp), "--force", "true"]
-    make_lists.main(work)
+    make_lists.main(["--config", str(tmp_path / "conf/a.yaml"), *work])
     assert len(read_labels(exp)) == 19
 
 
 def test_stages_before_must_have_run(tmp_path):
     with pytest.raises(ValueError, match="dataset.yaml does not exist: run stage 1"):
-        make_lists.main(["--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp/a")])
+        (tmp_path / "a.yaml").write_text("")
+        work = ["--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp/a")]
+        make_lists.main(["--config", str(tmp_path / "a.yaml"), *work])
     with pytest.raises(ValueError, match=r"cannot read .*config\.yaml"):
         extract_feats.main(["--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp/a")])
     with pytest.raises(ValueError, match="has the stage that writes it been run"):

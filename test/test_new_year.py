@@ -60,7 +60,7 @@ def test_copy_edit_run(tmp_path: Path) -> None:
     write_embeddings(tmp_path)
     last = run(recipe, tmp_path, "--corpus", corpus, "--stage", "5", *LOGMEL)
     assert last.returncode == 0, last.stderr
-    results = json.loads((tmp_path / "exp/tiny/seed0/results.json").read_text())
+    results = json.loads((tmp_path / "exp/tiny/seed0/score/knn/results.json").read_text())
     machines = {part: [one["machine"] for one in results["sets"][part]["machines"]] for part in ("dev", "eval")}
     assert machines == {"dev": ["fan", "valve"], "eval": ["pump"]}
     assert results["protocol"] == "dcase2022" and results["all"] == 1

@@ -29,7 +29,7 @@ def test_slider_id_00_from_stage_1_to_6(corpus: Path, tmp_path: Path) -> None:
     assert len(read_manifest(tmp_path / "data/dev_train/manifest.tsv")) == 75
     ref = read_ref(tmp_path / "data/dev_test/ref.tsv")
     assert sorted(condition for condition, _ in ref.values()) == ["anomaly", "anomaly", "normal", "normal"]
-    results = json.loads((tmp_path / "exp/tiny/seed0/results.json").read_text())
+    results = json.loads((tmp_path / "exp/tiny/seed0/score/knn/results.json").read_text())
     assert list(results["sets"]) == ["dev"] and results["all"] is None
     (section,) = results["sets"]["dev"]["sections"]
     assert (section["machine"], section["section"]) == ("slider", "00") and 0 <= results["sets"]["dev"]["official"] <= 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from asdkit.bin import configure, extract_embeddings, extract_feats, make_lists, prepare_data, train
+from asdkit.bin import extract_embeddings, extract_feats, make_lists, prepare_data, train
 from asdkit.models.checkpoint import read_checkpoint
 
 MINI = Path(__file__).parents[1] / "egs" / "mini"
@@ -47,8 +47,7 @@ class Recipe:
         (root / "conf.yaml").write_text(CONFIG)
         self.work = ["--data", str(data), "--dump", str(root / "dump"), "--exp", str(self.exp)]
         sets = [word for setting in settings for word in ("--set", setting)]
-        configure.main(["--config", str(root / "conf.yaml"), *sets, "--data", str(data), "--exp", str(self.exp)])
-        make_lists.main(self.work)
+        make_lists.main(["--config", str(root / "conf.yaml"), *sets, *self.work])
         for job in ("1", "2"):
             extract_feats.main([*self.work, "--num-jobs", "2", "--job", job])
         extract_feats.main([*self.work, "--num-jobs", "2", "--merge", "true"])

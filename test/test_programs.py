@@ -45,7 +45,7 @@ def test_unknown_option_is_refused(name):
     assert "--no-such-option" in done.stderr or "required" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["train", "extract_embeddings", "score", "evaluate", "make_lists"])
+@pytest.mark.parametrize("name", ["train", "extract_embeddings", "score", "evaluate"])
 def test_missing_experiment_is_one_line(name, tmp_path):
     command = [sys.executable, "-m", f"asdkit.bin.{name}", "--exp", str(tmp_path / "none"), "--data", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -25,7 +25,7 @@ def test_ends_with_results(whole):
     recipe, output = whole
     assert [int(n) for n in re.findall(r"^== stage (\d)", output, re.M)] == [1, 2, 3, 4, 5, 6]
     assert output.rstrip().endswith(f"== results: {recipe.exp}/RESULTS.md")
-    results = json.loads((recipe.exp / "seed0/results.json").read_text())
+    results = json.loads((recipe.exp / "seed0/score/knn/results.json").read_text())
     text = json.dumps(results)
     assert results["seed"] == 0 and re.search(r'"git": ?"[0-9a-f]{40}|unknown', text)
     assert "fan" in (recipe.exp / "RESULTS.md").read_text()

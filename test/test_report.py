@@ -1,7 +1,8 @@
 import pytest
 
 from asdkit.bin import report
-from asdkit.report.results import over_seeds, over_sets
+from asdkit.report.evaluation import over_sets
+from asdkit.report.results import over_seeds
 from asdkit.report.tables import cell, table
 from asdkit.utils.files import read_json, write_json, write_text
 
@@ -25,12 +26,13 @@ def one_set(official, machines=("fan", "pump"), **changes):
     }
 
 
-def write_seed(exp, seed, dev, evaluation=0.6, **changes):
+def write_seed(exp, seed, dev, evaluation=0.6, name="knn", **changes):
     sets = {"dev": one_set(dev), "eval": one_set(evaluation)}
     origin = {"config": "exp/t/config.yaml", "config_sha256": "c0ffee", "data_sha256": "da7a", "git": "abc123"}
-    head = {"tag": exp.name, "seed": seed, "protocol": "dcase2022", "normalise": "none", "backend": "knn", **origin}
+    head = {"tag": exp.name, "seed": seed, "score": "knn", "protocol": "dcase2022", "transductive": False, **origin}
+    head["detector"] = "knn"
     result = {**head, "all": over_sets(sets, "dcase2022"), "sets": sets, **changes}
-    write_json(exp / f"seed{seed}" / "results.json", result)
+    write_json(exp / f"seed{seed}" / "score" / name / "results.json", result)
 
 
 def cells(text, first):
@@ -49,7 +51,7 @@ def test_mean_and_sample_deviation_over_seeds(tmp_path, capsys):
     for text in (printed, page):
         assert cells(text, "dev")[0] == ["60.00 ± 10.00", "± 2.00", "60.00 ± 10.00", "-", "60.00 ± 10.00"]
         assert cells(text, "eval")[0][0] == "60.00 ± 0.00" and cells(text, "all")[0][0] == "59.72 ± 5.04"
-    found = read_json(exp / "results.json")
+    found = read_json(exp / "results.json")["scores"]["knn"]
     assert found["seeds"] == [0, 2, 10]
     assert found["sets"]["dev"]["official"]["seeds"] == [0.5, 0.6, 0.7]
     assert found["sets"]["dev"]["machines"][1]["machine"] == "pump"
@@ -75,7 +77,7 @@ def test_page_says_what_it_was_made_from_and_marks_extras(tmp_path):
     page = (exp / "RESULTS.md").read_text()
     assert "exp/t/config.yaml (SHA-256 c0ffee)" in page and "git: abc123, def456" in page
     assert "seeds: 0, 1\n" in page and "seeds without results yet: 2" in page
-    assert "protocol: dcase2022, back end: knn" in page
+    assert "protocol: dcase2022, score: knn, detector: knn" in page
     assert "- auc_target not defined, no normal clips of domain target: fan 00" in page
     official, extras = page.index("harmonic mean |"), page.index("### dev: extras")
     assert official < extras < page.index("pAUC Eq. 12 |") and "Not part of the official score" in page
@@ -102,43 +104,50 @@ def test_tags_side_by_side(tmp_path):
     for exp in exps:
         report.main(["--exp", str(exp)])
     text = (tmp_path / "exp" / "RESULTS.md").read_text()
-    assert cells(text, "a") == [["dcase2022", "2", "70.00 ± 0.00", "-", "-"]]
-    assert cells(text, "b") == [["dcase2022", "1", "50.00", "60.00", "54.55"]]
+    assert cells(text, "a") == [["knn", "dcase2022", "2", "70.00 ± 0.00", "-", "-"]]
+    assert cells(text, "b") == [["knn", "dcase2022", "1", "50.00", "60.00", "54.55"]]
     assert text.index("| a ") < text.index("| b ")
     assert "### eval: notes\n\n- no labels" in (exps[1] / "RESULTS.md").read_text()
 
 
-@pytest.mark.parametrize("key", ["protocol", "backend", "config_sha256", "data_sha256", "revealed_attributes"])
+@pytest.mark.parametrize("key", ["protocol", "detector", "config_sha256", "data_sha256", "revealed_attributes"])
 def test_seeds_that_do_not_belong_together(tmp_path, key):
     exp = tmp_path / "exp" / "t"
     write_seed(exp, 0, 0.5)
     other = "dcase2020" if key == "protocol" else "other"
     write_seed(exp, 1, 0.5, **{key: other})
-    with pytest.raises(ValueError, match=rf"seed1/results.json: {key} is {other}, in seed0 it is .*Run stages 5 and 6"):
+    with pytest.raises(
+        ValueError, match=rf"seed1/score/knn/results.json: {key} is {other}, in seed0 it is .*Run stages 5 and 6"
+    ):
         report.main(["--exp", str(exp)])
     assert not (exp / "RESULTS.md").exists()
 
 
 def test_no_results_yet(tmp_path):
     (tmp_path / "exp" / "t" / "seed0").mkdir(parents=True)
-    with pytest.raises(ValueError, match="no seed<K>/results.json; run stage 6"):
+    with pytest.raises(ValueError, match="no seed<K>/score/<name>/results.json; run stage 6"):
         over_seeds(tmp_path / "exp" / "t")
+
+
+def one_score(protocol, both, sets):
+    """A results.json of one score, as text."""
+    head = (
+        f'"tag": "x", "score": "knn", "protocol": {protocol}, "transductive": false, "data_sha256": "d", "seeds": [0]'
+    )
+    return f'{{"tag": "x", "scores": {{"knn": {{{head}, "seeds": [0], "all": {both}, "sets": {sets}}}}}}}'
 
 
 FOREIGN = {
     "half": ('{"tag": "half", "seeds": [0', "not readable"),
     "list": ("[1, 2]", "valid dictionary"),
     "words": ('{"loss": 0.5}', "tag: Field required"),
-    "numbers": (
-        '{"tag": "x", "protocol": "dcase2022", "normalise": "none", "seeds": [0], "all": 0.5, "sets": {}}',
-        "all",
-    ),
-    "rule": ('{"tag": "x", "protocol": "own", "normalise": "none", "seeds": [0], "all": null, "sets": {}}', "'own'"),
+    "numbers": (one_score('"dcase2022"', "0.5", "{}"), "all"),
+    "rule": (one_score('"own"', "null", "{}"), "'own'"),
     "nan": (
-        '{"tag": "x", "protocol": "dcase2022", "normalise": "none", "seeds": [0], "all": null, '
-        '"sets": {"dev": {"official": {"mean": NaN, "std": null}}}}',
+        one_score('"dcase2022"', "null", '{"dev": {"official": {"mean": NaN, "std": null}}}'),
         "sets.dev.official.mean",
     ),
+    "before": ('{"tag": "x", "protocol": "dcase2022", "normalise": "none", "seeds": [0], "sets": {}}', "run stage 6"),
 }
 
 
@@ -165,14 +174,14 @@ def test_results_of_other_tags_that_cannot_be_read(tmp_path, caplog):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"sets": 3}, "seed1/results.json: sets: .*run stage 6 with --force true"),
-        ({"normalise": "magic"}, "seed1/results.json: normalise"),
-        ({"sets": {"dev": one_set(0.5)}}, "exp/t: sets: not the same in all seeds"),
+        ({"sets": 3}, "seed1/score/knn/results.json: sets: .*run stage 6 with --force true"),
+        ({"transductive": "magic"}, "seed1/score/knn/results.json: transductive"),
+        ({"sets": {"dev": one_set(0.5)}}, "exp/t: knn: sets: not the same in all seeds"),
         (
             {"sets": {"dev": one_set(0.5, ("fan",)), "eval": one_set(0.5)}},
             "sets.dev.machines: not the same in all seeds",
         ),
-        ({"all": None}, "exp/t: all: not the same in all seeds"),
+        ({"all": None}, "exp/t: knn: all: not the same in all seeds"),
     ],
 )
 def test_broken_results_of_a_seed(tmp_path, change, words):
@@ -228,7 +237,7 @@ def test_published_systems_stand_beside_this_run(tmp_path):
     assert order == sorted(order) and "no figures of saw: its score is of fewer machines" in page
     text = (tmp_path / "exp/RESULTS.md").read_text()
     assert cells(text, "published: Winner (A report)") == [["66.97", "60.25", "63.40"]]
-    assert cells(text, "mine")[0][1:3] == ["2", "55.00 ± 7.07"] and "not run here" in text and "not run here" in page
+    assert cells(text, "mine")[0][2:4] == ["2", "55.00 ± 7.07"] and "not run here" in text and "not run here" in page
     report.main(["--exp", str(exp)])
     assert "ublished" not in (exp / "RESULTS.md").read_text() + (tmp_path / "exp/RESULTS.md").read_text()
 
@@ -243,7 +252,7 @@ def test_published_file_at_fault_leaves_the_old_tables(tmp_path):
 
 def test_transductive_tags_are_labelled(tmp_path, capsys):
     write_seed(tmp_path / "exp/plain", 0, 0.5)
-    write_seed(tmp_path / "exp/z", 0, 0.7, normalise="test_zscore")
+    write_seed(tmp_path / "exp/z", 0, 0.7, transductive=True)
     write_text(tmp_path / "published.yaml", PUBLISHED)
     for tag in ("plain", "z"):
         report.main(["--exp", str(tmp_path / "exp" / tag), "--published", str(tmp_path / "published.yaml")])
@@ -256,14 +265,14 @@ def test_transductive_tags_are_labelled(tmp_path, capsys):
 
 def test_tags_with_revealed_attributes_are_labelled(tmp_path):
     write_seed(tmp_path / "exp/plain", 0, 0.5)
-    write_seed(tmp_path / "exp/r", 0, 0.7, revealed_attributes="/told/later", normalise="test_zscore")
+    write_seed(tmp_path / "exp/r", 0, 0.7, revealed_attributes="/told/later", transductive=True)
     for tag in ("plain", "r"):
         report.main(["--exp", str(tmp_path / "exp" / tag)])
     page, text = (tmp_path / "exp/r/RESULTS.md").read_text(), (tmp_path / "exp/RESULTS.md").read_text()
     assert page.startswith("# r (transductive) (revealed attributes)\n")
     assert "Not to be compared" in page and "Not for official results" in page
     assert "revealed attributes: /told/later\n" in page
-    assert read_json(tmp_path / "exp/r/results.json")["revealed_attributes"] == "/told/later"
+    assert read_json(tmp_path / "exp/r/results.json")["scores"]["knn"]["revealed_attributes"] == "/told/later"
     assert cells(text, "plain") and text.count("Not to be compared") == 1
     assert "evealed" not in (tmp_path / "exp/plain/RESULTS.md").read_text()
 

@@ -156,5 +156,5 @@ def test_results_say_so(tmp_path: Path) -> None:
         experiment.run(evaluate)
     experiment.run(evaluate, "--force", "true")
     experiment.run(report)
-    assert read_json(experiment.exp / "seed0/results.json")["revealed_attributes"] == "/told/later"
+    assert read_json(experiment.exp / "seed0/score/knn/results.json")["revealed_attributes"] == "/told/later"
     assert (experiment.exp / "RESULTS.md").read_text().startswith("# tag (revealed attributes)\n")

@@ -17,11 +17,11 @@ def test_from_embeddings_to_tables(tmp_path, capsys):
     experiment.run_all((0, 1))
     lines = (experiment.exp / "seed1/score/knn/eval_test.tsv").read_text().splitlines()
     assert [line.split(" ")[0] for line in lines] == sorted(experiment.utts("eval_test"))
-    found = {seed: read_json(experiment.exp / f"seed{seed}/results.json") for seed in (0, 1)}
+    found = {seed: read_json(experiment.exp / f"seed{seed}/score/knn/results.json") for seed in (0, 1)}
     assert set(found[0]["sets"]) == {"dev", "eval"} and found[1]["seed"] == 1 and found[0]["protocol"] == "dcase2022"
     dev, evaluation = (found[0]["sets"][name]["official"] for name in ("dev", "eval"))
     assert found[0]["all"] == pytest.approx(2 / (1 / dev + 1 / evaluation))
-    results = read_json(experiment.exp / "results.json")
+    results = read_json(experiment.exp / "results.json")["scores"]["knn"]
     both = [found[seed]["sets"]["dev"]["official"] for seed in (0, 1)]
     assert results["sets"]["dev"]["official"]["mean"] == pytest.approx(np.mean(both))
     assert results["sets"]["dev"]["official"]["std"] == pytest.approx(np.std(both, ddof=1))
@@ -70,12 +70,12 @@ def test_done_work_is_skipped_and_a_change_is_refused_by_name(tmp_path):
     for program in (score, evaluate):
         with pytest.raises(ValueError, match=r"made with score.k = 1, now 2.*--force true"):
             experiment.run(program)
-    old = read_json(experiment.exp / "seed0/results.json")["sets"]["dev"]["official"]
+    old = read_json(experiment.exp / "seed0/score/knn/results.json")["sets"]["dev"]["official"]
     experiment.run(score, "--force", "true")
     with pytest.raises(ValueError, match="made with config = "):
         experiment.run(evaluate)
     experiment.run(evaluate, "--force", "true")
-    assert read_json(experiment.exp / "seed0/results.json")["sets"]["dev"]["official"] != old
+    assert read_json(experiment.exp / "seed0/score/knn/results.json")["sets"]["dev"]["official"] != old
     experiment.embed("eval_train", 0, 77)
     for program in (score, evaluate):
         with pytest.raises(ValueError, match="made with eval_train.embedding = "):
@@ -104,7 +104,7 @@ def test_data_without_labels_has_scores_and_says_so(tmp_path):
     (experiment.data / "eval_test/ref.tsv").unlink()
     experiment.run_all()
     assert (experiment.exp / "seed0/score/knn/eval_test.tsv").exists()
-    result = read_json(experiment.exp / "seed0/results.json")
+    result = read_json(experiment.exp / "seed0/score/knn/results.json")
     assert result["sets"]["eval"]["official"] is None and result["all"] is None
     assert result["sets"]["dev"]["official"] is not None
     text = (experiment.exp / "RESULTS.md").read_text()
@@ -114,7 +114,7 @@ def test_data_without_labels_has_scores_and_says_so(tmp_path):
 def test_one_set_is_enough(tmp_path):
     experiment = Experiment(tmp_path, sets=("eval",))
     experiment.run_all()
-    assert list(read_json(experiment.exp / "results.json")["sets"]) == ["eval"]
+    assert list(read_json(experiment.exp / "results.json")["scores"]["knn"]["sets"]) == ["eval"]
 
 
 def test_transductive_scores_are_labelled_from_configuration_to_tables(tmp_path):
@@ -135,7 +135,7 @@ def test_protocol_is_read_and_checked(tmp_path):
     experiment.run(score)
     write_text(experiment.data / "dataset.yaml", "name_style: dcase2022\nprotocol: dcase2021\n")
     experiment.run(evaluate)
-    result = read_json(experiment.exp / "seed0/results.json")
+    result = read_json(experiment.exp / "seed0/score/knn/results.json")
     assert "pauc_source" in result["sets"]["dev"]["values"]
     write_text(experiment.data / "dataset.yaml", "protocol: dcase1999\n")
     with pytest.raises(ValueError, match="protocol is 'dcase1999', allowed: dcase2020, dcase2021, dcase2022"):

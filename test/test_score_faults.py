@@ -133,7 +133,7 @@ def test_score_file_that_does_not_fit(tmp_path, change, words):
     path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
     with pytest.raises(ValueError, match=words):
         experiment.run(evaluate)
-    assert not (experiment.exp / "seed0/results.json").exists()
+    assert not (experiment.exp / "seed0/score/knn/results.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def scored(root, style, *settings):
 
 
 def check(experiment, folder=None):
-    folder = folder or experiment.exp / "seed0/submission/eval_test"
+    folder = folder or experiment.exp / "seed0/score/knn/submission/eval_test"
     check_submission.main(["--data", str(experiment.data), "--submission", str(folder)])
 
 
@@ -62,7 +62,7 @@ FILES = {
 @pytest.mark.parametrize("per_section", ["true", "false"])
 def test_official_files(tmp_path, style, per_section, capsys):
     experiment = scored(tmp_path, style, f"per_section: {per_section}")
-    folder = experiment.exp / "seed0/submission/eval_test"
+    folder = experiment.exp / "seed0/score/knn/submission/eval_test"
     assert sorted(path.name for path in folder.parent.iterdir()) == ["eval_test"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}.csv" for name in FILES[style])
     manifest = read_manifest(experiment.data / "eval_test/manifest.tsv")
@@ -94,7 +94,7 @@ def test_official_files(tmp_path, style, per_section, capsys):
 
 def test_names_without_a_style_have_thresholds_alone(tmp_path):
     experiment = scored(tmp_path, "free")
-    assert not (experiment.exp / "seed0/submission").exists()
+    assert not (experiment.exp / "seed0/score/knn/submission").exists()
     table = read_table(experiment.exp / "seed0/score/knn/threshold.tsv", ("machine", "section", "threshold"))
     assert [(row["machine"], row["section"]) for row in table] == [("faneval", "-"), ("pumpeval", "-")]
     assert all(0 < float(row["threshold"]) < 2 for row in table)
@@ -118,7 +118,7 @@ def test_thresholds_need_no_test_clip(tmp_path):
 
 def test_old_files_do_not_stay(tmp_path):
     experiment = scored(tmp_path, "dcase2022")
-    folder = experiment.exp / "seed0/submission"
+    folder = experiment.exp / "seed0/score/knn/submission"
     write_text(folder / "eval_test/anomaly_score_saw_section_00_test.csv", "x")
     write_text(folder / "dev_test/old.csv", "x")
     experiment.run(score, "--force", "true")
@@ -231,7 +231,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("fault", BROKEN)
 def test_the_fault_of_a_broken_submission_is_named(whole, tmp_path, fault):
     name, change, words = BROKEN[fault]
-    for path in (whole.exp / "seed0/submission/eval_test").iterdir():
+    for path in (whole.exp / "seed0/score/knn/submission/eval_test").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     check(whole, tmp_path)
     change(tmp_path / name)
@@ -243,7 +243,7 @@ def test_the_fault_of_a_broken_submission_is_named(whole, tmp_path, fault):
 
 
 def test_rows_in_another_order_and_other_sets(whole, tmp_path, capsys):
-    for path in (whole.exp / "seed0/submission/eval_test").iterdir():
+    for path in (whole.exp / "seed0/score/knn/submission/eval_test").iterdir():
         (tmp_path / path.name).write_text("\n".join(reversed(path.read_text().splitlines())))
     check(whole, tmp_path)
     assert f"{tmp_path}: complete, 80 clips of eval_test in 4 files" in capsys.readouterr().out
@@ -276,7 +276,7 @@ def test_a_submission_that_the_official_evaluator_read(test_data, tmp_path, year
 
 
 def test_many_faults_are_cut_short(whole, tmp_path):
-    for path in (whole.exp / "seed0/submission/eval_test").iterdir():
+    for path in (whole.exp / "seed0/score/knn/submission/eval_test").iterdir():
         (tmp_path / path.name).write_text("".join(f"{line}x\n" for line in path.read_text().splitlines()))
     with pytest.raises(ValueError) as error:
         check(whole, tmp_path)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from asdkit.config import ScoreConfig
+from asdkit.config import KnnConfig
 from asdkit.detectors.knn import KNN
 from asdkit.detectors.scoring import PerDomain
-from asdkit.detectors.threshold import gamma_percentile
+from asdkit.detectors.threshold import gamma_percentile, threshold
 
 
 def embeddings(count, seed=0, dim=12):
@@ -30,10 +30,21 @@ def test_threshold_lets_the_given_share_of_normal_clips_pass():
 def test_percentile_at_its_limits():
     assert gamma_percentile(np.full(7, 0.25), 90) == 0.25
     assert gamma_percentile(np.zeros(7), 90) == 0
-    assert gamma_percentile(np.array([0.25, np.inf, 0.25]), 90) == 0.25
+    assert threshold(np.array([0.25, np.inf, 0.25]), 90, True) == 0.25
     assert gamma_percentile(np.array([0.0] * 99 + [1.0]), 90) == 0
-    with pytest.raises(ValueError, match="two training clips or more, got 1"):
-        gamma_percentile(np.array([np.inf]), 90)
+    for non_negative in (True, False):
+        with pytest.raises(ValueError, match="two training clips or more, got 1"):
+            threshold(np.array([np.inf]), 90, non_negative)
+
+
+@pytest.mark.parametrize("mean", [-1000.0, 0.0, 5.0])
+def test_scores_that_may_be_negative_have_their_own_percentile(mean):
+    """A gamma distribution fitted to log likelihoods puts the threshold on the wrong side of nearly all of them."""
+    scores = np.random.default_rng(0).normal(mean, 50, 4000)
+    for percentile in (50, 90, 99):
+        assert np.mean(scores <= threshold(scores, percentile, False)) == pytest.approx(percentile / 100, abs=0.001)
+    with pytest.raises(ValueError, match="said never to be negative is -"):
+        threshold(scores, 90, True)
 
 
 @pytest.mark.parametrize("k", [1, 3, 29, 30])
@@ -50,26 +61,25 @@ def test_training_clips_are_not_their_own_neighbours(k):
 
 def test_threshold_comes_from_each_clip_against_all_others():
     x, domains = embeddings(60), ["source"] * 57 + ["target"] * 3
-    config = ScoreConfig(k=2, threshold_percentile=75)
+    config = KnnConfig(k=2, threshold_percentile=75)
     scores = []
     for i in range(60):
         rest = [name for j, name in enumerate(domains) if j != i]
         scores.append(PerDomain(config).fit(np.delete(x, i, axis=0), rest).anomaly_score(x[i : i + 1])[0])
-    found = PerDomain(config).fit(x, domains).threshold()
-    assert found == pytest.approx(gamma_percentile(np.array(scores), 75), rel=1e-6)
+    rows, found = PerDomain(config).fit(x, domains).self_scores()
+    assert rows.tolist() == list(range(60)) and found == pytest.approx(np.array(scores), rel=1e-6)
 
 
 def test_single_clip_of_a_domain_is_compared_with_the_other_domain():
     x = embeddings(20)
-    found = PerDomain(ScoreConfig()).fit(x, ["source"] * 19 + ["target"]).threshold()
-    assert 0 < found < 2
-    with pytest.raises(ValueError, match="two training clips"):
-        PerDomain(ScoreConfig()).fit(x[:1], ["source"]).threshold()
+    _, found = PerDomain(KnnConfig()).fit(x, ["source"] * 19 + ["target"]).self_scores()
+    assert ((found > 0) & (found < 2)).all()
+    assert np.isinf(PerDomain(KnnConfig()).fit(x[:1], ["source"]).self_scores()[1]).all()
 
 
 def test_many_training_clips_are_sampled():
     x = embeddings(3000)
     scores = KNN().fit(x).leave_one_out(np.arange(3000))
-    found = PerDomain(ScoreConfig()).fit(x, ["all"] * 3000).threshold()
-    assert found == pytest.approx(gamma_percentile(scores, 90), rel=0.03)
-    assert found != gamma_percentile(scores, 90)
+    rows, found = PerDomain(KnnConfig()).fit(x, ["all"] * 3000).self_scores()
+    assert len(rows) == 1000 and rows[0] == 0 and rows[-1] == 2999 and (found == scores[rows]).all()
+    assert gamma_percentile(found, 90) == pytest.approx(gamma_percentile(scores, 90), rel=0.03)

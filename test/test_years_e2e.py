@@ -11,7 +11,7 @@ import pytest
 from recipe import environment
 from year_corpora import REVEALED, ROOT, UNSEEN, Truth, description, write_year
 
-from asdkit.bin import configure, evaluate, extract_embeddings, make_lists, prepare_data, score, train
+from asdkit.bin import evaluate, extract_embeddings, make_lists, prepare_data, score, train
 from asdkit.corpus.description import load_description
 from asdkit.corpus.manifest import read_manifest, read_ref
 from asdkit.utils.files import read_table
@@ -56,21 +56,20 @@ def run_year(year: int, folder: Path, *options: object) -> tuple[dict, Truth]:
     dataset = without_counts(folder / "dataset.yaml", year)
     done = run(description(year).parents[1], folder, "--corpus", folder / "corpus", "--dataset", dataset, *options)
     assert done.returncode == 0, done.stderr
-    return json.loads((folder / "exp/tiny/seed0/results.json").read_text()), truth
+    return json.loads((folder / "exp/tiny/seed0/score/knn/results.json").read_text()), truth
 
 
 def logmel_results(year: int, folder: Path) -> dict:
     """Stages 2 to 6 with mean log-mels on what stage 1 wrote; the results."""
     data, exp = ["--data", str(folder / "data")], ["--exp", str(folder / "exp/logmel")]
-    configure.main(["--config", str(description(year).with_name("beats_frozen.yaml")), *LOGMEL[2:], *data, *exp])
     lists = [*data, "--dump", str(folder / "dump"), *exp]
-    make_lists.main(lists)
+    make_lists.main(["--config", str(description(year).with_name("beats_frozen.yaml")), *LOGMEL[2:], *lists])
     train.main([*lists, "--device", "cpu"])
     for options in (["--device", "cpu"], ["--merge", "true"]):
         extract_embeddings.main([*lists, *options])
     score.main([*data, *exp])
     evaluate.main([*data, *exp])
-    return json.loads((folder / "exp/logmel/seed0/results.json").read_text())
+    return json.loads((folder / "exp/logmel/seed0/score/knn/results.json").read_text())
 
 
 def check(year: int, folder: Path, results: dict, truth: Truth) -> None:

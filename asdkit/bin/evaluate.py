@@ -1,87 +1,52 @@
-"""Stage 6: metrics of one seed. The only program that opens ref.tsv."""
+"""Stage 6: metrics of folders of scores. Beside report the only program that opens ref.tsv."""
 
 import argparse
-import json
 import logging
 from pathlib import Path
-from typing import Any
 
 from asdkit.utils import cli
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
-    parser = cli.parser("Compare scores with the truth by the protocol of the data set; write seed<K>/results.json.")
+    parser = cli.parser(
+        "Compare scores with the truth by the protocol of the data set; write results.json into each folder of scores. "
+        "Folders that no stage wrote get thresholds, tables and files to submit, too."
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
-    parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
+    parser.add_argument("--exp", type=Path, help="exp/<tag>: all folders of scores of one seed")
     parser.add_argument("--seed", type=int, default=0, help="which seed<K> to evaluate")
+    parser.add_argument("--score", help="names of scores, separated by commas (default: all that are there)")
+    parser.add_argument("--scores", type=Path, help="instead of --exp: any folder with a <set>.tsv for each test set")
     parser.add_argument("--force", type=cli.boolean, default=False, help="evaluate again")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Evaluate every test set of one seed."""
+    """Evaluate every test set of one seed, or of one folder."""
     args = get_parser().parse_args(argv)
-    from asdkit.config import load_config
-    from asdkit.corpus.description import present_sets
-    from asdkit.corpus.manifest import SIZES
-    from asdkit.report.results import evaluate_set, over_sets, read_protocol
-    from asdkit.utils.done import Done, flatten
-    from asdkit.utils.files import sha256_file, sha256_text, write_json
-    from asdkit.utils.provenance import git_hash
-    from asdkit.utils.typed_yaml import read_yaml
+    if (args.exp is None) == (args.scores is None):
+        raise ValueError("give --exp FOLDER, an experiment, or --scores FOLDER, any folder of scores; not both")
+    if args.exp is not None:
+        from asdkit.report.seeds import evaluate_seed
 
-    config_path, seed_dir = args.exp / "config.yaml", args.exp / f"seed{args.seed}"
-    config = load_config(config_path).score
-    folder = seed_dir / "score" / config.backend
-    _check_scores(folder, flatten({"score": config.model_dump()}), args.data, seed_dir / "embed")
-    protocol = read_protocol(args.data)
-    revealed = read_yaml(args.data / "dataset.yaml").get("revealed_attributes")
-    names = [name for name in present_sets(args.data) if name.endswith("_test")]
-    tables = {}
-    for name in names:
-        for table in ("manifest.tsv", SIZES, "ref.tsv"):
-            path = args.data / name / table
-            tables[f"{name}.{table}"] = sha256_file(path) if path.exists() else "(absent)"
-    inputs = {"protocol": protocol, "revealed_attributes": revealed, "config": sha256_file(config_path), **tables}
-    inputs |= {f"{name}.scores": sha256_file(folder / f"{name}.tsv") for name in names}
-    done = Done(seed_dir / ".done.evaluate", inputs, args.force)
-    if done.is_done() and (seed_dir / "results.json").exists():
-        logging.info("%s: already done", seed_dir / "results.json")
+        evaluate_seed(args.exp, args.seed, args.data, args.score.split(",") if args.score else None, args.force)
         return
-    sets = {
-        name.removesuffix("_test"): evaluate_set(args.data / name, folder / f"{name}.tsv", protocol) for name in names
-    }
-    result = {
-        "tag": args.exp.resolve().name,
-        "seed": args.seed,
-        "protocol": protocol,
-        "backend": config.backend,
-        "normalise": config.normalise,
-        "revealed_attributes": revealed,
-        "config": str(config_path),
-        "config_sha256": inputs["config"],
-        "data_sha256": sha256_text(json.dumps(tables)),
-        "git": git_hash(),
-        "all": over_sets(sets, protocol),
-        "sets": sets,
-    }
-    write_json(seed_dir / "results.json", result)
-    done.finish()
-    logging.info("%s: written", seed_dir / "results.json")
+    from asdkit.config import Config
+    from asdkit.report.evaluation import config_digest, evaluate_folder
+    from asdkit.report.results import read_protocol
+    from asdkit.report.tables import cell, table
+    from asdkit.utils.files import read_json
 
-
-def _check_scores(folder: Path, settings: dict[str, Any], data: Path, embed: Path) -> None:
-    """Refuse scores that were made with other settings, or from other embeddings than those that are there."""
-    from asdkit.corpus.description import present_sets
-    from asdkit.utils.done import compare
-    from asdkit.utils.files import read_json, sha256_file
-
-    arks = {name: embed / name / "embedding.ark" for name in present_sets(data)}
-    inputs = settings | {f"{name}.embedding": sha256_file(ark) for name, ark in arks.items() if ark.exists()}
-    made = read_json(folder / ".done")
-    made = {key: value for key, value in made.items() if key in inputs or key.startswith("score.")}
-    compare(folder / ".done", made, inputs, again="--stage 5 --force true")
+    folder = args.scores.resolve()
+    about = {"tag": folder.name, "seed": 0, "score": folder.name, "config": "-"}
+    about["config_sha256"] = config_digest(Config(), folder)
+    evaluate_folder(folder, args.data, read_protocol(args.data), about, args.force)
+    logging.info("%s: written", folder / "results.json")
+    sets = read_json(folder / "results.json")["sets"]
+    official = {name: found["official"] for name, found in sets.items()}
+    rows = [[name, cell(None if value is None else {"mean": value, "std": None})] for name, value in official.items()]
+    print(table(["set", "official score"], rows), end="")
 
 
 if __name__ == "__main__":

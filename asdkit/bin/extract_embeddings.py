@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from asdkit.utils import cli
-from asdkit.utils.done import Done, compare, flatten
+from asdkit.utils.done import Done, compare
 from asdkit.utils.files import read_json, sha256_file
 
 
@@ -29,23 +29,25 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write one shard of every set, or merge the shards of every set."""
     args = get_parser().parse_args(argv)
-    from asdkit.config import TRAINING, load_config, training_settings
+    from asdkit.config import open_config
+    from asdkit.config.identity import TRAINING, reread_embedding, reread_training, training_identity
     from asdkit.corpus.description import present_sets
 
     if not 1 <= args.job <= args.num_jobs:
         raise ValueError(f"--job {args.job} lies outside 1..{args.num_jobs} (--num-jobs)")
-    config = load_config(args.exp / "config.yaml")
+    config = open_config(args.exp / "config.yaml")
     seed_dir = args.exp / f"seed{args.seed}"
     checkpoint = seed_dir / "checkpoint" / f"{config.embed.checkpoint}.pt"
     trained = checkpoint.with_name(".done")
     if not trained.exists():
         raise ValueError(f"{seed_dir}: training is not finished: run stage 3 first")
-    settings = {key: value for key, value in read_json(trained).items() if key.partition(".")[0] in TRAINING}
-    compare(trained, settings, training_settings(config), again="--stage 3 --force true")
+    made = reread_training(read_json(trained))
+    settings = {key: value for key, value in made.items() if key.partition(".")[0] in TRAINING}
+    compare(trained, settings, training_identity(config), again="--stage 3 --force true")
     open_sets = []
     for name in present_sets(args.data):
         folder = seed_dir / "embed" / name
-        done = Done(folder / ".done", _inputs(args, config, checkpoint, name))
+        done = Done(folder / ".done", _inputs(args, config, checkpoint, name), reread=reread_embedding)
         if args.force and not args.merge or not done.is_done():
             open_sets.append((name, folder, done.inputs))
     if not open_sets:
@@ -58,14 +60,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _inputs(args: argparse.Namespace, config: Any, checkpoint: Path, name: str) -> dict[str, Any]:
+    from asdkit.config.identity import embedding_identity
     from asdkit.corpus.description import load_dataset
     from asdkit.corpus.manifest import digest
 
     dataset = load_dataset(args.data)
     return {
-        **flatten(config.embed.model_dump(mode="json"), "embed"),
-        "data.feats_type": config.data.feats_type,
-        "data.chunk_seconds": config.data.chunk_seconds,
+        **embedding_identity(config),
         **{f"dataset.{key}": getattr(dataset, key) for key in ("sample_rate", "channel", "resample")},
         "manifest": digest(args.data, name),
         "utt2num_samples": sha256_file(args.dump / "raw" / name / "utt2num_samples"),
@@ -98,7 +99,7 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
             model = Embedder(config)
             load_model(model, read_checkpoint(checkpoint), checkpoint)
             model = merge_lora(model).to(device).eval()
-            clips.fold(model, torch.bfloat16 if config.embed.amp == "bfloat16" else torch.float32)
+            clips.fold(model, torch.bfloat16 if config.embed.precision == "bfloat16" else torch.float32)
         items = clips.items_of(config, args.dump, name)
         batches = clips.batches_of(items, config.embed.batch_size)[args.job - 1 :: args.num_jobs]
         reader = load_dataset(args.data).reader()

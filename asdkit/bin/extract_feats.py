@@ -26,10 +26,10 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write one shard of every set, or join the shards."""
     args = get_parser().parse_args(argv)
-    from asdkit.config import load_config
+    from asdkit.config import open_config
     from asdkit.corpus.description import load_dataset, present_sets
 
-    config = load_config(Path(args.exp) / "config.yaml")
+    config = open_config(Path(args.exp) / "config.yaml")
     if config.data.feats_type == "raw":
         logging.info("data.feats_type is raw: no features to dump")
         return

@@ -1,7 +1,8 @@
-"""Stage 2: write wav.scp and lengths of every set, and the labels of the training clips."""
+"""Stage 2: the resolved configuration, the labels of the training clips, and the recordings as Kaldi lists them."""
 
 import argparse
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,73 +11,72 @@ from asdkit.utils.done import Done
 
 if TYPE_CHECKING:
     from asdkit.config import Config
-    from asdkit.corpus.description import Dataset
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of make_lists."""
-    parser = cli.parser("Write dump/raw/<set>/wav.scp and utt2num_samples, exp/<tag>/labels.tsv and classes.txt.")
-    parser.add_argument("--data", default="data", help="what stage 1 wrote")
-    parser.add_argument("--dump", default="dump", help="folder of lists and features")
-    parser.add_argument("--exp", required=True, help="folder of the experiment, exp/<tag>")
+    parser = cli.parser("Write exp/<tag>/{config.yaml,env.txt,labels.tsv,classes.txt} and dump/raw/<set>/wav.scp.")
+    parser.add_argument("--config", required=True, help="experiment, conf/x.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="replace a value")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
+    parser.add_argument("--dump", type=Path, default=Path("dump"), help="folder of lists and features")
+    parser.add_argument("--exp", type=Path, required=True, help="folder of the experiment, exp/<tag>")
     parser.add_argument("--force", type=cli.boolean, default=False, help="true: make them again")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write what is not done yet."""
+    """Write what is not done yet; a different configuration is an error."""
     args = get_parser().parse_args(argv)
-    from asdkit.config import load_config
+    from asdkit.config import check_checkpoint, load_config
+    from asdkit.config.folder import settle
     from asdkit.corpus.description import load_dataset, present_sets
-
-    dataset = load_dataset(args.data)
-    config = load_config(Path(args.exp) / "config.yaml")
-    for name in present_sets(args.data):
-        write_recordings(dataset, name, args)
-    write_labels(config, args)
-
-
-def write_recordings(dataset: "Dataset", name: str, args: argparse.Namespace) -> None:
-    """Write wav.scp and utt2num_samples of one set."""
-    from asdkit.corpus import manifest
     from asdkit.data import lists
-    from asdkit.signals.audio import frame_counts
-    from asdkit.utils.files import write_text
+    from asdkit.utils.typed_yaml import given
 
-    folder = Path(args.dump) / "raw" / name
-    reader = dataset.reader()
-    inputs = {"manifest": manifest.digest(args.data, name), "root": dataset.root, **vars(reader)}
-    done = Done(folder / ".done", inputs, args.force, "other --data and --dump folders")
-    paths = lists.recordings(dataset, args.data, name)
-    if done.is_done():
-        logging.info("%s: already done", folder)
-        return
-    counts = frame_counts(reader, list(paths.values()))
-    write_text(folder / "wav.scp", "".join(f"{utt} {path}\n" for utt, path in paths.items()))
-    lengths = zip(paths, counts, strict=True)
-    write_text(folder / "utt2num_samples", "".join(f"{utt} {count}\n" for utt, count in lengths))
-    done.finish()
+    config = load_config(args.config, args.set)
+    check_checkpoint(config, given(args.set, "encoder.checkpoint") or args.config)
+    config = settle(config, args.exp, force=args.force)
+    dataset = load_dataset(args.data)
+    _write_configuration(config, args)
+    for name in present_sets(args.data):
+        lists.write_recordings(dataset, args.data, args.dump, name, args.force)
+    _write_labels(config, args)
 
 
-def write_labels(config: "Config", args: argparse.Namespace) -> None:
-    """Write labels.tsv and classes.txt of the training clips."""
+def _write_configuration(config: "Config", args: argparse.Namespace) -> None:
+    from asdkit.config.folder import write
+    from asdkit.data.lists import training_sets
+    from asdkit.utils.files import read_text, write_text
+    from asdkit.utils.provenance import environment
+
+    sets = training_sets(config, args.data)
+    if absent := [name for name in config.data.sets if name not in sets]:
+        logging.info("training on %s; the corpus has no %s", ", ".join(sets), ", ".join(absent))
+    options = [word for setting in args.set for word in ("--set", setting)]
+    if write(config, args.exp, f"python3 -m asdkit.bin.make_lists {shlex.join(['--config', args.config, *options])}"):
+        write_text(args.exp / "env.txt", "".join(f"{key}: {value}\n" for key, value in environment().items()))
+    # How recordings are read, and which machines and sections there are, without the corpus at hand.
+    write_text(args.exp / "dataset.yaml", read_text(args.data / "dataset.yaml"))
+
+
+def _write_labels(config: "Config", args: argparse.Namespace) -> None:
     from asdkit.corpus import manifest
     from asdkit.data import lists
     from asdkit.utils.files import write_table, write_text
 
-    exp = Path(args.exp)
     sets = lists.training_sets(config, args.data)
     inputs = {"label": config.data.label, **{name: manifest.digest(args.data, name) for name in sets}}
-    done = Done(exp / ".done.labels", inputs, args.force)
+    done = Done(args.exp / ".done.labels", inputs, args.force)
     if done.is_done():
-        logging.info("%s: already done", exp / "labels.tsv")
+        logging.info("%s: already done", args.exp / "labels.tsv")
         return
-    rows = [row for name in sets for row in manifest.read_manifest(Path(args.data) / name / "manifest.tsv")]
+    rows = [row for name in sets for row in manifest.read_manifest(args.data / name / "manifest.tsv")]
     classes, labels = lists.assign_labels(rows, config.data.label)
     lists.check_attributed(config, labels)
     table = [{"utt": utt, "label": str(n), "attributed": str(int(known))} for utt, (n, known) in labels.items()]
-    write_table(exp / "labels.tsv", lists.LABEL_COLUMNS, table)
-    write_text(exp / "classes.txt", "".join(f"{name}\n" for name in classes))
+    write_table(args.exp / "labels.tsv", lists.LABEL_COLUMNS, table)
+    write_text(args.exp / "classes.txt", "".join(f"{name}\n" for name in classes))
     done.finish()
     without = sum(not known for _, known in labels.values())
     logging.info("%d training clips, %d without attribute, %d classes", len(labels), without, len(classes))

@@ -1,4 +1,4 @@
-"""Stage 6: gather all seeds of an experiment into tables, and compare all experiments beside it."""
+"""Stage 6: evaluate all scores of an experiment, gather its seeds into tables, compare all experiments beside it."""
 
 import argparse
 import logging
@@ -10,35 +10,48 @@ from asdkit.utils import cli
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
     parser = cli.parser("Write exp/<tag>/results.json and RESULTS.md over all seeds, and exp/RESULTS.md over all tags.")
+    parser.add_argument("--data", type=Path, help="what stage 1 wrote (default: gather what was evaluated before)")
     parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
+    parser.add_argument("--score", help="evaluate only these scores, separated by commas (default: all)")
     parser.add_argument("--published", type=Path, help="others' figures to show beside these: conf/published.yaml")
+    parser.add_argument("--force", type=cli.boolean, default=False, help="true: evaluate again")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the tables and print the short one."""
+    """Evaluate what is not evaluated yet, write the tables and print the short ones."""
     args = get_parser().parse_args(argv)
     from asdkit.report.comparison import beside_published, comparison
     from asdkit.report.published import load_published
-    from asdkit.report.results import over_seeds
+    from asdkit.report.results import over_seeds, score_folders, seed_folders
     from asdkit.report.schema import TagResult, read_results
-    from asdkit.report.tables import overview, page, title
+    from asdkit.report.tables import ordered, overview, pages, title
     from asdkit.utils.files import write_json, write_text
 
+    if args.data is not None:
+        from asdkit.report.seeds import evaluate_seed
+
+        for seed, seed_dir in seed_folders(args.exp).items():
+            names = args.score.split(",") if args.score else None
+            if score_folders(seed_dir, names):
+                evaluate_seed(args.exp, seed, args.data, names, args.force)
     systems = load_published(args.published) if args.published else []
     results, folder = over_seeds(args.exp), args.exp.resolve().parent
     write_json(args.exp / "results.json", results)
-    write_text(args.exp / "RESULTS.md", page(results, beside_published(results, systems)))
-    tags, left_out = [], []
+    published = {name: beside_published(found, systems) for name, found in results["scores"].items()}
+    write_text(args.exp / "RESULTS.md", pages(results, published))
+    scores, left_out = [], []
     for path in sorted(folder.glob("*/results.json")):
         try:
-            tags.append({**read_results(path, TagResult), "tag": path.parent.name})
+            found = read_results(path, TagResult)["scores"]
+            scores += [{**score, "tag": path.parent.name} for score in ordered(found).values()]
         except ValueError as error:
             left_out.append(str(error).replace(f"{folder}/", ""))
             logging.warning("left out of %s: %s", folder / "RESULTS.md", left_out[-1])
-    write_text(folder / "RESULTS.md", comparison(tags, left_out, systems))
-    print(f"{title(results)}, {results['protocol']}, seeds {', '.join(map(str, results['seeds']))}:")
-    print(overview(results), end="")
+    write_text(folder / "RESULTS.md", comparison(scores, left_out, systems))
+    for found in ordered(results["scores"]).values():
+        print(f"{title(found)}, {found['protocol']}, seeds {', '.join(map(str, found['seeds']))}:")
+        print(overview(found), end="")
 
 
 if __name__ == "__main__":

@@ -2,73 +2,110 @@
 
 import argparse
 import logging
-import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asdkit.utils import cli
+
+if TYPE_CHECKING:
+    from asdkit.config import ScoreConfig
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
     parser = cli.parser(
-        "Score test clips (higher = more anomalous); write scores and thresholds to seed<K>/score/<backend>, and the "
-        "challenge's files to seed<K>/submission."
+        "Score test clips (higher = more anomalous): for each of the experiment's scores a folder seed<K>/score/<name> "
+        "with scores, thresholds, tables and the challenge's files."
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
     parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
     parser.add_argument("--seed", type=int, default=0, help="which seed<K> to score")
+    parser.add_argument("--score", help="names of scores, separated by commas (default: all of the configuration)")
     parser.add_argument("--force", type=cli.boolean, default=False, help="score again")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Score every test set of one seed."""
+    """Score every test set of one seed by every detector asked for."""
     args = get_parser().parse_args(argv)
-    from asdkit.config import load_config
+    from asdkit.config import open_config
+
+    known = open_config(args.exp / "config.yaml").score
+    names = args.score.split(",") if args.score else list(known)
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"--score {unknown[0]}: {args.exp}/config.yaml has the scores {', '.join(known)}")
+    for name in names:
+        _score(args, name, known[name])
+
+
+def _score(args: argparse.Namespace, name: str, settings: "ScoreConfig") -> None:
+    from asdkit.config.identity import reread_score, score_identity
     from asdkit.corpus.description import present_sets
-    from asdkit.detectors.scoring import load_set, score_sets, write_scores, write_thresholds
-    from asdkit.report.submission import STYLES, read_style, write_submission
-    from asdkit.utils.done import Done, flatten
+    from asdkit.detectors.folder import MADE_FROM
+    from asdkit.report.submission import read_style
+    from asdkit.utils.done import Done
     from asdkit.utils.files import sha256_file
 
     data, seed_dir = args.data, args.exp / f"seed{args.seed}"
-    config = load_config(args.exp / "config.yaml").score
     sets = present_sets(data)
-    train_sets, test_sets = ([name for name in sets if name.endswith(split)] for split in ("train", "test"))
-    if not train_sets or not test_sets:
+    if {split for split in ("train", "test") if any(found.endswith(split) for found in sets)} != {"train", "test"}:
         raise ValueError(f"{data} holds {', '.join(sets)}: scoring needs training clips and test clips")
-    style = read_style(data)
-    inputs = {**flatten({"score": config.model_dump()}), "name_style": style}
-    for name in sets:
-        embedded = seed_dir / "embed" / name
-        if not (embedded / "embedding.scp").exists():  # stage 4 removes it first and writes it last
-            raise ValueError(f"{embedded}/embedding.scp does not exist: run stage 4 (extract_embeddings) first")
-        inputs[f"{name}.manifest"] = sha256_file(data / name / "manifest.tsv")
-        inputs[f"{name}.embedding"] = sha256_file(embedded / "embedding.ark")
-    out = seed_dir / "score" / config.backend
-    done = Done(out / ".done", inputs, args.force)
-    if done.is_done():
+    inputs = {**score_identity(settings), "name_style": read_style(data)}
+    for found in sets:
+        embedded = seed_dir / "embed" / found / settings.array
+        if not Path(f"{embedded}.scp").exists():  # stage 4 removes it first and writes it last
+            raise ValueError(f"{embedded}.scp does not exist: run stage 4 (extract_embeddings) first")
+        inputs[f"{found}.manifest"] = sha256_file(data / found / "manifest.tsv")
+        inputs[f"{found}.{settings.array}"] = sha256_file(f"{embedded}.ark")
+    out = seed_dir / "score" / name
+    another = f"another name for other settings (--set score.NAME... instead of score.{name}...)"
+    done = Done(out / ".done", inputs, args.force, another, reread_score)
+    if done.is_done() and (out / MADE_FROM).exists():
         logging.info("%s: already done", out)
         return
-    train, tests = (
-        {name: load_set(data, seed_dir / "embed", name) for name in names} for names in (train_sets, test_sets)
-    )
-    scored = score_sets(config, train, tests)
+    done.path.unlink(missing_ok=True)
+    _write(args, out, settings, sets, inputs)
+    done.finish()
+
+
+def _write(args: argparse.Namespace, out: Path, settings: "ScoreConfig", sets: list[str], inputs: dict) -> None:
+    import math
+
+    from asdkit.config.identity import score_identity
+    from asdkit.detectors import DETECTORS
+    from asdkit.detectors.folder import MADE_FROM, TRAIN, load_set, write_scores
+    from asdkit.detectors.scoring import score_sets
+    from asdkit.report.decisions import complete
+    from asdkit.utils.files import write_json
+    from asdkit.utils.provenance import git_hash
+
+    embed = args.exp / f"seed{args.seed}" / "embed"
+    loaded = {name: load_set(args.data, embed, name, settings.array) for name in sets}
+    train, tests = ({name: loaded[name] for name in sets if name.endswith(split)} for split in ("train", "test"))
+    scored = score_sets(settings, train, tests)
     for name, scores in scored.scores.items():
         write_scores(out / f"{name}.tsv", scores)
         logging.info("%s: %d clips", out / f"{name}.tsv", len(scores))
-    (out / "threshold.tsv").unlink(missing_ok=True)
-    submission = seed_dir / "submission"
-    if submission.exists():
-        shutil.rmtree(submission)
-    if not scored.thresholds:
-        logging.info("transductive scores: no thresholds, no files to submit")
+    own = {utt: score for scores in scored.train.values() for utt, score in scores.items() if math.isfinite(score)}
+    if scored.train:
+        write_scores(out / TRAIN, own)
     else:
-        write_thresholds(out / "threshold.tsv", scored.thresholds)
-        for name in test_sets if style in STYLES else ():
-            count = write_submission(submission / name, tests[name][0], style, scored.scores[name], scored.thresholds)
-            logging.info("%s: %d files to submit", submission / name, count)
-    done.finish()
+        (out / TRAIN).unlink(missing_ok=True)
+        logging.info("transductive scores: no thresholds, no files to submit")
+    made_from = {
+        "made_by": "asdkit.bin.score",
+        "detector": settings.detector,
+        "non_negative": DETECTORS[settings.detector](settings).non_negative,
+        "per_section": settings.per_section,
+        "transductive": settings.normalise != "none",
+        "threshold_percentile": settings.threshold_percentile,
+        "settings": score_identity(settings),
+        "inputs": inputs,
+        "seed": args.seed,
+        "git": git_hash(),
+    }
+    write_json(out / MADE_FROM, made_from)
+    complete(out, {name: rows for name, (rows, _) in loaded.items()}, inputs["name_style"])
 
 
 if __name__ == "__main__":

@@ -23,14 +23,15 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Train, or resume, or do nothing when it is done."""
     args = get_parser().parse_args(argv)
-    from asdkit.config import check_checkpoint, load_config, training_settings
+    from asdkit.config import check_checkpoint, open_config
+    from asdkit.config.identity import reread_training, training_identity
     from asdkit.data.lists import training_inputs
 
-    config = load_config(args.exp / "config.yaml")
+    config = open_config(args.exp / "config.yaml")
     check_checkpoint(config, f"{args.exp}/config.yaml")
     folder = args.exp / f"seed{args.seed}"
-    inputs = training_settings(config) | training_inputs(config, args.data, args.dump, args.exp) | {"seed": args.seed}
-    done = Done(folder / "checkpoint" / ".done", inputs, args.force)
+    inputs = training_identity(config) | training_inputs(config, args.data, args.dump, args.exp) | {"seed": args.seed}
+    done = Done(folder / "checkpoint" / ".done", inputs, args.force, reread=reread_training)
     if done.is_done():
         logging.info("%s: already trained", folder)
         return

@@ -1,21 +1,23 @@
 """The experiment, typed: one YAML file holds what differs from the defaults of these sections."""
 
 from asdkit.config.encoders import BeatsArch, EncoderConfig, check_sizes
-from asdkit.config.experiment import TRAINING, Config, check_checkpoint, load_config, training_settings
+from asdkit.config.experiment import Config, check_checkpoint, load_config, open_config
 from asdkit.config.models import GroupAdapterConfig, LoraConfig, ModelConfig
-from asdkit.config.scoring import EmbedConfig, ScoreConfig
+from asdkit.config.scoring import DetectorConfig, EmbedConfig, GivenConfig, KnnConfig, ScoreConfig
 from asdkit.config.training import AamConfig, DataConfig, DlclConfig, LossConfig, SpecAugmentConfig, TrainConfig
 
 __all__ = [
-    "TRAINING",
     "AamConfig",
     "BeatsArch",
     "Config",
     "DataConfig",
+    "DetectorConfig",
     "DlclConfig",
     "EmbedConfig",
     "EncoderConfig",
+    "GivenConfig",
     "GroupAdapterConfig",
+    "KnnConfig",
     "LoraConfig",
     "LossConfig",
     "ModelConfig",
@@ -25,5 +27,5 @@ __all__ = [
     "check_checkpoint",
     "check_sizes",
     "load_config",
-    "training_settings",
+    "open_config",
 ]

@@ -8,11 +8,10 @@ from pydantic import model_validator
 
 from asdkit.config.encoders import EncoderConfig
 from asdkit.config.models import ModelConfig
-from asdkit.config.scoring import EmbedConfig, ScoreConfig
+from asdkit.config.scoring import EmbedConfig, KnnConfig, Scores
 from asdkit.config.training import DataConfig, LossConfig, TrainConfig
-from asdkit.utils.done import flatten
-from asdkit.utils.files import sha256_file
-from asdkit.utils.typed_yaml import Section, load
+from asdkit.config.upgrade import today
+from asdkit.utils.typed_yaml import Section, load, read_yaml, validate
 
 
 class Config(Section):
@@ -24,7 +23,12 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     embed: EmbedConfig = EmbedConfig()
-    score: ScoreConfig = ScoreConfig()
+    score: Scores = {"knn": KnnConfig()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _today(cls, raw: Any) -> Any:
+        return today(raw)
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
@@ -47,8 +51,21 @@ class Config(Section):
 
 
 def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
-    """Read an experiment; `settings` replace values, `section.key=value`. Errors as for `typed_yaml.load`."""
+    """Read an experiment that a user wrote; `settings` replace values, `section.key=value`.
+
+    Errors as for `typed_yaml.load`.
+    """
     return load(Config, path, settings)
+
+
+def open_config(path: str | Path) -> Config:
+    """Read exp/<tag>/config.yaml, as stage 2 of this version or an older one wrote it. Errors as for `load_config`."""
+    return read_older(read_yaml(path), str(path))
+
+
+def read_older(raw: dict[str, Any], where: str) -> Config:
+    """The configuration that an older version wrote as plain values; `where` names them in errors."""
+    return validate(Config, {**{name: {} for name in Config.model_fields}, **raw}, where, older=True)
 
 
 def check_checkpoint(config: Config, where: str) -> None:
@@ -59,13 +76,3 @@ def check_checkpoint(config: Config, where: str) -> None:
             f"{where}: encoder.checkpoint: there is no file {Path(path).absolute()}. Put it there, or name another: "
             "--set encoder.checkpoint=FILE"
         )
-
-
-TRAINING = {"encoder", "data", "model", "loss", "train"}
-
-
-def training_settings(config: Config) -> dict[str, Any]:
-    """What of an experiment its trained weights depend on, flat, with the hash of the file that they start from."""
-    settings = flatten(config.model_dump(mode="json", include=TRAINING))
-    path = config.encoder.checkpoint
-    return settings | ({"encoder.checkpoint.sha256": sha256_file(path)} if path else {})

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from asdkit.utils.typed_yaml import Section
+from asdkit.utils.typed_yaml import NO_RESULT, Section
 
 
 class DataConfig(Section):
@@ -21,7 +21,9 @@ class DataConfig(Section):
     balance: Literal["none", "machine", "class"] = Field(
         "none", description="none: every clip once per epoch; otherwise machines or classes are drawn uniformly"
     )
-    workers: int = Field(0, ge=0, description="reader processes; 0 reads in the training process")
+    workers: int = Field(
+        0, ge=0, json_schema_extra=NO_RESULT, description="reader processes; 0 reads in the training process"
+    )
 
 
 class AamConfig(Section):
@@ -70,6 +72,11 @@ class TrainConfig(Section):
     grad_clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no clipping")
     amp: Literal["none", "bfloat16"] = Field("none", description="autocast")
     specaugment: SpecAugmentConfig | None = Field(SpecAugmentConfig(), description="null: none")
-    log_every: int = Field(50, ge=1, description="steps between rows of train.tsv")
-    checkpoint_every: int = Field(500, ge=1, description="steps between writes of last.pt, from which training resumes")
+    log_every: int = Field(50, ge=1, json_schema_extra=NO_RESULT, description="steps between rows of train.tsv")
+    checkpoint_every: int = Field(
+        500,
+        ge=1,
+        json_schema_extra=NO_RESULT,
+        description="steps between writes of last.pt, from which training resumes",
+    )
     save_steps: list[int] = Field([], description="steps whose weights are kept as step<N>.pt")

@@ -8,7 +8,9 @@ from typing import TypeVar
 from asdkit.config import Config
 from asdkit.corpus.description import Dataset, load_dataset, present_sets
 from asdkit.corpus.manifest import SIZES, Row, digest, read_manifest
-from asdkit.utils.files import read_scp, read_table, read_text, sha256_file
+from asdkit.signals.audio import frame_counts
+from asdkit.utils.done import Done
+from asdkit.utils.files import read_scp, read_table, read_text, sha256_file, write_text
 
 T = TypeVar("T")
 
@@ -135,6 +137,24 @@ def training_inputs(
         inputs[f"{name}.manifest"] = digest(data_dir, name)
         inputs[f"{name}.utt2num_samples"] = sha256_file(Path(dump_dir) / "raw" / name / "utt2num_samples")
     return inputs | {"labels": sha256_file(Path(exp_dir) / "labels.tsv")}
+
+
+def write_recordings(
+    dataset: Dataset, data_dir: str | Path, dump_dir: str | Path, set_name: str, force: bool = False
+) -> None:
+    """Write dump/raw/<set>/wav.scp and utt2num_samples, unless they are there."""
+    folder, reader = Path(dump_dir) / "raw" / set_name, dataset.reader()
+    inputs = {"manifest": digest(data_dir, set_name), "root": dataset.root, **vars(reader)}
+    done = Done(folder / ".done", inputs, force, "other --data and --dump folders")
+    paths = recordings(dataset, data_dir, set_name)
+    if done.is_done():
+        logging.info("%s: already done", folder)
+        return
+    counts = frame_counts(reader, list(paths.values()))
+    write_text(folder / "wav.scp", "".join(f"{utt} {path}\n" for utt, path in paths.items()))
+    lengths = zip(paths, counts, strict=True)
+    write_text(folder / "utt2num_samples", "".join(f"{utt} {count}\n" for utt, count in lengths))
+    done.finish()
 
 
 def shard(items: list[T], num_jobs: int, job: int) -> list[T]:

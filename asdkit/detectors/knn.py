@@ -11,6 +11,8 @@ class KNN:
     Exact search by blocks of the matrix of cosines: at most `block_bytes` of it exist at a time, in float32.
     """
 
+    non_negative = True
+
     def __init__(self, k: int = 1, block_bytes: int = 1 << 24) -> None:
         if k < 1 or block_bytes < 4 * QUERIES:
             raise ValueError(f"k is {k}, block_bytes {block_bytes}: allowed are k >= 1, block_bytes >= {4 * QUERIES}")

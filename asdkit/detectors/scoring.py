@@ -1,31 +1,30 @@
-"""One detector per machine, section and domain as configured, and the scores of test clips."""
+"""One detector per machine, section and domain as configured, and the scores of training and test clips."""
 
 from collections import defaultdict
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from asdkit.config import ScoreConfig
-from asdkit.corpus.manifest import Row, read_manifest
-from asdkit.detectors import BACKENDS, Backend
-from asdkit.detectors.threshold import gamma_percentile
-from asdkit.utils.ark import read_vectors
-from asdkit.utils.files import write_table, write_text
+from asdkit.corpus.manifest import Row
+from asdkit.detectors import DETECTORS, Detector
 
-THRESHOLD_CLIPS = 1000  # enough for a percentile of the fit, and its time stays below that of the scores
+SELF_SCORED = 1000  # training clips of a detector: enough for a percentile, and quicker than the scores themselves
+PARTS = 5  # of the training clips, where a detector cannot leave single ones out
 
-Embedded = tuple[list[Row], np.ndarray]  # manifest rows, embeddings [clips, D]
+Embedded = tuple[list[Row], np.ndarray]  # manifest rows, arrays [clips, D]
+Key = tuple[str, str]  # machine, section (`-`: all of the machine's)
+Grouped = dict[str, dict[Key, list[int]]]  # set -> detector -> numbers of its rows
 
 
 class Scored(NamedTuple):
-    """scores: set -> utt -> score. thresholds: (machine, section) -> score above which a clip counts as anomalous.
+    """scores: set -> utt -> score. train: (machine, section) -> utt -> score of a training clip by the others.
 
-    A detector for all sections of a machine has the section `-`. No thresholds where scores are transductive.
+    A detector for all sections of a machine has the section `-`. train is empty where scores are transductive.
     """
 
     scores: dict[str, dict[str, float]]
-    thresholds: dict[tuple[str, str], float]
+    train: dict[Key, dict[str, float]]
 
 
 class PerDomain:
@@ -33,19 +32,19 @@ class PerDomain:
 
     def __init__(self, config: ScoreConfig) -> None:
         self.config = config
-        self.detectors: dict[str, Backend] = {}
+        self.detectors: dict[str, Detector] = {}
         self.train = np.empty((0, 0))
         self.domains = np.empty(0, str)
 
     def fit(self, x: np.ndarray, domains: list[str]) -> "PerDomain":
         """Fit on x [N, D] with a domain for each row; a domain without rows has no detector.
 
-        Raises ValueError, naming the domain, where the backend refuses.
+        Raises ValueError, naming the domain, where the detector refuses.
         """
         self.train, self.domains = x, np.array(domains)
         for domain in sorted(set(domains)):
             try:
-                self.detectors[domain] = BACKENDS[self.config.backend](self.config).fit(x[self.domains == domain])
+                self.detectors[domain] = self._new().fit(x[self.domains == domain])
             except ValueError as error:
                 raise ValueError(f"{error} (domain {domain})") from None
         return self
@@ -61,19 +60,46 @@ class PerDomain:
             scores = (scores - scores.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
         return scores.min(axis=0)
 
-    def threshold(self) -> float:
-        """Score above which a clip counts as anomalous, from training clips that are not compared with themselves.
+    def self_scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of training rows, and their scores when none is compared with itself; infinity where nothing is left.
 
-        Of many training clips it takes THRESHOLD_CLIPS, evenly spaced. Errors as for `gamma_percentile`.
+        Of many training clips these are SELF_SCORED, evenly spaced.
         """
         count = len(self.train)
-        rows = np.unique(np.linspace(0, count - 1, min(count, THRESHOLD_CLIPS)).round().astype(int))
+        rows = np.unique(np.linspace(0, count - 1, min(count, SELF_SCORED)).round().astype(int))
         scores = np.empty((len(self.detectors), len(rows)))
         for found, (domain, detector) in zip(scores, self.detectors.items(), strict=True):
             own = self.domains[rows] == domain
-            found[~own] = detector.anomaly_score(self.train[rows[~own]])
-            found[own] = detector.leave_one_out(np.searchsorted(np.flatnonzero(self.domains == domain), rows[own]))
-        return gamma_percentile(scores.min(axis=0), self.config.threshold_percentile)
+            if not own.all():
+                found[~own] = detector.anomaly_score(self.train[rows[~own]])
+            members = np.flatnonzero(self.domains == domain)
+            inside = np.searchsorted(members, rows[own])
+            found[own] = self._left_out(detector, self.train[members], inside)
+        return rows, scores.min(axis=0)
+
+    def _left_out(self, detector: Detector, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Scores [R] of the rows of a domain's training arrays x [N, D], each as if it had not been among them."""
+        if hasattr(detector, "leave_one_out"):
+            return detector.leave_one_out(rows)
+        scores = np.full(len(rows), np.inf)
+        part = np.arange(len(x)) % PARTS
+        for number in range(PARTS):
+            asked = part[rows] == number
+            if asked.any() and (part != number).any():
+                scores[asked] = self._new().fit(x[part != number]).anomaly_score(x[rows[asked]])
+        return scores
+
+    def _new(self) -> Detector:
+        return DETECTORS[self.config.detector](self.config)
+
+
+def fit_detector(config: ScoreConfig, train: dict[str, Embedded], key: Key) -> PerDomain:
+    """The detector of a machine (and section), fitted on the training clips of all sets.
+
+    Raises ValueError, naming the machine, for one without training clips or whose detector refuses them.
+    """
+    known = {name: groups(config, rows) for name, (rows, _) in train.items()}
+    return _fit(config, train, known, key)
 
 
 def score_sets(config: ScoreConfig, train: dict[str, Embedded], tests: dict[str, Embedded]) -> Scored:
@@ -86,56 +112,53 @@ def score_sets(config: ScoreConfig, train: dict[str, Embedded], tests: dict[str,
     sizes = {name: x.shape[1] for name, (_, x) in {**train, **tests}.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"embeddings of different dimensions: {sizes}; run stage 4 again")
-    known = {name: _groups(config, rows) for name, (rows, _) in train.items()}
-    groups = {name: _groups(config, rows) for name, (rows, _) in tests.items()}
+    known, tested = ({name: groups(config, rows) for name, (rows, _) in sets.items()} for sets in (train, tests))
     scored = Scored({name: {} for name in tests}, {})
-    for key in sorted({key for found in groups.values() for key in found}):
-        own = [(*train[name], found[key]) for name, found in known.items() if key in found]
-        where = [name for name, found in groups.items() if key in found]
-        if not own:
-            unit = "machine and section" if config.per_section else "machine"
-            there = ", ".join(map(_title, sorted({key for found in known.values() for key in found})))
-            raise ValueError(f"{where[0]}: no training clips for the {unit} {_title(key)}; there are some for {there}")
-        domains = [rows[i]["domain"] if config.per_domain else "all" for rows, _, chosen in own for i in chosen]
+    for key in sorted({key for found in tested.values() for key in found}):
+        where = [name for name, found in tested.items() if key in found]
         try:
-            detector = PerDomain(config).fit(np.concatenate([x[chosen] for _, x, chosen in own]), domains)
+            detector = _fit(config, train, known, key)
+        except ValueError as error:
+            raise ValueError(f"{where[0]}: {error}") from None
+        try:
             if config.normalise == "none":
-                scored.thresholds[key] = detector.threshold()
+                scored.train[key] = _self_scored(detector, train, known, key)
             for name in where:
-                (rows, x), chosen = tests[name], groups[name][key]
+                (rows, x), chosen = tests[name], tested[name][key]
                 found = detector.anomaly_score(x[chosen]).tolist()
                 scored.scores[name].update((rows[i]["utt"], score) for i, score in zip(chosen, found, strict=True))
         except ValueError as error:
-            raise ValueError(f"{_title(key)}: {error}") from None
+            raise ValueError(f"{title(key)}: {error}") from None
     return scored
 
 
-def load_set(data: Path, embed: Path, name: str) -> Embedded:
-    """Manifest rows of one set and their embeddings [clips, D]."""
-    rows = read_manifest(data / name / "manifest.tsv")
-    return rows, read_vectors(embed / name / "embedding.ark", [row["utt"] for row in rows])
-
-
-def write_scores(path: str | Path, scores: dict[str, float]) -> None:
-    """Write `utt score`, sorted by utt; the numbers read back exactly."""
-    write_text(path, "".join(f"{utt} {score!r}\n" for utt, score in sorted(scores.items())))
-
-
-def write_thresholds(path: str | Path, thresholds: dict[tuple[str, str], float]) -> None:
-    """Write a table of machine, section (`-`: all of the machine's) and threshold."""
-    rows = [
-        {"machine": machine, "section": section, "threshold": repr(value)}
-        for (machine, section), value in sorted(thresholds.items())
-    ]
-    write_table(path, ("machine", "section", "threshold"), rows)
-
-
-def _groups(config: ScoreConfig, rows: list[Row]) -> dict[tuple[str, str], list[int]]:
-    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+def groups(config: ScoreConfig, rows: list[Row]) -> dict[Key, list[int]]:
+    """Numbers of the rows that each detector serves."""
+    found: dict[Key, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
-        groups[row["machine"], row["section"] if config.per_section else "-"].append(i)
-    return groups
+        found[row["machine"], row["section"] if config.per_section else "-"].append(i)
+    return found
 
 
-def _title(key: tuple[str, str]) -> str:
+def title(key: Key) -> str:
+    """A detector's machine and, where it has one of its own, section."""
     return " ".join(key).removesuffix(" -")
+
+
+def _fit(config: ScoreConfig, train: dict[str, Embedded], known: Grouped, key: Key) -> PerDomain:
+    own = [(*train[name], found[key]) for name, found in known.items() if key in found]
+    if not own:
+        unit = "machine and section" if config.per_section else "machine"
+        there = ", ".join(map(title, sorted({key for found in known.values() for key in found})))
+        raise ValueError(f"no training clips for the {unit} {title(key)}; there are some for {there}")
+    domains = [rows[i]["domain"] if config.per_domain else "all" for rows, _, chosen in own for i in chosen]
+    try:
+        return PerDomain(config).fit(np.concatenate([x[chosen] for _, x, chosen in own]), domains)
+    except ValueError as error:
+        raise ValueError(f"{title(key)}: {error}") from None
+
+
+def _self_scored(detector: PerDomain, train: dict[str, Embedded], known: Grouped, key: Key) -> dict[str, float]:
+    utts = [rows[i]["utt"] for name, (rows, _) in train.items() for i in known[name].get(key, ())]
+    numbers, scores = detector.self_scores()
+    return {utts[i]: float(score) for i, score in zip(numbers, scores, strict=True)}

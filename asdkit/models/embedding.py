@@ -23,7 +23,7 @@ def embed(model: Embedder, feats: Tensor, config: EmbedConfig, chunk: int, hop: 
 
     `config.segment` 'clip': the whole clip goes through the encoder; 'chunk': the mean over windows of `chunk` frames.
     """
-    with torch.autocast(feats.device.type, torch.bfloat16, enabled=config.amp == "bfloat16"):
+    with torch.autocast(feats.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         if config.segment == "clip":
             return model(feats)
         pieces = segments(feats, chunk, hop)  # [B, S, chunk, M]

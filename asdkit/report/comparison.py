@@ -11,13 +11,14 @@ ABOUT = "Rows 'published: ...' are figures of others, in percent, as their sourc
 
 
 def comparison(experiments: list[dict[str, Any]], left_out: list[str], systems: list[System]) -> str:
-    """exp/RESULTS.md: one row per tag, from `results.over_seeds`, then published systems.
+    """exp/RESULTS.md: one row for each score of each tag, then published systems.
 
-    left_out: why other tags have no row.
+    experiments: scores of tags, from `results.over_seeds`; left_out: why other tags have no row.
     """
     rows = [
         [
             title(results),
+            results["score"],
             results["protocol"],
             str(len(results["seeds"])),
             *(cell(results["sets"].get(name, {}).get("official")) for name in ("dev", "eval")),
@@ -26,7 +27,7 @@ def comparison(experiments: list[dict[str, Any]], left_out: list[str], systems: 
         for results in experiments
     ]
     intro = "Official scores in percent, mean ± sample standard deviation over seeds. Details: <tag>/RESULTS.md.\n"
-    parts = ["# Results\n", intro, table(["tag", "protocol", "seeds", "dev", "eval", "all"], rows)]
+    parts = ["# Results\n", intro, table(["tag", "score", "protocol", "seeds", "dev", "eval", "all"], rows)]
     parts += dict.fromkeys(text + "\n" for results in experiments for text in marks(results).values())
     same_data: dict[str, list[str]] = {}
     for results in experiments:

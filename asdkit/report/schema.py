@@ -1,7 +1,7 @@
 """What results.json holds, so that a broken or foreign file is named instead of being read."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, field_validator
 
@@ -53,7 +53,7 @@ class SetResult(_Part):
 class _Head(_Part):
     tag: str
     protocol: str
-    normalise: Literal["none", "test_zscore"]
+    transductive: bool
     revealed_attributes: str | None = None
 
     @field_validator("protocol")
@@ -65,9 +65,9 @@ class _Head(_Part):
 
 
 class SeedResult(_Head):
-    """exp/<tag>/seed<K>/results.json."""
+    """exp/<tag>/seed<K>/score/<name>/results.json."""
 
-    backend: str
+    detector: str
     config: str
     config_sha256: str
     data_sha256: str
@@ -89,12 +89,21 @@ class Official(_Part):
     official: Spread | None
 
 
-class TagResult(_Head):
-    """exp/<tag>/results.json, as far as a comparison of tags reads it."""
+class ScoreResult(_Head):
+    """One score of a tag, as far as a comparison of tags reads it."""
 
+    score: str
     seeds: list[int]
     sets: dict[str, Official]
     all: Spread | None
+    data_sha256: str
+
+
+class TagResult(_Part):
+    """exp/<tag>/results.json, as far as a comparison of tags reads it."""
+
+    tag: str
+    scores: dict[str, ScoreResult]
 
 
 def read_results(path: str | Path, model: type[Section]) -> dict[str, Any]:

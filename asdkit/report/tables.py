@@ -24,8 +24,8 @@ EXTRAS = (
     "pAUC Eq. 12: the paper's formula over all clips of a section, not standardised."
 )
 TRANSDUCTIVE = (
-    "Transductive: scores of each test clip use the statistics of all test clips of its machine (score.normalise: "
-    "test_zscore). Not for official results."
+    "Transductive: scores of each test clip use the statistics of all test clips of its machine "
+    "(normalise: test_zscore). Not for official results."
 )
 REVEALED = (
     "Revealed attributes: labels of training clips are from attributes that the organisers hid until the challenge was "
@@ -36,7 +36,7 @@ REVEALED = (
 def marks(results: dict[str, Any]) -> dict[str, str]:
     """What sets an experiment apart from official systems: short mark -> explanation."""
     found = {}
-    if results["normalise"] != "none":
+    if results["transductive"]:
         found["transductive"] = TRANSDUCTIVE
     if results.get("revealed_attributes"):
         found["revealed attributes"] = REVEALED
@@ -44,8 +44,12 @@ def marks(results: dict[str, Any]) -> dict[str, str]:
 
 
 def title(results: dict[str, Any]) -> str:
-    """An experiment's tag with its marks."""
-    return results["tag"] + "".join(f" ({mark})" for mark in marks(results))
+    """An experiment's tag with its marks; the page of another score than `knn` says which."""
+    return (
+        results["tag"]
+        + ("" if results["score"] == "knn" else f": {results['score']}")
+        + "".join(f" ({mark})" for mark in marks(results))
+    )
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -106,6 +110,27 @@ def page(results: dict[str, Any], published: str = "") -> str:
     return "\n".join(parts)
 
 
+def pages(results: dict[str, Any], published: dict[str, str]) -> str:
+    """RESULTS.md of one experiment from `results.over_seeds`: a page for each score, `knn` first, after a short table.
+
+    published: the part about others' results, for each score.
+    """
+    scores = ordered(results["scores"])
+    parts = [page(found, published.get(name, "")) for name, found in scores.items()]
+    if len(scores) > 1:
+        rows = [
+            [name, *(cell(found["sets"].get(part, {}).get("official")) for part in ("dev", "eval")), cell(found["all"])]
+            for name, found in scores.items()
+        ]
+        parts.insert(0, f"# {results['tag']}: all scores\n\n" + table(["score", "dev", "eval", "all"], rows))
+    return "\n".join(parts)
+
+
+def ordered(scores: dict[str, Any]) -> dict[str, Any]:
+    """Scores by name, `knn` first."""
+    return dict(sorted(scores.items(), key=lambda item: (item[0] != "knn", item[0])))
+
+
 def _heading(name: str) -> str:
     return HEADINGS.get(name, name)
 
@@ -142,10 +167,8 @@ def _origin(results: dict[str, Any]) -> str:
         f"- configuration: {results['config']} (SHA-256 {results['config_sha256']})",
         f"- git: {', '.join(results['git'])}",
         f"- seeds: {', '.join(map(str, results['seeds']))}",
-        f"- protocol: {results['protocol']}, back end: {results['backend']}",
+        f"- protocol: {results['protocol']}, score: {results['score']}, detector: {results['detector']}",
     ]
-    if results["normalise"] != "none":
-        lines[-1] += f", score.normalise: {results['normalise']}"
     if results.get("revealed_attributes"):
         lines.append(f"- revealed attributes: {results['revealed_attributes']}")
     if results["pending"]:

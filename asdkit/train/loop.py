@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.config import Config
+from asdkit.config.identity import reread_training
 from asdkit.losses.objective import Objective
 from asdkit.models.checkpoint import backbone_record, load_model, model_state, read_checkpoint, save_checkpoint
 from asdkit.models.embedder import Embedder
@@ -17,6 +18,7 @@ from asdkit.train.distributed import World
 from asdkit.train.optim import adamw, learning_rate
 from asdkit.train.seeding import seed_everything
 from asdkit.train.specaugment import spec_augment
+from asdkit.utils.done import compare
 
 
 class TrainingStep(nn.Module):
@@ -64,12 +66,7 @@ class Trainer:
         if not path.exists():
             return
         content = read_checkpoint(path)
-        for key in self.inputs.keys() | content["inputs"].keys():
-            if content["inputs"].get(key) != self.inputs.get(key):
-                raise ValueError(
-                    f"{path}: was trained with {key} = {content['inputs'].get(key)!r}, now {self.inputs.get(key)!r}. "
-                    "Use another --tag, or --force true to train again"
-                )
+        compare(path, reread_training(content["inputs"]), self.inputs)
         load_model(self.module.model, content, path)
         self.module.objective.load_state_dict(content["objective"])
         self.optimizer.load_state_dict(content["optimizer"])

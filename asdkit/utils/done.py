@@ -1,5 +1,6 @@
 """Done markers: a stage is done when its marker holds the inputs that the stage would use now."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,22 @@ class Done:
     """The marker of one piece of work.
 
     `path`: marker file. `inputs`: flat dict of what the output is made from (settings, hashes of files).
-    `force`: redo the work whatever the marker says. `elsewhere`: the options to use instead.
+    `force`: redo the work whatever the marker says. `elsewhere`: the options to use instead. `reread`: brings what an
+    older version wrote into today's terms.
     """
 
-    def __init__(self, path: str | Path, inputs: dict[str, Any], force: bool = False, elsewhere: str = TAG) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        inputs: dict[str, Any],
+        force: bool = False,
+        elsewhere: str = TAG,
+        reread: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    ) -> None:
         self.path = Path(path)
         self.inputs = inputs
         self.elsewhere = elsewhere
+        self.reread = reread
         if force:
             self.path.unlink(missing_ok=True)
 
@@ -29,7 +39,7 @@ class Done:
         """
         if not self.path.exists():
             return False
-        compare(self.path, read_json(self.path), self.inputs, self.elsewhere)
+        compare(self.path, self.reread(read_json(self.path)), self.inputs, self.elsewhere)
         return True
 
     def finish(self) -> None:

@@ -4,16 +4,45 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError, ValidationInfo, model_validator
+
+# Marks a field that changes no result: it may differ between runs of one experiment.
+NO_RESULT = {"changes_result": False}
 
 
 class Section(BaseModel):
-    """A part of the experiment: unknown keys are errors, numbers are not made from text."""
+    """A part of the experiment: unknown keys are errors, numbers are not made from text.
+
+    A field that is added later, with a default that is not what the code did before, declares that in
+    `json_schema_extra={"absent": VALUE}`: what an older version wrote is read with it (`validate(..., older=True)`).
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_absent(cls, raw: Any, info: ValidationInfo) -> Any:
+        if not (isinstance(raw, dict) and info.context and info.context.get("older")):
+            return raw
+        extras = {name: field.json_schema_extra or {} for name, field in cls.model_fields.items()}
+        return {**{name: extra["absent"] for name, extra in extras.items() if "absent" in extra}, **raw}
+
+
+def one_of(sections: Sequence[type[Section]], key: str, default: str) -> Any:
+    """The type of a section that is one of several, told apart by their field `key`, a Literal; absent: `default`."""
+    names = {section.model_fields[key].default: section.__name__ for section in sections}
+
+    def tag(value: Any) -> str | None:
+        name = value.get(key, default) if isinstance(value, dict) else getattr(value, key, None)
+        return names.get(name) if isinstance(name, str) else None
+
+    tagged = tuple(Annotated[section, Tag(section.__name__)] for section in sections)
+    message = f"a section whose {key!r} is none of {', '.join(names)}"
+    union = Union[tagged] if len(tagged) > 1 else tagged[0]  # noqa: UP007 - made from a tuple
+    return Annotated[union, Discriminator(tag, custom_error_type="one_of", custom_error_message=message)]
 
 
 class Loader(yaml.SafeLoader):
@@ -71,7 +100,7 @@ def load(model: type[Section], path: str | Path, settings: Sequence[str] = ()) -
     config = validate(model, raw, str(path))
     for setting in settings:
         _override(raw, setting)
-    return validate(model, raw, lambda key: given(settings, key) or _words(settings)) if settings else config
+    return validate(model, raw, lambda key: given(settings, key) or _nearest(settings, key)) if settings else config
 
 
 def given(settings: Sequence[str], key: str) -> str:
@@ -82,13 +111,14 @@ def given(settings: Sequence[str], key: str) -> str:
     )
 
 
-def validate(model: type[Section], raw: dict[str, Any], where: str | Callable[[str], str]) -> Any:
+def validate(model: type[Section], raw: dict[str, Any], where: str | Callable[[str], str], older: bool = False) -> Any:
     """Build `model` from plain values; `where`: the file, or what names the place of a key.
 
+    older: an older version wrote them, so that a key that is not there means what the code did before it existed.
     Raises ValueError with place, key, what was got and what is allowed.
     """
     try:
-        return model.model_validate(raw)
+        return model.model_validate(raw, context={"older": older})
     except ValidationError as error:
         lines = []
         for fault in error.errors():
@@ -115,18 +145,26 @@ def _override(raw: dict[str, Any], setting: str) -> None:
     node[last] = parse_yaml(text, f"--set {setting}")
 
 
+def _nearest(settings: Sequence[str], key: str) -> str:
+    """Settings that the shorter way of writing `key` names (score.k for score.knn.k), or all of them."""
+    parts = key.split(".")
+    short = [s for s in settings if all(part in parts for part in s.partition("=")[0].split("."))]
+    return _words(short or settings)
+
+
 def _words(settings: Sequence[str]) -> str:
     return " ".join(f"--set {setting}" for setting in settings)
 
 
 def _path(fault: Any) -> list[Any]:
+    """Where a fault lies, without the names of the sections that pydantic tried."""
     return [part for part in fault["loc"] if not (isinstance(part, str) and part.endswith("Config"))]
 
 
 def _explain(model: type[Section], fault: Any, key: str) -> str:
     if fault["type"] == "extra_forbidden":
         *parents, last = _path(fault)
-        allowed = _fields(model, parents)
+        allowed = _fields(model, fault["loc"][:-1])
         near = difflib.get_close_matches(str(last), allowed, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Allowed: {', '.join(allowed)}"
         return f"unknown key {key!r}. {hint}"
@@ -138,14 +176,16 @@ def _explain(model: type[Section], fault: Any, key: str) -> str:
     )
 
 
-def _fields(model: Any, path: list[Any]) -> list[str]:
+def _fields(model: Any, path: Sequence[Any]) -> list[str]:
+    """The fields of the section at `path`; where that is one of several, `path` names it."""
+    models = [model]
     for part in path:
-        if part not in model.model_fields:  # an item of a list or dict
-            continue
-        annotation = model.model_fields[part].annotation
-        nested = (a for a in _types(annotation) if isinstance(a, type) and issubclass(a, BaseModel))
-        model = next(nested, model)
-    return list(model.model_fields)
+        if named := [found for found in models if found.__name__ == part]:
+            models = named
+        elif owner := next((found for found in models if part in found.model_fields), None):
+            nested = (kind for kind in _types(owner.model_fields[part].annotation) if isinstance(kind, type))
+            models = [kind for kind in nested if issubclass(kind, BaseModel)] or [owner]
+    return list(models[0].model_fields)
 
 
 def _types(annotation: Any) -> list[Any]:

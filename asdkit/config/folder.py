@@ -1,0 +1,40 @@
+"""The configuration in the folder of an experiment, exp/<tag>/config.yaml."""
+
+from pathlib import Path
+
+from asdkit.config.experiment import Config, open_config
+from asdkit.config.identity import experiment_identity, reread_score, score_identity
+from asdkit.utils.done import TAG, compare
+from asdkit.utils.files import read_json, write_text
+from asdkit.utils.typed_yaml import dump_yaml
+
+
+def settle(config: Config, exp: Path, elsewhere: str = TAG, force: bool = False, scores_only: bool = False) -> Config:
+    """What exp/<tag>/config.yaml has to hold when an experiment is run with `config`.
+
+    The scores that it holds already stay beside those of `config`. Raises ValueError, naming the first key that differs
+    and what to do (`elsewhere`), when the folder was made with another training or embedding, or a score of that name
+    was made with other settings. force: replace them; scores_only: the scores alone.
+    """
+    path = exp / "config.yaml"
+    if not path.exists():
+        return config
+    old = open_config(path)
+    if not force or scores_only:
+        compare(path, experiment_identity(old), experiment_identity(config), elsewhere)
+    for name, settings in config.score.items():
+        for marker in () if force else sorted(exp.glob(f"seed*/score/{name}/.done")):
+            made = {key: value for key, value in reread_score(read_json(marker)).items() if key.startswith("score.")}
+            another = f"another name: --set score.NAME.{{detector, ...}} instead of score.{name}"
+            compare(marker, made, score_identity(settings), another, "--stage 5 --force true")
+    return config.model_copy(update={"score": {**old.score, **config.score}})
+
+
+def write(config: Config, exp: Path, command: str) -> bool:
+    """Write exp/<tag>/config.yaml, headed by the command that made it, unless it holds that; returns whether it did."""
+    path = exp / "config.yaml"
+    if path.exists() and open_config(path) == config:
+        return False
+    head = "\n# ".join(f"# made by: {command}".splitlines()) + "\n"
+    write_text(path, head + dump_yaml(config))
+    return True

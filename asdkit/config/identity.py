@@ -1,0 +1,114 @@
+"""What an experiment's results depend on: the settings that done markers hold.
+
+A marker holds a key only where that key can change the bits. What an older version wrote is brought into today's terms
+before it is compared: renamed keys, keys that did not exist, values such as null that stand for others.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from asdkit.config.encoders import BeatsArch
+from asdkit.config.experiment import Config, read_older
+from asdkit.config.scoring import ScoreConfig
+from asdkit.config.upgrade import today, unflatten
+from asdkit.utils.done import flatten
+from asdkit.utils.files import sha256_file
+from asdkit.utils.typed_yaml import Section
+
+Flat = dict[str, Any]
+TRAINING = ("encoder", "data", "model", "loss", "train")
+CHECKPOINT = "encoder.checkpoint"
+
+
+def training_identity(config: Config, checkpoint: str | None = None) -> Flat:
+    """The settings that the trained weights depend on.
+
+    `checkpoint`: SHA-256 of the pre-trained file, which counts in place of its path; None: of the file that is there.
+    """
+    flat = {key: value for part in TRAINING for key, value in _settings(getattr(config, part), part).items()}
+    if path := flat.pop(CHECKPOINT, None):
+        flat[f"{CHECKPOINT}.sha256"] = checkpoint or sha256_file(path)
+    elif config.encoder.name == "beats":
+        flat.pop("encoder.arch", None)
+        flat |= flatten((config.encoder.arch or BeatsArch()).model_dump(mode="json"), "encoder.arch")
+    if config.model.pooling != "attentive":
+        del flat["model.attention_dim"]
+    if config.train.steps == 0:
+        kept = ("train.steps",)
+        flat = {key: value for key, value in flat.items() if key in kept or not key.startswith(("train.", "loss."))}
+        del flat["data.balance"]
+    return flat
+
+
+def embedding_identity(config: Config) -> Flat:
+    """The settings that embeddings depend on, beside the weights that they are made with."""
+    flat = _settings(config.embed, "embed")
+    if config.embed.segment == "clip" and not config.embed.chunks:
+        del flat["embed.hop_seconds"]
+    return flat | {f"data.{key}": getattr(config.data, key) for key in ("feats_type", "chunk_seconds")}
+
+
+def score_identity(settings: ScoreConfig) -> Flat:
+    """The settings that scores depend on, beside the embeddings."""
+    return _settings(settings, "score")
+
+
+def experiment_identity(config: Config) -> Flat:
+    """The settings of `exp/<tag>`: what is trained and embedded, but not how it is scored. Reads no file."""
+    flat = training_identity(config, "-") | embedding_identity(config)
+    flat.pop(f"{CHECKPOINT}.sha256", None)
+    return flat | ({CHECKPOINT: config.encoder.checkpoint} if config.encoder.checkpoint else {})
+
+
+def reread_training(marker: Flat) -> Flat:
+    """A marker of stage 3, of this version or an older one, in today's terms."""
+    return _reread(marker, partial(training_identity, checkpoint=marker.get(f"{CHECKPOINT}.sha256")))
+
+
+def reread_embedding(marker: Flat) -> Flat:
+    """A marker of stage 4, of this version or an older one, in today's terms."""
+    return _reread(marker, embedding_identity)
+
+
+def reread_score(marker: Flat) -> Flat:
+    """A marker of stage 5, of this version or an older one, in today's terms."""
+    own = {key: value for key, value in marker.items() if key.startswith("score.")}
+    others = {key: value for key, value in marker.items() if key not in own}
+    raw = today({"score": {"knn": unflatten(own).get("score", {})}})["score"]["knn"]
+    try:
+        settings = TypeAdapter(ScoreConfig).validate_python(raw, context={"older": True})
+    except ValidationError:  # of a later version: compared as it stands
+        return marker
+    return score_identity(settings) | others
+
+
+def _reread(marker: Flat, identity: Callable[[Config], Flat]) -> Flat:
+    digest = f"{CHECKPOINT}.sha256"
+    own = {key: value for key, value in marker.items() if key.partition(".")[0] in Config.model_fields}
+    if not own:
+        return marker
+    others = {key: value for key, value in marker.items() if key not in own}
+    raw = unflatten({key: value for key, value in own.items() if key != digest})
+    if digest in own:
+        raw.setdefault("encoder", {})["checkpoint"] = "-"  # its path does not count
+    try:
+        config = read_older(raw, "marker")
+    except ValueError:  # of a later version: compared as it stands
+        return marker
+    return identity(config) | others
+
+
+def _settings(section: Section, prefix: str) -> Flat:
+    """A section's fields that can change a result, flat."""
+    flat: Flat = {}
+    for name, field in type(section).model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            flat |= _settings(value, f"{prefix}.{name}")
+        elif extra.get("changes_result", True):
+            flat[f"{prefix}.{name}"] = value
+    return flat

@@ -1,0 +1,115 @@
+"""Metrics of one folder of scores."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from asdkit.config import Config
+from asdkit.config.identity import experiment_identity, reread_score, score_identity
+from asdkit.corpus.description import present_sets
+from asdkit.corpus.manifest import SIZES, read_manifest, read_ref
+from asdkit.detectors.folder import MADE_FROM, TRAIN, read_made_from, read_scores
+from asdkit.protocols import Clip, combine, evaluate
+from asdkit.report.decisions import complete, read_sets, same_clips
+from asdkit.report.submission import read_style
+from asdkit.utils.done import Done, compare
+from asdkit.utils.files import read_json, sha256_file, sha256_text, write_json
+from asdkit.utils.provenance import git_hash
+from asdkit.utils.typed_yaml import read_yaml
+
+UNLABELLED = "test clips without labels (no ref.tsv): scores, but no metrics"
+
+
+def evaluate_folder(folder: Path, data: Path, protocol: str, about: dict[str, Any], force: bool = False) -> bool:
+    """Write <folder>/results.json, unless it is there and made from the same; returns whether it was written.
+
+    A folder that something else than stage 5 wrote is given thresholds, tables and files to submit first.
+    about: what the results are to say beside their numbers: tag, seed, score, config, config_sha256.
+    Raises ValueError when scores, manifests and references do not hold the same clips.
+    """
+    sets = present_sets(data)
+    tests = [name for name in sets if name.endswith("_test")]
+    tables = {}
+    for name in tests:
+        for table in ("manifest.tsv", SIZES, "ref.tsv"):
+            path = data / name / table
+            tables[f"{name}.{table}"] = sha256_file(path) if path.exists() else "(absent)"
+    revealed = read_yaml(data / "dataset.yaml").get("revealed_attributes")
+    inputs = {"protocol": protocol, "revealed_attributes": revealed, "config": about["config_sha256"], **tables}
+    files = [*(f"{name}.tsv" for name in tests), TRAIN, MADE_FROM]
+    inputs |= {file: sha256_file(folder / file) for file in files if (folder / file).exists()}
+    done = Done(folder / ".done.evaluate", inputs, force, "another name for other scores")
+    if done.is_done() and (folder / "results.json").exists():
+        return False
+    made_from = read_made_from(folder)
+    if not (folder / ".done").exists():
+        complete(folder, read_sets(data, sets), read_style(data))
+    found = {name.removesuffix("_test"): evaluate_set(data / name, folder / f"{name}.tsv", protocol) for name in tests}
+    result = {
+        **about,
+        "protocol": protocol,
+        "detector": made_from.detector,
+        "made_by": made_from.made_by,
+        "transductive": made_from.transductive,
+        "revealed_attributes": revealed,
+        "data_sha256": sha256_text(json.dumps(tables)),
+        "git": git_hash(),
+        "all": over_sets(found, protocol),
+        "sets": found,
+    }
+    write_json(folder / "results.json", result)
+    done.finish()
+    return True
+
+
+def check_scores(folder: Path, config: Config, data: Path, embed: Path) -> None:
+    """Raise ValueError for scores of stage 5 that were made with other settings or embeddings than those there.
+
+    The folder's name is that of its settings. What something else wrote is not checked.
+    """
+    settings = config.score.get(folder.name)
+    if settings is None and not (folder / ".done").exists():
+        return
+    made = reread_score(read_json(folder / ".done"))
+    array = settings.array if settings else "embedding"
+    arks = {name: embed / name / f"{array}.ark" for name in present_sets(data)}
+    inputs = score_identity(settings) if settings else {}
+    inputs |= {f"{name}.{array}": sha256_file(ark) for name, ark in arks.items() if ark.exists()}
+    made = {key: value for key, value in made.items() if key in inputs or (settings and key.startswith("score."))}
+    compare(folder / ".done", made, inputs, again="--stage 5 --force true")
+
+
+def config_digest(config: Config, folder: Path) -> str:
+    """SHA-256 of what a folder of scores was made with: parsed settings, not the text of a file."""
+    settings = score_identity(config.score[folder.name]) if folder.name in config.score else {}
+    told = read_made_from(folder).model_dump(exclude={"inputs", "seed", "git"})
+    return sha256_text(json.dumps([experiment_identity(config), settings, told], sort_keys=True, default=str))
+
+
+def evaluate_set(folder: str | Path, scores: str | Path, protocol: str) -> dict[str, Any]:
+    """Metrics of one test set as `protocols.evaluate` returns them; without metrics when it has no ref.tsv.
+
+    folder: data/<set> with manifest.tsv and perhaps ref.tsv; scores: its `utt score` file.
+    Raises ValueError when score file, manifest and reference do not hold the same clips.
+    """
+    folder, found = Path(folder), read_scores(scores)
+    rows = {row["utt"]: row for row in read_manifest(folder / "manifest.tsv")}
+    same_clips(found, str(scores), rows, str(folder / "manifest.tsv"))
+    if not (folder / "ref.tsv").exists():
+        return {**evaluate([], protocol), "clips": len(found), "notes": [UNLABELLED]}
+    ref = read_ref(folder / "ref.tsv")
+    same_clips(found, str(scores), ref, str(folder / "ref.tsv"))
+    clips = []
+    for utt, score in found.items():
+        condition, domain = ref[utt]
+        clips.append(Clip(rows[utt]["machine"], rows[utt]["section"], domain, condition, score))
+    try:
+        return evaluate(clips, protocol)
+    except ValueError as error:
+        raise ValueError(f"{scores}: {error}") from None
+
+
+def over_sets(sets: dict[str, dict[str, Any]], protocol: str) -> float | None:
+    """The paper's 'All', None unless both the development and the evaluation set have an official score."""
+    official = [sets.get(name, {}).get("official") for name in ("dev", "eval")]
+    return combine(*official, protocol)
