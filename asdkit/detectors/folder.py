@@ -37,7 +37,8 @@ class MadeFrom(Section):
 def load_set(data: Path, embed: Path, name: str, array: str = "embedding") -> tuple[list[Row], np.ndarray]:
     """Manifest rows of one set and their arrays of stage 4, [clips, D]."""
     rows = read_manifest(data / name / "manifest.tsv")
-    return rows, read_vectors(embed / name / f"{array}.ark", [row["utt"] for row in rows])
+    utts = [row["utt"] for row in rows]
+    return rows, read_vectors(embed / name / f"{array}.ark", utts, zeros=array.startswith("score."))
 
 
 def read_made_from(folder: Path) -> MadeFrom:

@@ -96,11 +96,11 @@ def read_ark(path: str | Path) -> dict[str, np.ndarray]:
     }
 
 
-def read_vectors(path: str | Path, utts: list[str]) -> np.ndarray:
+def read_vectors(path: str | Path, utts: list[str], zeros: bool = False) -> np.ndarray:
     """The vectors of `utts`, in this order, from the archive `path` with its .scp: [clips, dimensions] float32.
 
-    Raises ValueError, naming file and clip, where `read_ark` does, when the archive differs from its index, holds other
-    dimensions, NaN, infinity or a zero vector, or lacks a clip.
+    zeros: a vector of zeros is fine. Raises ValueError, naming file and clip, where `read_ark` does, when the archive
+    differs from its index, holds other dimensions, NaN, infinity or a zero vector, or lacks a clip.
     """
     path = Path(path)
     table = read_ark(path)
@@ -125,7 +125,7 @@ def read_vectors(path: str | Path, utts: list[str]) -> np.ndarray:
             raise ValueError(f"{path}: {utt!r} has {len(table[utt])} dimensions, {utts[0]!r} has {shape[0]}")
     x = np.stack([table[utt] for utt in utts])
     energy = np.einsum("nd,nd->n", x, x, dtype=np.float64)
-    unusable = ~np.isfinite(energy) | (energy == 0)
+    unusable = ~np.isfinite(energy) | ((energy == 0) & (not zeros))
     if unusable.any():
         raise ValueError(f"{path}: {utts[int(unusable.argmax())]!r} is a zero vector or holds NaN or infinity")
     return x

@@ -1,0 +1,207 @@
+"""What done markers hold: what an older version made stays valid, and what changes no result does not count."""
+
+import re
+from pathlib import Path
+
+import pytest
+from experiments import Experiment
+from pydantic import Field
+
+from asdkit.bin import configure, evaluate, report, score
+from asdkit.config import Config, TrainConfig, load_config, open_config
+from asdkit.config.identity import (
+    embedding_identity,
+    experiment_identity,
+    reread_embedding,
+    reread_score,
+    reread_training,
+    score_identity,
+    training_identity,
+)
+from asdkit.utils.done import compare
+from asdkit.utils.files import read_json, read_text, write_text
+from asdkit.utils.typed_yaml import dump_yaml
+
+OLD = Path(__file__).parent / "golden/experiment_0.1.0"  # of egs/mini, as 0.1.0 wrote it
+
+
+def marker(name):
+    return read_json(OLD / f"{name}.json")
+
+
+def load(tmp_path, text, *settings):
+    write_text(tmp_path / "x.yaml", text)
+    return load_config(tmp_path / "x.yaml", settings)
+
+
+def test_markers_of_an_older_version_say_the_same_as_todays():
+    config = open_config(OLD / "config.yaml")
+    digest = marker("train")["encoder.checkpoint.sha256"]
+    made = reread_training(marker("train"))
+    wanted = training_identity(config, digest) | {key: made[key] for key in made if key in marker("train")}
+    assert made == wanted and made["train.lr"] == 1e-4 and made["seed"] == 0 and "data.workers" not in made
+    made = reread_embedding(marker("embed"))
+    assert {**made, **embedding_identity(config)} == made and made["embed.precision"] == "float32"
+    made = reread_score(marker("score"))
+    assert {**made, **score_identity(config.score["knn"])} == made and made["score.detector"] == "knn"
+    assert "dev_test.embedding" in made
+
+
+def test_an_old_configuration_is_todays_recipe():
+    """The recipe that made it may have been written anew since; what it trains is the same."""
+    old = open_config(OLD / "config.yaml")
+    now = load_config(Path(__file__).parents[1] / "egs/mini/conf/default.yaml")
+    compare("config.yaml", experiment_identity(old), experiment_identity(now))
+
+
+class _Ema(TrainConfig):
+    ema: float = Field(0.0, description="a field that an older version did not know")
+
+
+class _EmaOn(TrainConfig):
+    ema: float = Field(0.5, json_schema_extra={"absent": 0.0}, description="on by default, and was not done before")
+
+
+class _ConfigEma(Config):
+    train: _Ema = _Ema()
+
+
+class _ConfigEmaOn(Config):
+    train: _EmaOn = _EmaOn()
+
+
+@pytest.mark.parametrize("whole", [_ConfigEma, _ConfigEmaOn])
+def test_a_new_field_leaves_finished_experiments_as_they_are(monkeypatch, whole):
+    monkeypatch.setattr("asdkit.config.experiment.Config", whole)
+    config = open_config(OLD / "config.yaml")
+    digest = marker("train")["encoder.checkpoint.sha256"]
+    assert config.train.ema == 0.0
+    made = reread_training(marker("train"))
+    assert made["train.ema"] == 0.0
+    compare("x", {k: v for k, v in made.items() if k.startswith("train.")}, _part(training_identity(config, digest)))
+    other = config.model_copy(update={"train": config.train.model_copy(update={"ema": 0.9})})
+    with pytest.raises(ValueError, match="made with train.ema = 0.0, now 0.9"):
+        compare("x", {k: v for k, v in made.items() if k.startswith("train.")}, _part(training_identity(other, digest)))
+
+
+def _part(identity):
+    return {key: value for key, value in identity.items() if key.startswith("train.")}
+
+
+def test_a_default_that_changed_is_seen_in_new_experiments_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr("asdkit.config.experiment.Config", _ConfigEmaOn)
+    write_text(tmp_path / "old/config.yaml", dump_yaml(Config()))
+    old, new = open_config(tmp_path / "old/config.yaml"), load(tmp_path, "", "train.steps=60000")
+    assert (old.train.ema, new.train.ema) == (0.0, 0.5)
+    with pytest.raises(ValueError, match="made with train.ema = 0.0, now 0.5"):
+        compare("x", _part(training_identity(old)), _part(training_identity(new)))
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "same"),
+    [
+        ("", "data.workers=3", True),
+        ("", "train.log_every=7", True),
+        ("", "train.checkpoint_every=7", True),
+        ("", "score.k=5", True),
+        ("", "score.other.k=5", True),
+        ("", "encoder.arch={}", True),  # the size that null stands for
+        ("", "encoder.arch.encoder_layers=3", False),
+        ("", "train.lr=1.0", False),
+        ("", "embed.precision=bfloat16", False),
+        ("", "embed.hop_seconds=0.5", True),
+        ("embed: {segment: chunk}", "embed.hop_seconds=0.5", False),
+        ("embed: {chunks: true}", "embed.hop_seconds=0.5", False),
+        ("", "model.attention_dim=7", False),
+        ("model: {pooling: mean}", "model.attention_dim=7", True),
+        ("train: {steps: 0}", "train.lr=1.0", True),
+        ("train: {steps: 0}", "loss.aam.scale=1.0", True),
+        ("train: {steps: 0}", "data.balance=machine", True),
+        ("train: {steps: 0}", "model.embedding_dim=7", False),
+    ],
+)
+def test_a_key_counts_where_it_can_change_the_bits(tmp_path, text, change, same):
+    a, b = load(tmp_path, text), load(tmp_path, text, change)
+    assert (experiment_identity(a) == experiment_identity(b)) is same
+
+
+def test_the_file_of_the_weights_counts_and_not_its_place(tmp_path):
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (training_identity(load(tmp_path, f"encoder: {{checkpoint: {tmp_path}/{name}}}")) for name in "abc")
+    assert a == b and a != c and str(tmp_path) not in str(a)
+
+
+def test_old_keys_are_read_and_both_at_once_are_refused(tmp_path):
+    config = load(tmp_path, "score: {backend: knn, k: 3}\nembed: {amp: none}")
+    assert config.score["knn"].k == 3 and config.embed.precision == "float32"
+    assert load(tmp_path, "", "embed.amp=bfloat16").embed.precision == "bfloat16"
+    with pytest.raises(ValueError, match="embed: 'amp' is the old name of 'precision': give 'precision' alone"):
+        load(tmp_path, "embed: {amp: none, precision: float32}")
+
+
+def test_score_is_a_mapping_and_a_bare_one_is_knn(tmp_path):
+    assert list(load(tmp_path, "").score) == ["knn"]
+    assert load(tmp_path, "score: {per_section: true}").score["knn"].per_section
+    both = load(tmp_path, "score: {per_section: true, three: {k: 3}}", "score.k=2").score
+    assert (both["knn"].k, both["knn"].per_section, both["three"].k, both["three"].per_section) == (2, True, 3, False)
+    assert list(load(tmp_path, "score: {three: {k: 3}, plain: null}").score) == ["three", "plain"]
+    own = load(tmp_path, "score: {ae: {detector: given, array: score.mse}}").score["ae"]
+    assert (own.detector, own.array, own.per_domain) == ("given", "score.mse", False)
+    for text, message in [
+        ("score: {a: {detector: gmm}}", "score.a: a section whose 'detector' is none of knn, given"),
+        ("score: {a: {kk: 3}}", "unknown key 'score.a.kk'. Did you mean 'k'"),
+        ("score: {a: {detector: given, array: score.x, k: 3}}", "unknown key 'score.a.k'. Allowed: array, "),
+        ("score: {a: {detector: given}}", "score.a.array: Field required"),
+        ("score: {../a: {k: 3}}", "score"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            load(tmp_path, text)
+
+
+def test_another_detector_on_a_network_that_is_there(tmp_path):
+    experiment = Experiment(tmp_path, seeds=(0, 1))
+    write_text(tmp_path / "x.yaml", "{}")
+    write_text(experiment.exp / "config.yaml", dump_yaml(Config()))
+    experiment.run_all((0, 1))
+    before = experiment.stamps()
+    words = ["--config", str(tmp_path / "x.yaml"), "--exp", str(experiment.exp), "--must-exist", "true"]
+    configure.main([*words, "--set", "score.three.k=3"])
+    assert list(open_config(experiment.exp / "config.yaml").score) == ["knn", "three"]
+    for seed in (0, 1):
+        experiment.run(score, "--score", "three", seed=seed)
+    report.main(["--data", str(experiment.data), "--exp", str(experiment.exp)])
+    after = experiment.stamps()
+    changed = {path.name for path in before if after[path] != before[path]}
+    assert changed == {"config.yaml", "results.json", "RESULTS.md"}  # of the tag: no score, no array
+    one, three = ((experiment.exp / f"seed0/score/{name}/dev_test.tsv").read_text() for name in ("knn", "three"))
+    assert one != three
+    rows = re.findall(r"^\| tag +\| +(\w+) \| dcase2022", read_text(tmp_path / "exp/RESULTS.md"), re.M)
+    assert rows == ["knn", "three"] and "| three |" in read_text(experiment.exp / "RESULTS.md")
+    with pytest.raises(ValueError, match=r"three/\.done: made with score.k = 3, now 4\. Use another name.*--stage 5"):
+        configure.main([*words, "--set", "score.three.k=4"])
+    configure.main(words)  # scores that are not named stay
+    assert open_config(experiment.exp / "config.yaml").score["three"].k == 3
+    with pytest.raises(ValueError, match="--score four: .*config.yaml has the scores knn, three"):
+        experiment.run(score, "--score", "four")
+
+
+def test_the_text_of_a_configuration_does_not_count(tmp_path):
+    experiment = Experiment(tmp_path)
+    experiment.run_all()
+    before = experiment.stamps()
+    write_text(experiment.exp / "config.yaml", "# another comment\nscore: {knn: {k: 1, per_domain: true}}\n")
+    experiment.run(score)
+    experiment.run(evaluate)
+    after = experiment.stamps()
+    assert {path.name for path in before if after[path] != before[path]} == {"config.yaml"}
+
+
+def test_settings_that_change_no_result_may_change_on_the_way(tmp_path):
+    experiment = Experiment(tmp_path)
+    write_text(tmp_path / "x.yaml", "train: {checkpoint_every: 5}")
+    write_text(experiment.exp / "config.yaml", dump_yaml(Config()))
+    words = ["--config", str(tmp_path / "x.yaml"), "--exp", str(experiment.exp), "--must-exist", "true"]
+    configure.main([*words, "--set", "data.workers=2"])
+    found = open_config(experiment.exp / "config.yaml")
+    assert (found.train.checkpoint_every, found.data.workers) == (5, 2)
