@@ -23,35 +23,34 @@ def main(argv: list[str] | None = None) -> None:
     """Evaluate every test set of one seed."""
     args = get_parser().parse_args(argv)
     from asdkit.config import load_config
-    from asdkit.corpus.description import present_sets
-    from asdkit.corpus.manifest import SIZES
-    from asdkit.report.results import evaluate_set, over_sets, read_protocol
+    from asdkit.corpus.description import load_dataset, present_sets
+    from asdkit.corpus.manifest import clips_digest, read_manifest, sizes_digest
+    from asdkit.corpus.names import sets_of, split_set
+    from asdkit.report.results import evaluate_set, over_sets
     from asdkit.utils.done import Done, flatten
     from asdkit.utils.files import sha256_file, sha256_text, write_json
     from asdkit.utils.provenance import git_hash
-    from asdkit.utils.typed_yaml import read_yaml
 
     config_path, seed_dir = args.exp / "config.yaml", args.exp / f"seed{args.seed}"
     config = load_config(config_path).score
     folder = seed_dir / "score" / config.backend
     _check_scores(folder, flatten({"score": config.model_dump()}), args.data, seed_dir / "embed")
-    protocol = read_protocol(args.data)
-    revealed = read_yaml(args.data / "dataset.yaml").get("revealed_attributes")
-    names = [name for name in present_sets(args.data) if name.endswith("_test")]
+    dataset = load_dataset(args.data)
+    protocol, revealed = dataset.protocol, dataset.revealed_attributes
+    names = sets_of("test", present_sets(args.data))
     tables = {}
     for name in names:
-        for table in ("manifest.tsv", SIZES, "ref.tsv"):
-            path = args.data / name / table
-            tables[f"{name}.{table}"] = sha256_file(path) if path.exists() else "(absent)"
+        rows, ref = read_manifest(args.data / name / "manifest.tsv"), args.data / name / "ref.tsv"
+        tables[f"{name}.manifest.tsv"] = clips_digest(rows)
+        tables[f"{name}.utt2bytes"] = sizes_digest(rows) or "(absent)"
+        tables[f"{name}.ref.tsv"] = sha256_file(ref) if ref.exists() else "(absent)"
     inputs = {"protocol": protocol, "revealed_attributes": revealed, "config": sha256_file(config_path), **tables}
     inputs |= {f"{name}.scores": sha256_file(folder / f"{name}.tsv") for name in names}
     done = Done(seed_dir / ".done.evaluate", inputs, args.force)
     if done.is_done() and (seed_dir / "results.json").exists():
         logging.info("%s: already done", seed_dir / "results.json")
         return
-    sets = {
-        name.removesuffix("_test"): evaluate_set(args.data / name, folder / f"{name}.tsv", protocol) for name in names
-    }
+    sets = {split_set(name)[0]: evaluate_set(args.data / name, folder / f"{name}.tsv", protocol) for name in names}
     result = {
         "tag": args.exp.resolve().name,
         "seed": args.seed,

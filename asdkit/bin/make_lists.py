@@ -1,4 +1,4 @@
-"""Stage 2: write wav.scp and lengths of every set, and the labels of the training clips."""
+"""Stage 2: check the recordings of every set, write wav.scp of them, and the labels of the training clips."""
 
 import argparse
 import logging
@@ -10,12 +10,11 @@ from asdkit.utils.done import Done
 
 if TYPE_CHECKING:
     from asdkit.config import Config
-    from asdkit.corpus.description import Dataset
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of make_lists."""
-    parser = cli.parser("Write dump/raw/<set>/wav.scp and utt2num_samples, exp/<tag>/labels.tsv and classes.txt.")
+    parser = cli.parser("Write dump/raw/<set>/wav.scp, exp/<tag>/labels.tsv and classes.txt.")
     parser.add_argument("--data", default="data", help="what stage 1 wrote")
     parser.add_argument("--dump", default="dump", help="folder of lists and features")
     parser.add_argument("--exp", required=True, help="folder of the experiment, exp/<tag>")
@@ -28,34 +27,13 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     from asdkit.config import load_config
     from asdkit.corpus.description import load_dataset, present_sets
+    from asdkit.data.lists import write_recordings
 
     dataset = load_dataset(args.data)
     config = load_config(Path(args.exp) / "config.yaml")
     for name in present_sets(args.data):
-        write_recordings(dataset, name, args)
+        write_recordings(dataset, args.data, args.dump, name, args.force)
     write_labels(config, args)
-
-
-def write_recordings(dataset: "Dataset", name: str, args: argparse.Namespace) -> None:
-    """Write wav.scp and utt2num_samples of one set."""
-    from asdkit.corpus import manifest
-    from asdkit.data import lists
-    from asdkit.signals.audio import frame_counts
-    from asdkit.utils.files import write_text
-
-    folder = Path(args.dump) / "raw" / name
-    reader = dataset.reader()
-    inputs = {"manifest": manifest.digest(args.data, name), "root": dataset.root, **vars(reader)}
-    done = Done(folder / ".done", inputs, args.force, "other --data and --dump folders")
-    paths = lists.recordings(dataset, args.data, name)
-    if done.is_done():
-        logging.info("%s: already done", folder)
-        return
-    counts = frame_counts(reader, list(paths.values()))
-    write_text(folder / "wav.scp", "".join(f"{utt} {path}\n" for utt, path in paths.items()))
-    lengths = zip(paths, counts, strict=True)
-    write_text(folder / "utt2num_samples", "".join(f"{utt} {count}\n" for utt, count in lengths))
-    done.finish()
 
 
 def write_labels(config: "Config", args: argparse.Namespace) -> None:
@@ -66,12 +44,13 @@ def write_labels(config: "Config", args: argparse.Namespace) -> None:
 
     exp = Path(args.exp)
     sets = lists.training_sets(config, args.data)
-    inputs = {"label": config.data.label, **{name: manifest.digest(args.data, name) for name in sets}}
+    manifests = {name: manifest.read_manifest(Path(args.data) / name / "manifest.tsv") for name in sets}
+    inputs = {"label": config.data.label, **{name: manifest.digest(rows) for name, rows in manifests.items()}}
     done = Done(exp / ".done.labels", inputs, args.force)
     if done.is_done():
         logging.info("%s: already done", exp / "labels.tsv")
         return
-    rows = [row for name in sets for row in manifest.read_manifest(Path(args.data) / name / "manifest.tsv")]
+    rows = [row for rows in manifests.values() for row in rows]
     classes, labels = lists.assign_labels(rows, config.data.label)
     lists.check_attributed(config, labels)
     table = [{"utt": utt, "label": str(n), "attributed": str(int(known))} for utt, (n, known) in labels.items()]

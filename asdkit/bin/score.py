@@ -25,25 +25,27 @@ def main(argv: list[str] | None = None) -> None:
     """Score every test set of one seed."""
     args = get_parser().parse_args(argv)
     from asdkit.config import load_config
-    from asdkit.corpus.description import present_sets
+    from asdkit.corpus.description import load_dataset, present_sets
+    from asdkit.corpus.manifest import clips_digest, read_manifest
+    from asdkit.corpus.names import sets_of
     from asdkit.detectors.scoring import load_set, score_sets, write_scores, write_thresholds
-    from asdkit.report.submission import STYLES, read_style, write_submission
+    from asdkit.report.submission import STYLES, write_submission
     from asdkit.utils.done import Done, flatten
     from asdkit.utils.files import sha256_file
 
     data, seed_dir = args.data, args.exp / f"seed{args.seed}"
     config = load_config(args.exp / "config.yaml").score
     sets = present_sets(data)
-    train_sets, test_sets = ([name for name in sets if name.endswith(split)] for split in ("train", "test"))
+    train_sets, test_sets = (sets_of(split, sets) for split in ("train", "test"))
     if not train_sets or not test_sets:
         raise ValueError(f"{data} holds {', '.join(sets)}: scoring needs training clips and test clips")
-    style = read_style(data)
+    style = load_dataset(data).name_style
     inputs = {**flatten({"score": config.model_dump()}), "name_style": style}
     for name in sets:
         embedded = seed_dir / "embed" / name
         if not (embedded / "embedding.scp").exists():  # stage 4 removes it first and writes it last
             raise ValueError(f"{embedded}/embedding.scp does not exist: run stage 4 (extract_embeddings) first")
-        inputs[f"{name}.manifest"] = sha256_file(data / name / "manifest.tsv")
+        inputs[f"{name}.manifest"] = clips_digest(read_manifest(data / name / "manifest.tsv"))
         inputs[f"{name}.embedding"] = sha256_file(embedded / "embedding.ark")
     out = seed_dir / "score" / config.backend
     done = Done(out / ".done", inputs, args.force)

@@ -8,21 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from asdkit.corpus.manifest import read_manifest, read_ref
-from asdkit.protocols import PROTOCOLS, Clip, combine, evaluate
+from asdkit.protocols import ScoredClip, combine, evaluate
 from asdkit.report.schema import SeedResult, read_results
 from asdkit.utils.files import read_scp
-from asdkit.utils.typed_yaml import read_yaml
 
 UNLABELLED = "test clips without labels (no ref.tsv): scores, but no metrics"
-
-
-def read_protocol(data: str | Path) -> str:
-    """The name of the scoring rule in data/dataset.yaml; raises ValueError for an unknown one."""
-    path = Path(data) / "dataset.yaml"
-    protocol = read_yaml(path).get("protocol")
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"{path}: protocol is {protocol!r}, allowed: {', '.join(PROTOCOLS)}")
-    return protocol
 
 
 def read_scores(path: str | Path) -> dict[str, float]:
@@ -54,7 +44,7 @@ def evaluate_set(folder: str | Path, scores: str | Path, protocol: str) -> dict[
     clips = []
     for utt, score in found.items():
         condition, domain = ref[utt]
-        clips.append(Clip(rows[utt]["machine"], rows[utt]["section"], domain, condition, score))
+        clips.append(ScoredClip(rows[utt]["machine"], rows[utt]["section"], domain, condition, score))
     try:
         return evaluate(clips, protocol)
     except ValueError as error:
