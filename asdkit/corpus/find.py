@@ -35,7 +35,7 @@ class FoundClip:
     @property
     def utt(self) -> str:
         """The clip's id."""
-        return f"{self.machine}-{self.split}-{Path(self.path).stem}"
+        return f"{self.machine}-{self.split}-{os.path.splitext(os.path.basename(self.path))[0]}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """From the clips of a corpus to the files of stage 1."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def add_lengths(rows: list[manifest.Row], dataset: Dataset, content: bool = True
 
     Raises ValueError naming the first bad file.
     """
-    paths = [str(Path(dataset.root, row["wav"])) for row in rows]
+    paths = [os.path.join(dataset.root, row["wav"]) for row in rows]
     for row, samples in zip(rows, sample_counts(dataset.reader(), paths, content), strict=True):
         row["samples"] = str(samples)
 

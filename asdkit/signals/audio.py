@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ RATE = 16000  # Hz, what everything is read at unless the dataset description sa
 SUFFIXES = (".wav", ".flac")
 _UNKNOWN_SIZE = 0xFFFFFFFF  # length field of a wav that was written to a pipe
 _UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a flac without a length
-_AT_ONCE = 4096  # headers asked for together; more would only cost memory
+_AT_ONCE = 64  # headers that a thread reads before it is given more
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,13 @@ def sample_counts(reader: AudioReader, paths: list[str], content: bool = False) 
 
     Raises ValueError naming the first broken file.
     """
-    parts = (paths[first : first + _AT_ONCE] for first in range(0, len(paths), _AT_ONCE))
+
+    def count(first: int) -> list[int]:
+        return [reader.length(path, content) for path in paths[first : first + _AT_ONCE]]
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        counts = (count for part in parts for count in pool.map(lambda path: reader.length(path, content), part))
-        return list(progress(counts, "reading headers", len(paths)))
+        parts = pool.map(count, range(0, len(paths), _AT_ONCE))
+        return list(progress(chain.from_iterable(parts), "reading headers", len(paths)))
 
 
 def _check_file(path: str | Path) -> None:
