@@ -14,7 +14,7 @@ CONDITIONS = ("normal", "anomaly")
 DOMAINS = ("source", "target", "-")
 
 
-class Clip(NamedTuple):
+class ScoredClip(NamedTuple):
     """A scored test clip; condition normal | anomaly, domain source | target | - (unknown)."""
 
     machine: str
@@ -83,7 +83,7 @@ PROTOCOLS = {
 }
 
 
-def evaluate(clips: Iterable[Clip], protocol: str) -> dict[str, Any]:
+def evaluate(clips: Iterable[ScoredClip], protocol: str) -> dict[str, Any]:
     """Official score and tables of one test set.
 
     Returns (plain values, ready for JSON; every number is in 0..1, None = not defined):
@@ -97,7 +97,7 @@ def evaluate(clips: Iterable[Clip], protocol: str) -> dict[str, Any]:
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol!r}, allowed: {', '.join(PROTOCOLS)}")
     rule, notes = PROTOCOLS[protocol], _Notes()
-    groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[ScoredClip]] = defaultdict(list)
     for clip in clips:
         if clip.condition not in CONDITIONS or clip.domain not in DOMAINS:
             allowed = f"{', '.join(CONDITIONS)} and {', '.join(DOMAINS)}"
@@ -146,7 +146,7 @@ class _Notes:
 class _Section:
     """The clips of one section of one machine, and its values."""
 
-    def __init__(self, key: tuple[str, str], clips: list[Clip], rule: Protocol, notes: _Notes) -> None:
+    def __init__(self, key: tuple[str, str], clips: list[ScoredClip], rule: Protocol, notes: _Notes) -> None:
         self.machine, self.section = key
         self.name = self.machine if self.section == "-" else f"{self.machine} {self.section}"
         self.scores = np.array([clip.score for clip in clips], dtype=float)

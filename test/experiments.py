@@ -10,12 +10,18 @@ from asdkit.utils.files import write_text
 DIM = 8
 
 
+def write_dataset(data, style="dcase2022", protocol="dcase2022"):
+    """data/dataset.yaml as stage 1 leaves it."""
+    text = f"name: x\nname_style: {style}\nprotocol: {protocol}\nsets: {{dev: {{path: dev_data}}}}\nroot: /corpus\n"
+    write_text(data / "dataset.yaml", text)
+
+
 class Experiment:
     """A folder with data/ and exp/tag/ as stages 1 to 4 leave them."""
 
     def __init__(self, root, sets=("dev", "eval"), machines=("fan", "pump"), seeds=(0,), tag="tag"):
         self.root, self.data, self.exp = root, root / "data", root / "exp" / tag
-        write_text(self.data / "dataset.yaml", "name: x\nname_style: dcase2022\nprotocol: dcase2022\n")
+        write_dataset(self.data)
         write_text(self.exp / "config.yaml", "score:\n  k: 1\n")
         for number, name in enumerate(sets):
             self.write_set(f"{name}_train", [m + name for m in machines], number)
@@ -34,7 +40,7 @@ class Experiment:
                 hidden = "-" if name.endswith("test") else domain
                 wav = f"{name}/{machine}/section_00_{i:04d}.wav"
                 rows.append({"utt": utt, "wav": wav, "machine": machine, "section": "00", "domain": hidden})
-                rows[-1]["attr"] = "-"
+                rows[-1] |= {"attr": "-", "samples": "16000", "bytes": "32044"}
                 ref.append({"utt": utt, "condition": condition, "domain": domain})
         write_manifest(self.data / name / "manifest.tsv", rows)
         if name.endswith("test"):

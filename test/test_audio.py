@@ -3,7 +3,7 @@ import pytest
 import soundfile
 from corpora import noise, write_clip
 
-from asdkit.signals.audio import AudioReader, frame_counts
+from asdkit.signals.audio import AudioReader, sample_counts
 
 
 def bytes_read() -> int:
@@ -17,9 +17,9 @@ def test_a_part_equals_that_part_of_the_whole(tmp_path, suffix):
     whole = AudioReader().read(path)
     assert whole.dtype == np.float32 and whole.shape == (16000,)
     np.testing.assert_allclose(whole, noise(1.0), atol=2**-15)
-    for start, frames in ((0, 16000), (0, 0), (1600, 3200), (15999, 1), (160, -1)):
-        stop = 16000 if frames < 0 else start + frames
-        np.testing.assert_array_equal(AudioReader().read(path, start, frames), whole[start:stop])
+    for start, samples in ((0, 16000), (0, 0), (1600, 3200), (15999, 1), (160, -1)):
+        stop = 16000 if samples < 0 else start + samples
+        np.testing.assert_array_equal(AudioReader().read(path, start, samples), whole[start:stop])
 
 
 def test_a_part_of_a_wav_costs_only_that_part(tmp_path):
@@ -33,7 +33,7 @@ def test_a_part_of_a_wav_costs_only_that_part(tmp_path):
         file.write((2 * samples).to_bytes(4, "little"))
         file.truncate(44 + 2 * samples)
     reader = AudioReader()
-    assert reader.info(path).frames == samples
+    assert reader.length(path) == samples
     reader.read(path, 0, 10)  # opened once before counting
     before = bytes_read()
     assert len(reader.read(path, 3000 * 16000, 32000)) == 32000
@@ -57,7 +57,7 @@ def test_channels(tmp_path):
     with pytest.raises(ValueError, match=r"a\.wav: has 2 channels.*'channel'.*--channel"):
         AudioReader().read(path)
     with pytest.raises(ValueError, match=r"a\.wav: channel 2 asked for, the recording has 2"):
-        AudioReader(channel=2).info(path)
+        AudioReader(channel=2).length(path)
     mono = write_clip(tmp_path / "mono.wav")
     np.testing.assert_array_equal(AudioReader(channel=0).read(mono), AudioReader().read(mono))
 
@@ -70,10 +70,10 @@ def test_parts_of_resampled_recordings_equal_the_resampled_whole(tmp_path, rate)
     path = write_clip(tmp_path / "a.wav", 0.7, rate=rate, subtype="FLOAT")
     reader = AudioReader(resample=True)
     expected = resample(torch.from_numpy(soundfile.read(path, dtype="float32")[0]), rate, 16000).numpy()
-    assert reader.info(path).frames == len(expected) == len(reader.read(path))
-    for start, frames in ((0, 1000), (1, 999), (4321, 2000), (len(expected) - 700, 700), (3333, -1), (5000, 0)):
-        part = reader.read(path, start, frames)
-        stop = len(expected) if frames < 0 else start + frames
+    assert reader.length(path) == len(expected) == len(reader.read(path))
+    for start, samples in ((0, 1000), (1, 999), (4321, 2000), (len(expected) - 700, 700), (3333, -1), (5000, 0)):
+        part = reader.read(path, start, samples)
+        stop = len(expected) if samples < 0 else start + samples
         np.testing.assert_allclose(part, expected[start:stop], atol=1e-6)
 
 
@@ -112,25 +112,24 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
     soundfile.write(path, samples, 16000, subtype="FLOAT")
     with pytest.raises(ValueError, match=r"a\.wav: holds NaN or infinite samples"):
         AudioReader().read(path)
-    assert AudioReader().info(path).is_float
-    assert frame_counts(AudioReader(), [str(path)]) == [1600]
+    assert sample_counts(AudioReader(), [str(path)]) == [1600]
     with pytest.raises(ValueError, match="NaN"):
-        frame_counts(AudioReader(), [str(path)], content=True)
+        sample_counts(AudioReader(), [str(path)], content=True)
 
 
 def test_a_part_outside_the_recording_is_refused(tmp_path):
     path = write_clip(tmp_path / "a.wav", 0.1)
-    for start, frames in ((0, 1601), (1601, 0), (-1, 5)):
+    for start, samples in ((0, 1601), (1601, 0), (-1, 5)):
         with pytest.raises(ValueError, match="the recording has 1600"):
-            AudioReader().read(path, start, frames)
+            AudioReader().read(path, start, samples)
 
 
 def test_header_checks_keep_the_order_and_name_the_bad_file(tmp_path):
     paths = [str(write_clip(tmp_path / f"{i}.wav", 0.01 * (i + 1))) for i in range(30)]
-    assert frame_counts(AudioReader(), paths) == [160 * (i + 1) for i in range(30)]
+    assert sample_counts(AudioReader(), paths) == [160 * (i + 1) for i in range(30)]
     (tmp_path / "17.wav").write_bytes(b"")
     with pytest.raises(ValueError, match=r"17\.wav: an empty file"):
-        frame_counts(AudioReader(), paths)
+        sample_counts(AudioReader(), paths)
 
 
 def test_a_wav_written_to_a_pipe_has_no_length_and_is_read(tmp_path):
@@ -156,3 +155,22 @@ def test_the_encoder_rate_is_checked():
     AudioReader(16000).check_rate(16000)
     with pytest.raises(ValueError, match="sample_rate: 16000"):
         AudioReader(8000).check_rate(16000)
+
+
+def test_a_flac_without_a_length_is_named(tmp_path):
+    path = write_clip(tmp_path / "a.flac", 0.1)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the upper bits of the number of samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.flac: its header tells no length"):
+        AudioReader().length(path)
+
+
+def test_a_recording_of_another_length_than_listed_is_refused(tmp_path):
+    path = write_clip(tmp_path / "a.wav", 0.1, rate=8000)
+    reader = AudioReader(resample=True)
+    assert len(reader.read(path, 0, 10, length=1600)) == 10
+    for length in (1599, 1601):
+        with pytest.raises(ValueError, match=rf"a\.wav: has changed: 1600 samples, it had {length} when it was listed"):
+            reader.read(path, 0, 10, length=length)

@@ -1,3 +1,6 @@
+import shutil
+from collections import Counter
+
 import kaldiio
 import numpy as np
 import pytest
@@ -8,10 +11,10 @@ from asdkit.bin import extract_feats, make_lists
 from asdkit.config import Config, load_config
 from asdkit.data.lists import (
     assign_labels,
-    list_clips,
     read_classes,
     read_feats,
     read_labels,
+    recorded_clips,
     shard,
     training_clips,
     training_inputs,
@@ -20,6 +23,8 @@ from asdkit.data.lists import (
 from asdkit.utils.ark import matrix_shape, open_ark, read_frames, split_location
 from asdkit.utils.files import read_scp
 
+FBANK = "encoder: {name: logmel}\ndata: {feats_type: fbank}\ntrain: {steps: 0}"
+
 
 @pytest.fixture
 def data(tmp_path):
@@ -27,15 +32,37 @@ def data(tmp_path):
     return prepare(tmp_path)
 
 
-def test_recordings_and_lengths_of_every_set(tmp_path, data):
+def test_recordings_of_every_set(tmp_path, data):
     lists(tmp_path)
     for name, count in (("dev_train", 12), ("dev_test", 16), ("eval_train", 6), ("eval_test", 8)):
-        clips = list_clips(tmp_path / "dump", name)
-        assert len(clips) == count and clips == sorted(clips)
-        assert {samples for _, _, samples in clips} == {1600}
-        assert all(
-            path.startswith(str(tmp_path)) and path.endswith(utt.split("-")[2] + ".wav") for utt, path, _ in clips
-        )
+        clips = recorded_clips(data, name)
+        assert len(clips) == count and [clip.utt for clip in clips] == sorted(clip.utt for clip in clips)
+        assert {clip.samples for clip in clips} == {1600} and {clip.label for clip in clips} == {None}
+        for clip in clips:
+            assert clip.path.startswith(str(tmp_path)) and clip.path.endswith(clip.utt.split("-")[2] + ".wav")
+        kaldi = read_scp(tmp_path / "dump/raw" / name / "wav.scp")
+        assert kaldi == {clip.utt: clip.path for clip in clips}
+        assert {path.name for path in (tmp_path / "dump/raw" / name).iterdir()} == {"wav.scp", ".done"}
+
+
+def test_nothing_reads_what_is_written_for_kaldi(tmp_path, data):
+    exp = lists(tmp_path)
+    shutil.rmtree(tmp_path / "dump")
+    assert len(training_clips(load_config(exp / "config.yaml"), data, tmp_path / "dump", exp)) == 18
+
+
+def test_stage_1_opens_each_recording_once_and_stage_2_none(tmp_path, monkeypatch):
+    corpus = write_corpus(tmp_path / "corpus")
+    write_clip(corpus / "dev_data/raw/fan/train/section_00_source_train_normal_0090_spd_0.flac")
+    write_clip(corpus / "dev_data/raw/fan/train/section_00_source_train_normal_0091_spd_0.wav", subtype="FLOAT")
+    opened = Counter()
+    real = soundfile.SoundFile
+    monkeypatch.setattr("soundfile.SoundFile", lambda path: opened.update([str(path)]) or real(path))
+    prepare(tmp_path)
+    assert set(opened) == {str(path) for path in corpus.rglob("*") if path.suffix in (".wav", ".flac")}
+    assert set(opened.values()) == {1}
+    lists(tmp_path)
+    assert opened.total() == 44
 
 
 def test_the_dataset_description_is_needed_by_stage_1_alone(tmp_path, data):
@@ -77,12 +104,12 @@ def test_training_clips(tmp_path, data):
     config = load_config(exp / "config.yaml")
     clips = training_clips(config, data, tmp_path / "dump", exp)
     assert [clip.machine for clip in clips] == ["pump"] * 6 + ["fan"] * 6 + ["valve"] * 6
-    assert {clip.frames for clip in clips} == {1600} and {clip.feats for clip in clips} == {None}
+    assert {clip.samples for clip in clips} == {1600} and {clip.feats for clip in clips} == {None}
     assert [clip.attributed for clip in clips] == [True] * 12 + [False] * 6
-    first = training_inputs(config, data, tmp_path / "dump", exp)
-    assert first == training_inputs(config, data, tmp_path / "dump", exp)
+    first = training_inputs(config, data, exp)
+    assert first == training_inputs(config, data, exp)
     other = lists(tmp_path, "data: {sets: [dev_train], label: machine}", tag="b")
-    second = training_inputs(load_config(other / "config.yaml"), data, tmp_path / "dump", other)
+    second = training_inputs(load_config(other / "config.yaml"), data, other)
     assert second["labels"] != first["labels"] and "eval_train.manifest" not in second
 
 
@@ -143,7 +170,7 @@ def test_a_clip_that_is_gone_is_named(tmp_path, data):
 def test_a_recording_of_another_size_is_another_recording(tmp_path, data):
     exp = lists(tmp_path)
     config = load_config(exp / "config.yaml")
-    before = training_inputs(config, data, tmp_path / "dump", exp)
+    before = training_inputs(config, data, exp)
     path = next((tmp_path / "corpus").rglob("fan/train/*.wav"))
     samples, rate = soundfile.read(path)
     soundfile.write(path, samples, rate, subtype="PCM_24")  # same name and length
@@ -152,7 +179,7 @@ def test_a_recording_of_another_size_is_another_recording(tmp_path, data):
     with pytest.raises(ValueError, match=f"dev_train: train clip has changed: {path} has .* bytes, stage 1 found"):
         lists(tmp_path)
     prepare(tmp_path, "--force", "true")
-    after = training_inputs(config, data, tmp_path / "dump", exp)
+    after = training_inputs(config, data, exp)
     assert [key for key in after if after[key] != before[key]] == ["dev_train.manifest"]
     with pytest.raises(ValueError, match="dump/raw/dev_train/.done: made with manifest = "):
         lists(tmp_path)
@@ -181,17 +208,36 @@ def test_stages_before_must_have_run(tmp_path):
         make_lists.main(["--config", str(tmp_path / "a.yaml"), *work])
     with pytest.raises(ValueError, match=r"cannot read .*config\.yaml"):
         extract_feats.main(["--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp/a")])
-    with pytest.raises(ValueError, match="has the stage that writes it been run"):
-        list_clips(tmp_path / "dump", "dev_train")
+    with pytest.raises(ValueError, match="dataset.yaml does not exist: run stage 1"):
+        recorded_clips(tmp_path / "data", "dev_train")
 
 
-def test_lists_of_different_clips_are_refused(tmp_path):
-    folder = tmp_path / "raw/dev_train"
-    folder.mkdir(parents=True)
-    (folder / "wav.scp").write_text("a /a.wav\nb /b.wav\n")
-    (folder / "utt2num_samples").write_text("a 16000\n")
-    with pytest.raises(ValueError, match="list different clips: run stage 2 again"):
-        list_clips(tmp_path, "dev_train")
+@pytest.mark.parametrize("change", ["label", "manifest"])
+def test_labels_of_other_clips_are_refused(tmp_path, data, change):
+    exp = lists(tmp_path)
+    path = exp / "labels.tsv" if change == "label" else data / "dev_train/manifest.tsv"
+    head, first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([head, *rest]) + "\n")
+    with pytest.raises(ValueError, match=f"labels.tsv: made of other clips: '{first.split()[0]}' is in it or"):
+        training_clips(load_config(exp / "config.yaml"), data, tmp_path / "dump", exp)
+
+
+def test_a_clip_without_dumped_features_is_named(tmp_path, data):
+    exp = lists(tmp_path, FBANK)
+    path = tmp_path / "dump/fbank/dev_train/feats.scp"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(ValueError, match="dev_train: no dumped features of clip 'fan-train-.*: run stage 2 again"):
+        training_clips(load_config(exp / "config.yaml"), data, tmp_path / "dump", exp)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.2])
+def test_features_of_a_recording_of_another_length_are_not_dumped(tmp_path, data, seconds):
+    exp = lists(tmp_path)
+    path = next((tmp_path / "corpus").rglob("fan/train/*.wav"))
+    write_clip(path, seconds)
+    (exp / "config.yaml").write_text(FBANK)
+    with pytest.raises(ValueError, match=f"{path}: has changed: .* samples, it had 1600"):
+        extract_feats.main(["--data", str(data), "--dump", str(tmp_path / "dump"), "--exp", str(exp)])
 
 
 def test_class_names_may_hold_any_line_separator_but_a_newline(tmp_path):
@@ -199,11 +245,7 @@ def test_class_names_may_hold_any_line_separator_but_a_newline(tmp_path):
     assert read_classes(tmp_path) == ["fan/00/a\u2028b", "pump/00/-"]
 
 
-FBANK = "encoder: {name: logmel}\ndata: {feats_type: fbank}\ntrain: {steps: 0}"
-
-
 def test_dumped_features_are_the_front_ends(tmp_path, data):
-    import soundfile
     import torch
 
     from asdkit.encoders.logmel import Logmel
@@ -211,16 +253,16 @@ def test_dumped_features_are_the_front_ends(tmp_path, data):
     lists(tmp_path, FBANK)
     for name, count in (("dev_train", 12), ("eval_test", 8)):
         feats = read_feats(tmp_path / "dump", name)
-        clips = list_clips(tmp_path / "dump", name)
-        assert list(feats) == [utt for utt, _, _ in clips] and len(feats) == count
-        frames = read_scp(tmp_path / "dump/fbank" / name / "utt2num_frames")
+        clips = recorded_clips(data, name)
+        assert list(feats) == [clip.utt for clip in clips] and len(feats) == count
         matrices = kaldiio.load_scp(str(tmp_path / "dump/fbank" / name / "feats.scp"))  # Kaldi's own format
-        for utt, path, _ in clips:
-            wav = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+        for clip in clips:
+            wav = torch.from_numpy(soundfile.read(clip.path, dtype="float32")[0])
             expected = Logmel().frontend(wav[None])[0].numpy()
-            np.testing.assert_array_equal(matrices[utt], expected)
-            assert int(frames[utt]) == len(expected) == matrix_shape(*split_location(feats[utt]))[0]
-            np.testing.assert_array_equal(read_frames(*split_location(feats[utt]), 2, 5), expected[2:7])
+            np.testing.assert_array_equal(matrices[clip.utt], expected)
+            place = split_location(feats[clip.utt])
+            assert len(expected) == matrix_shape(*place)[0]
+            np.testing.assert_array_equal(read_frames(*place, 2, 5), expected[2:7])
 
 
 def test_features_are_skipped_when_done_whatever_the_number_of_shards(tmp_path, data, caplog):

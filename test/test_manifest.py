@@ -9,6 +9,8 @@ ROW = {
     "section": "00",
     "domain": "source",
     "attr": "-",
+    "samples": "16000",
+    "bytes": "32044",
 }
 
 
@@ -20,7 +22,7 @@ def test_what_is_written_is_read_sorted(tmp_path):
     rows = [row(utt="fan-train-b", attr="spd 1"), row(), row(utt="Fan-train-c", domain="target")]
     path = tmp_path / "dev_train" / "manifest.tsv"
     manifest.write_manifest(path, rows)
-    assert path.read_text().splitlines()[0] == "utt\twav\tmachine\tsection\tdomain\tattr"
+    assert path.read_text().splitlines()[0] == "utt\twav\tmachine\tsection\tdomain\tattr\tsamples\tbytes"
     read = manifest.read_manifest(path)
     assert [r["utt"] for r in read] == ["Fan-train-c", "fan-train-a", "fan-train-b"]
     assert sorted(map(repr, read)) == sorted(map(repr, rows))
@@ -36,6 +38,8 @@ def test_what_is_written_is_read_sorted(tmp_path):
         ([row(machine="big fan")], "white space"),
         ([row(machine="a/b")], "'/'"),
         ([row(attr="a\tb")], "tab or line break"),
+        ([row(samples="1e3")], "samples '1e3' is neither a number nor -"),
+        ([row(bytes="-5")], "bytes '-5' is neither a number nor -"),
     ],
 )
 def test_bad_rows_are_refused_and_nothing_is_written(tmp_path, rows, message):
@@ -53,7 +57,7 @@ def test_unsorted_and_broken_files_are_refused(tmp_path):
         ([head, second, first], "not sorted"),
         ([head, first, first], "two clips with one id"),
         ([first, second], "manifest.tsv:1: header"),
-        ([head, first + "\tmore"], "manifest.tsv:2: 7 fields"),
+        ([head, first + "\tmore"], "manifest.tsv:2: 9 fields"),
     ]:
         path.write_text("\n".join(lines) + "\n")
         with pytest.raises(ValueError, match=message):

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from asdkit.metrics import EPSILON, Undefined, auc, harmonic_mean, pauc, pauc_eq12, without_each
-from asdkit.protocols import Clip, combine, evaluate
+from asdkit.protocols import ScoredClip, combine, evaluate
 
 
 def random_clips(rng, ties):
@@ -94,7 +94,7 @@ def make_clips(machines, sections, counts, seed=0, domains=("source", "target"))
     for machine, section in itertools.product(machines, sections):
         for (domain, condition), count in zip(kinds, counts, strict=True):
             shift = (condition == "anomaly") + 0.5 * (domain == "target")
-            clips += [Clip(machine, section, domain, condition, s) for s in rng.normal(shift, 1, count).round(1)]
+            clips += [ScoredClip(machine, section, domain, condition, s) for s in rng.normal(shift, 1, count).round(1)]
     return clips
 
 
@@ -236,9 +236,9 @@ def test_order_of_clips_does_not_matter():
 @pytest.mark.parametrize(
     "clip, words",
     [
-        (Clip("fan", "00", "source", "broken", 1.0), "condition 'broken'"),
-        (Clip("fan", "00", "taget", "normal", 1.0), "domain 'taget'"),
-        (Clip("fan", "00", "source", "normal", float("nan")), "fan 00: 1 of .* not finite"),
+        (ScoredClip("fan", "00", "source", "broken", 1.0), "condition 'broken'"),
+        (ScoredClip("fan", "00", "taget", "normal", 1.0), "domain 'taget'"),
+        (ScoredClip("fan", "00", "source", "normal", float("nan")), "fan 00: 1 of .* not finite"),
     ],
 )
 def test_bad_clips(clip, words):

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t as student
 
 from asdkit.metrics import harmonic_mean, without_each
-from asdkit.protocols import Clip, evaluate
+from asdkit.protocols import ScoredClip, evaluate
 from asdkit.report.published import load_published
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +45,7 @@ def submission(folder, domain_of):
         truth = read_pairs(folder / "ground_truth_data" / f"ground_truth_{name}")
         domains = domain_of(folder, name, truth)
         clips += [
-            Clip(machine, rest[:2], domains[wav], CONDITIONS[truth[wav]], float(score))
+            ScoredClip(machine, rest[:2], domains[wav], CONDITIONS[truth[wav]], float(score))
             for wav, score in read_pairs(path).items()
         ]
     return clips
@@ -126,7 +126,7 @@ def test_2021_baselines(test_data, system):
         machine, _, rest = path.stem.removeprefix("anomaly_score_").partition("_section_")
         domain = rest.split("_")[1]
         clips += [
-            Clip(machine, rest[:2], domain, "anomaly" if "_anomaly_" in wav else "normal", float(score))
+            ScoredClip(machine, rest[:2], domain, "anomaly" if "_anomaly_" in wav else "normal", float(score))
             for wav, score in read_pairs(path).items()
         ]
     found, blocks = evaluate(clips, "dcase2021"), read_blocks(folder / "result.csv")
@@ -141,7 +141,7 @@ def test_2020_baseline(test_data):
     clips = []
     for path in sorted(folder.glob("anomaly_score_*.csv")):
         clips += [
-            Clip("ToyCar", path.stem[-2:], "-", "anomaly" if wav.startswith("anomaly_") else "normal", float(score))
+            ScoredClip("ToyCar", path.stem[-2:], "-", CONDITIONS[str(int(wav.startswith("anomaly_")))], float(score))
             for wav, score in read_pairs(path).items()
         ]
     found, rows = evaluate(clips, "dcase2020"), read_blocks(folder / "result.csv")["ToyCar"][1:]

@@ -1,6 +1,6 @@
 import pytest
 
-from asdkit.corpus.names import ClipName, check_name, parse_name, split_folders
+from asdkit.corpus.names import SETS, STYLES, ClipName, check_name, parse_name, sets_of, split_set
 
 CASES = [
     # style, stem, section, domain, split, condition, attr
@@ -77,11 +77,9 @@ def test_other_names_are_refused_with_file_style_and_example(style, stem):
 
 
 def test_the_example_of_each_style_is_allowed():
-    from asdkit.corpus.names import _EXAMPLES
-
-    for style, text in _EXAMPLES.items():
-        stems = [word.strip(",.").removesuffix(".wav") for word in text.split() if ".wav" in word]
-        assert len(stems) == 2
+    for style, rules in STYLES.items():
+        stems = [word.strip(",.").removesuffix(".wav") for word in rules.example.split() if ".wav" in word]
+        assert len(stems) == (0 if style == "free" else 2)  # any name is a free one
         for stem in stems:
             assert parse_name(stem, style, "x").section.isdigit()
 
@@ -106,10 +104,31 @@ def test_a_name_must_agree_with_its_folder():
 
 
 def test_only_2021_has_test_folders_per_domain():
-    assert split_folders("dcase2021") == {
+    assert STYLES["dcase2021"].folders == {
         "train": "train",
         "test": "test",
         "source_test": "test",
         "target_test": "test",
     }
-    assert split_folders("dcase2022") == split_folders("free") == {"train": "train", "test": "test"}
+    assert STYLES["dcase2022"].folders == STYLES["free"].folders == {"train": "train", "test": "test"}
+
+
+def test_names_of_sets_are_taken_apart():
+    assert [split_set(name) for name in SETS] == [
+        ("dev", "train"),
+        ("dev", "test"),
+        ("eval", "train"),
+        ("eval", "test"),
+    ]
+    assert sets_of("test", ["eval_test", "dev_train", "dev_test"]) == ["eval_test", "dev_test"]
+
+
+def test_every_style_with_official_files_and_every_protocol_is_known():
+    from typing import get_args
+
+    from asdkit.corpus.description import Description
+    from asdkit.protocols import PROTOCOLS
+    from asdkit.report import submission
+
+    assert set(submission.STYLES) == set(STYLES) - {"free"}
+    assert set(get_args(Description.model_fields["protocol"].annotation)) == set(PROTOCOLS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from asdkit.bin import extract_embeddings, extract_feats, make_lists, prepare_data, train
@@ -176,12 +177,36 @@ def test_job_outside_the_shards(trained):
         extract_embeddings.main([*trained.work, "--num-jobs", "2", "--job", "3"])
 
 
-def test_broken_recording_stops_training_and_leaves_no_final(corpus, tmp_path):
-    recipe = Recipe(tmp_path, corpus)
-    scp = next((tmp_path / "dump/raw").glob("dev_train/wav.scp"))
-    lines = scp.read_text().splitlines()
-    (tmp_path / "text.wav").write_text("this is no recording")
-    scp.write_text("\n".join(f"{line.split(' ')[0]} {tmp_path}/text.wav" for line in lines) + "\n")
-    with pytest.raises(ValueError, match="text.wav"):
+@pytest.fixture
+def own(corpus, tmp_path):
+    """A corpus whose recordings a test may change, prepared: its folder and data/."""
+    shutil.copytree(corpus.parent / "mini", tmp_path / "mini")
+    options = ["--dataset", str(MINI / "conf/dataset.yaml"), "--corpus", str(tmp_path / "mini")]
+    prepare_data.main([*options, "--data", str(tmp_path / "data")])
+    return tmp_path / "mini", tmp_path / "data"
+
+
+def test_broken_recording_stops_training_and_leaves_no_final(own, tmp_path):
+    recipe = Recipe(tmp_path, own[1])
+    for path in own[0].rglob("train/*.wav"):
+        path.write_text("this is no recording")
+    with pytest.raises(ValueError, match=r"\.wav: not a readable wav or flac file"):
         recipe.train()
     assert not (recipe.exp / "seed0/checkpoint/final.pt").exists()
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5])
+def test_recording_of_another_length_than_stage_1_found_is_named_by_stages_3_and_4(own, tmp_path, seconds):
+    recipe = Recipe(tmp_path, own[1])
+    samples = round(16000 * seconds)
+    changed = next(own[0].rglob("fan/test/*.wav"))
+    whole = changed.read_bytes()
+    recipe.train()
+    soundfile.write(changed, np.zeros(samples), 16000)
+    with pytest.raises(ValueError, match=f"{changed}: has changed: {samples} samples, it had 16000 when it was listed"):
+        recipe.embed()
+    changed.write_bytes(whole)
+    for path in own[0].rglob("train/*.wav"):
+        soundfile.write(path, np.zeros(samples), 16000)
+    with pytest.raises(ValueError, match=f"train/.*: has changed: {samples} samples, it had 16000 when it was listed"):
+        recipe.train("--force", "true")

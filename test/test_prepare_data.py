@@ -124,6 +124,8 @@ def test_csv_corpus(tmp_path):
         "section": "00",
         "domain": "source",
         "attr": "-",
+        "samples": "1600",
+        "bytes": str((folder / "day 0/clip0.flac").stat().st_size),
     }
     assert train["press-train-clip1"]["attr"] == "rpm 10, load 2"
     assert read_ref(data / "dev_test" / "ref.tsv") == {

@@ -14,7 +14,7 @@ from asdkit.encoders.beats import random_beats
 from asdkit.encoders.beats_checkpoint import load_beats, save_beats
 from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.pretrain.config import PretrainConfig, TokenizerConfig, load_pretrain_config
-from asdkit.pretrain.corpus import Corpus, list_audio, list_digest, write_list
+from asdkit.pretrain.corpus import Recordings, list_audio, list_digest, write_list
 from asdkit.pretrain.export import export
 from asdkit.pretrain.loop import Pretrainer
 from asdkit.pretrain.masking import draw_mask, take
@@ -184,7 +184,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, recordings):
     write_list(tmp_path / "list.tsv", list_audio(recordings, what.sound))
 
     def corpus():
-        return Corpus(tmp_path / "list.tsv", what.sound)
+        return Recordings(tmp_path / "list.tsv", what.sound)
 
     whole = pretrained(what, tmp_path / "whole", corpus())
     pretrained(what, tmp_path / "killed", corpus(), stop=5)  # last.pt is of step 3
@@ -303,19 +303,28 @@ def test_a_killed_forced_training_leaves_no_old_network(tmp_path, monkeypatch):
 
 def test_recordings_are_found_and_read_in_parts(recordings, tmp_path):
     rows = list_audio(recordings, config().sound)
-    assert [(row["wav"].split("/")[-1], row["frames"]) for row in rows] == [
+    assert [(row["wav"].split("/")[-1], row["samples"]) for row in rows] == [
         ("long.wav", "40000"), ("other.WAV", "16000"), ("short.flac", "3000"),
     ]  # fmt: skip
     write_list(tmp_path / "list.tsv", rows)
-    cached, uncached = (Corpus(tmp_path / "list.tsv", config(sound__cache_hours=hours).sound) for hours in (2.0, 0.0))
+    cached, uncached = (
+        Recordings(tmp_path / "list.tsv", config(sound__cache_hours=hours).sound) for hours in (2.0, 0.0)
+    )
     assert np.array_equal(cached.read(0, 500, 8000), uncached.read(0, 500, 8000)) and not uncached.cache
     tiled = cached.read(2, 0, 8000)
     assert np.array_equal(tiled[:3000], tiled[3000:6000])
     crops = cached.crops(20, 8000, config().sound, Dice(torch.Generator().manual_seed(0)))
     assert crops.shape == (20, 8000) and (crops.std(1) > 0.03).all()
+    soundfile.write(recordings / "a b/long.wav", np.zeros(16000), 16000)
+    for sounds in (Recordings(tmp_path / "list.tsv", config().sound), uncached):
+        with pytest.raises(ValueError, match=r"long\.wav: has changed: 16000 samples, it had 40000"):
+            sounds.read(0, 0, 100)
     moved = tmp_path / "moved.tsv"
     moved.write_text((tmp_path / "list.tsv").read_text().replace(str(recordings), "/elsewhere"))
     assert list_digest(moved) == list_digest(tmp_path / "list.tsv")
+    moved.write_text(moved.read_text().replace("wav\tsamples", "wav\tframes"))  # as older versions wrote it
+    with pytest.raises(ValueError, match=r"moved\.tsv:1: header is .*frames.*Make the list again: stage 1"):
+        Recordings(moved, config().sound)
 
 
 def test_wrong_input_is_explained(tmp_path, recordings):

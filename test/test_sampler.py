@@ -7,15 +7,18 @@ from asdkit.data.lists import Clip
 from asdkit.data.sampler import ChunkSampler
 
 
-def clips(count, frames=48000):
+def clips(count, samples=48000):
     """Clips of machine a (90 %) and b, classes 0 to 2; every third is of another length."""
-    return [Clip(f"u{i}", "", frames + 1000 * (i % 3), i % 3, True, "b" if i % 10 == 0 else "a") for i in range(count)]
+    return [
+        Clip(f"u{i}", "", samples + 1000 * (i % 3), "b" if i % 10 == 0 else "a", label=i % 3, attributed=True)
+        for i in range(count)
+    ]
 
 
 @pytest.mark.parametrize("batch_size", [4, 7, 32, 100])
 def test_every_clip_once_per_epoch_across_batches(batch_size):
     total = 30
-    sampler = ChunkSampler(clips(total), 32000, batch_size, seed=1)
+    sampler = ChunkSampler(clips(total), 32000, 160, batch_size, seed=1)
     drawn = [index for step in range(1, 3 * total + 1) for index, _ in sampler.batch(step)]
     epochs = [drawn[i : i + total] for i in range(0, len(drawn) - total + 1, total)]
     assert len(epochs) >= 3 * batch_size - 1
@@ -26,7 +29,7 @@ def test_every_clip_once_per_epoch_across_batches(batch_size):
 @pytest.mark.parametrize("balance", ["none", "machine", "class"])
 def test_a_batch_depends_on_seed_and_step_alone(balance):
     def sampler(seed):
-        return ChunkSampler(clips(50), 32000, 16, balance, seed)
+        return ChunkSampler(clips(50), 32000, 160, 16, balance, seed)
 
     run = sampler(3)
     in_order = [run.batch(step) for step in range(1, 21)]
@@ -37,7 +40,7 @@ def test_a_batch_depends_on_seed_and_step_alone(balance):
 
 
 def test_starts_are_multiples_of_the_hop_and_reach_the_whole_clip():
-    sampler = ChunkSampler(clips(3, 33000), 32000, 64, hop=160)
+    sampler = ChunkSampler(clips(3, 33000), 32000, 160, 64)
     starts = {}
     for step in range(1, 200):
         for index, start in sampler.batch(step):
@@ -47,15 +50,15 @@ def test_starts_are_multiples_of_the_hop_and_reach_the_whole_clip():
 
 
 def test_clips_not_longer_than_the_chunk_start_at_zero():
-    for frames in (1, 31999, 32000, 32159):
-        sampler = ChunkSampler([Clip("u", "", frames, 0, True, "a")], 32000, 4)
+    for samples in (1, 31999, 32000, 32159):
+        sampler = ChunkSampler([Clip("u", "", samples, "a")], 32000, 160, 4)
         assert sampler.batch(1) == [(0, 0)] * 4
 
 
 @pytest.mark.parametrize("balance", ["machine", "class"])
 def test_groups_then_clips_are_drawn_uniformly(balance):
     everything = clips(60)
-    sampler = ChunkSampler(everything, 32000, 64, balance, seed=5)
+    sampler = ChunkSampler(everything, 32000, 160, 64, balance, seed=5)
     drawn = [everything[index] for step in range(1, 401) for index, _ in sampler.batch(step)]
     groups = Counter(clip.machine if balance == "machine" else clip.label for clip in drawn)
     expected = len(drawn) / len(groups)
@@ -68,16 +71,16 @@ def test_groups_then_clips_are_drawn_uniformly(balance):
 
 def test_without_balance_machines_come_as_often_as_they_are():
     everything = clips(60)
-    sampler = ChunkSampler(everything, 32000, 60, seed=5)
+    sampler = ChunkSampler(everything, 32000, 160, 60, seed=5)
     drawn = Counter(everything[index].machine for step in range(1, 11) for index, _ in sampler.batch(step))
     assert drawn == {"a": 540, "b": 60}
 
 
 def test_late_steps_are_as_quick_as_early_ones():
-    sampler = ChunkSampler(clips(1000), 32000, 32)
+    sampler = ChunkSampler(clips(1000), 32000, 160, 32)
     assert len(sampler.batch(10**9)) == 32
 
 
 def test_no_clips():
     with pytest.raises(ValueError, match="no training clips"):
-        ChunkSampler([], 32000, 4)
+        ChunkSampler([], 32000, 160, 4)

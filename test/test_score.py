@@ -6,7 +6,7 @@ import sys
 import kaldiio
 import numpy as np
 import pytest
-from experiments import Experiment
+from experiments import Experiment, write_dataset
 
 from asdkit.bin import evaluate, score
 from asdkit.utils.files import read_json, write_text
@@ -133,12 +133,12 @@ def test_transductive_scores_are_labelled_from_configuration_to_tables(tmp_path)
 def test_protocol_is_read_and_checked(tmp_path):
     experiment = Experiment(tmp_path)
     experiment.run(score)
-    write_text(experiment.data / "dataset.yaml", "name_style: dcase2022\nprotocol: dcase2021\n")
+    write_dataset(experiment.data, protocol="dcase2021")
     experiment.run(evaluate)
     result = read_json(experiment.exp / "seed0/score/knn/results.json")
     assert "pauc_source" in result["sets"]["dev"]["values"]
-    write_text(experiment.data / "dataset.yaml", "protocol: dcase1999\n")
-    with pytest.raises(ValueError, match="protocol is 'dcase1999', allowed: dcase2020, dcase2021, dcase2022"):
+    write_dataset(experiment.data, protocol="dcase1999")
+    with pytest.raises(ValueError, match="protocol: Input should be 'dcase2020', 'dcase2021' or 'dcase2022'"):
         experiment.run(evaluate, "--force", "true")
 
 

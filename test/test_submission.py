@@ -3,7 +3,7 @@
 import kaldiio
 import numpy as np
 import pytest
-from experiments import DIM, Experiment
+from experiments import DIM, Experiment, write_dataset
 
 from asdkit.bin import check_submission, score
 from asdkit.corpus.manifest import read_manifest, write_manifest
@@ -23,7 +23,7 @@ def name_of(style, section, i):
 def scored(root, style, *settings):
     """An experiment of two machines with two sections each, in eval alone, after stage 5."""
     experiment = Experiment(root, sets=("eval",))
-    write_text(experiment.data / "dataset.yaml", f"name: x\nname_style: {style}\nprotocol: dcase2022\n")
+    write_dataset(experiment.data, style)
     write_text(experiment.exp / "config.yaml", "score:\n  k: 1\n" + "".join(f"  {line}\n" for line in settings))
     for name in ("eval_train", "eval_test"):
         path = experiment.data / name / "manifest.tsv"

@@ -4,10 +4,11 @@ import argparse
 from itertools import islice
 from pathlib import Path
 
+from asdkit.corpus.names import SETS, sets_of
 from asdkit.utils import cli
 
 SHOWN = 20
-SETS = ["dev_test", "eval_test"]
+TEST_SETS = sets_of("test", list(SETS))
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -16,7 +17,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
     parser.add_argument("--submission", type=Path, required=True, help="folder, exp/<tag>/seed<K>/submission/<set>")
     parser.add_argument(
-        "--set", choices=SETS, default=None, help="the clips it is for (default: the folder's name, else eval_test)"
+        "--set",
+        choices=TEST_SETS,
+        default=None,
+        help="the clips it is for (default: the folder's name, else eval_test)",
     )
     return parser
 
@@ -24,13 +28,14 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Print that the submission is complete; otherwise raise ValueError with a line per fault."""
     args = get_parser().parse_args(argv)
+    from asdkit.corpus.description import load_dataset
     from asdkit.corpus.manifest import read_manifest
-    from asdkit.report.submission import STYLES, contents, faults, read_style
+    from asdkit.report.submission import STYLES, contents, faults
 
-    style = read_style(args.data)
-    if style == "free":
-        raise ValueError(f"{args.data}: recordings with names of the style 'free' have no official submission")
-    name = args.set or (args.submission.resolve().name if args.submission.resolve().name in SETS else "eval_test")
+    style = load_dataset(args.data).name_style
+    if style not in STYLES:
+        raise ValueError(f"{args.data}: recordings with names of the style {style!r} have no official submission")
+    name = args.set or (args.submission.resolve().name if args.submission.resolve().name in TEST_SETS else "eval_test")
     rows = read_manifest(args.data / name / "manifest.tsv")
     found = list(islice(faults(args.submission, rows, style), SHOWN + 1))
     if found:

@@ -34,14 +34,13 @@ def main(argv: list[str] | None = None) -> None:
         return
     from asdkit.config import Config
     from asdkit.report.evaluation import config_digest, evaluate_folder
-    from asdkit.report.results import read_protocol
     from asdkit.report.tables import cell, table
     from asdkit.utils.files import read_json
 
     folder = args.scores.resolve()
     about = {"tag": folder.name, "seed": 0, "score": folder.name, "config": "-"}
     about["config_sha256"] = config_digest(Config(), folder)
-    evaluate_folder(folder, args.data, read_protocol(args.data), about, args.force)
+    evaluate_folder(folder, args.data, about, args.force)
     logging.info("%s: written", folder / "results.json")
     sets = read_json(folder / "results.json")["sets"]
     official = {name: found["official"] for name, found in sets.items()}

@@ -62,14 +62,14 @@ def main(argv: list[str] | None = None) -> None:
 def _inputs(args: argparse.Namespace, config: Any, checkpoint: Path, name: str) -> dict[str, Any]:
     from asdkit.config.identity import embedding_identity
     from asdkit.corpus.description import load_dataset
-    from asdkit.corpus.manifest import digest
+    from asdkit.corpus.manifest import digest, lengths_digest, read_measured
 
-    dataset = load_dataset(args.data)
+    dataset, rows = load_dataset(args.data), read_measured(args.data, name)
     return {
         **embedding_identity(config),
         **{f"dataset.{key}": getattr(dataset, key) for key in ("sample_rate", "channel", "resample")},
-        "manifest": digest(args.data, name),
-        "utt2num_samples": sha256_file(args.dump / "raw" / name / "utt2num_samples"),
+        "manifest": digest(rows),
+        "utt2num_samples": lengths_digest(rows),
         "checkpoint": sha256_file(checkpoint),
     }
 
@@ -79,6 +79,7 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
 
     from asdkit.adapt.lora import merge_lora
     from asdkit.corpus.description import load_dataset
+    from asdkit.data.lists import input_clips
     from asdkit.infer import clips
     from asdkit.models.checkpoint import load_model, read_checkpoint
     from asdkit.models.embedder import Embedder
@@ -100,8 +101,8 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
             load_model(model, read_checkpoint(checkpoint), checkpoint)
             model = merge_lora(model).to(device).eval()
             clips.fold(model, torch.bfloat16 if config.embed.precision == "bfloat16" else torch.float32)
-        items = clips.items_of(config, args.dump, name)
-        batches = clips.batches_of(items, config.embed.batch_size)[args.job - 1 :: args.num_jobs]
+        everything = input_clips(config, args.data, args.dump, name)
+        batches = clips.batches_of(everything, config.embed.batch_size)[args.job - 1 :: args.num_jobs]
         reader = load_dataset(args.data).reader()
         pairs = clips.embeddings(config, model, batches, reader, device)
         table = dict(cli.progress(pairs, f"embed {name}", sum(map(len, batches))))
@@ -110,7 +111,7 @@ def _extract(args: argparse.Namespace, config: Any, checkpoint: Path, sets: list
 
 
 def _merge(args: argparse.Namespace, name: str, folder: Path, inputs: dict[str, Any]) -> None:
-    from asdkit.data.lists import list_clips
+    from asdkit.corpus.manifest import read_measured
     from asdkit.utils.ark import read_ark, write_ark
 
     split = folder / f"split{args.num_jobs}"
@@ -119,7 +120,7 @@ def _merge(args: argparse.Namespace, name: str, folder: Path, inputs: dict[str, 
         marker = split / f".done.{job}"
         compare(marker, read_json(marker), inputs)
         table |= read_ark(split / f"embedding.{job}.ark")
-    missing = sorted({utt for utt, _, _ in list_clips(args.dump, name)} ^ table.keys())
+    missing = sorted({row["utt"] for row in read_measured(args.data, name)} ^ table.keys())
     if missing:
         raise ValueError(
             f"{split}: {len(missing)} clip(s) too few or too many, the first {missing[0]!r}; use --force true"

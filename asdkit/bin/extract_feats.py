@@ -33,24 +33,24 @@ def main(argv: list[str] | None = None) -> None:
     if config.data.feats_type == "raw":
         logging.info("data.feats_type is raw: no features to dump")
         return
-    from asdkit.corpus import manifest
+    from asdkit.corpus.manifest import digest, read_measured
     from asdkit.data import feats
 
     reader = load_dataset(args.data).reader()
     elsewhere = "other --data and --dump folders"
     for name in present_sets(args.data):
         folder = Path(args.dump) / "fbank" / name
-        inputs = {"manifest": manifest.digest(args.data, name), "encoder": config.encoder.name, **vars(reader)}
+        inputs = {"manifest": digest(read_measured(args.data, name)), "encoder": config.encoder.name, **vars(reader)}
         merged = Done(folder / ".done", inputs, args.force, elsewhere)
         if merged.is_done():
             logging.info("%s: already done", folder)
         elif args.merge:
-            feats.merge(args.dump, name, args.num_jobs, inputs)
+            feats.join_shards(args.data, args.dump, name, args.num_jobs, inputs)
             merged.finish()
         else:
             done = Done(folder / f"split{args.num_jobs}" / f".done.{args.job}", inputs, args.force, elsewhere)
             if not done.is_done():
-                feats.dump_shard(config, reader, args.dump, name, args.num_jobs, args.job)
+                feats.dump_shard(config, args.data, args.dump, name, args.num_jobs, args.job)
                 done.finish()
 
 

@@ -38,9 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     check_checkpoint(config, given(args.set, "encoder.checkpoint") or args.config)
     config = settle(config, args.exp, force=args.force)
     dataset = load_dataset(args.data)
-    _write_configuration(config, args)
     for name in present_sets(args.data):
         lists.write_recordings(dataset, args.data, args.dump, name, args.force)
+    _write_configuration(config, args)
     _write_labels(config, args)
 
 
@@ -56,8 +56,10 @@ def _write_configuration(config: "Config", args: argparse.Namespace) -> None:
     options = [word for setting in args.set for word in ("--set", setting)]
     if write(config, args.exp, f"python3 -m asdkit.bin.make_lists {shlex.join(['--config', args.config, *options])}"):
         write_text(args.exp / "env.txt", "".join(f"{key}: {value}\n" for key, value in environment().items()))
-    # How recordings are read, and which machines and sections there are, without the corpus at hand.
-    write_text(args.exp / "dataset.yaml", read_text(args.data / "dataset.yaml"))
+    # How recordings are read, for those who open the experiment without its data.
+    copy, text = args.exp / "dataset.yaml", read_text(args.data / "dataset.yaml")
+    if not copy.exists() or read_text(copy) != text:
+        write_text(copy, text)
 
 
 def _write_labels(config: "Config", args: argparse.Namespace) -> None:
@@ -66,12 +68,13 @@ def _write_labels(config: "Config", args: argparse.Namespace) -> None:
     from asdkit.utils.files import write_table, write_text
 
     sets = lists.training_sets(config, args.data)
-    inputs = {"label": config.data.label, **{name: manifest.digest(args.data, name) for name in sets}}
+    manifests = {name: manifest.read_manifest(args.data / name / "manifest.tsv") for name in sets}
+    inputs = {"label": config.data.label, **{name: manifest.digest(rows) for name, rows in manifests.items()}}
     done = Done(args.exp / ".done.labels", inputs, args.force)
     if done.is_done():
         logging.info("%s: already done", args.exp / "labels.tsv")
         return
-    rows = [row for name in sets for row in manifest.read_manifest(args.data / name / "manifest.tsv")]
+    rows = [row for rows in manifests.values() for row in rows]
     classes, labels = lists.assign_labels(rows, config.data.label)
     lists.check_attributed(config, labels)
     table = [{"utt": utt, "label": str(n), "attributed": str(int(known))} for utt, (n, known) in labels.items()]

@@ -47,13 +47,15 @@ def main(argv: list[str] | None = None) -> None:
         "the options of that run, other --data, --dump and --expdir folders",
     )
     if done.is_done():
-        logging.info("%s: already done", args.data)
+        renewed = prepare.renew(args.data, dataset)
+        logging.info("%s: already done%s", args.data, "; the recordings' lengths were added" if renewed else "")
         return
     prepare.check_counts(found, what, all_sections=sections is None)
     if dataset.revealed_attributes:
         found = revealed.reveal(found, dataset)
     tables = prepare.tables(found, truth_path, what.name_style)
-    prepare.check_recordings(found, dataset)
+    for table in tables.values():
+        prepare.add_lengths(table.manifest, dataset)
     prepare.write(args.data, dataset, tables, found.supplemental)
     done.finish()
     print(manifest.summary(prepare.counted(found, tables)))

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train, or resume, or do nothing when it is done."""
     args = get_parser().parse_args(argv)
     from asdkit.pretrain.config import load_pretrain_config
-    from asdkit.pretrain.corpus import Corpus, list_digest
+    from asdkit.pretrain.corpus import Recordings, list_digest
     from asdkit.pretrain.loop import Pretrainer
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.utils.provenance import environment
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         for old in ("last.pt", "final.pt"):  # the next stage must not take the old network for the new one
             (args.exp / "checkpoint" / old).unlink(missing_ok=True)
     world = join_world(args.device)
-    corpus = Corpus(args.list, config.sound) if args.list else None
+    corpus = Recordings(args.list, config.sound) if args.list else None
     trainer = Pretrainer(config, corpus, args.seed, args.exp, inputs, world)
     trainer.start()
     if world.rank == 0:

@@ -40,22 +40,23 @@ def main(argv: list[str] | None = None) -> None:
 
 def _score(args: argparse.Namespace, name: str, settings: "ScoreConfig") -> None:
     from asdkit.config.identity import reread_score, score_identity
-    from asdkit.corpus.description import present_sets
+    from asdkit.corpus.description import load_dataset, present_sets
+    from asdkit.corpus.manifest import clips_digest, read_manifest
+    from asdkit.corpus.names import sets_of
     from asdkit.detectors.folder import MADE_FROM
-    from asdkit.report.submission import read_style
     from asdkit.utils.done import Done
     from asdkit.utils.files import sha256_file
 
     data, seed_dir = args.data, args.exp / f"seed{args.seed}"
     sets = present_sets(data)
-    if {split for split in ("train", "test") if any(found.endswith(split) for found in sets)} != {"train", "test"}:
+    if not sets_of("train", sets) or not sets_of("test", sets):
         raise ValueError(f"{data} holds {', '.join(sets)}: scoring needs training clips and test clips")
-    inputs = {**score_identity(settings), "name_style": read_style(data)}
+    inputs = {**score_identity(settings), "name_style": load_dataset(data).name_style}
     for found in sets:
         embedded = seed_dir / "embed" / found / settings.array
         if not Path(f"{embedded}.scp").exists():  # stage 4 removes it first and writes it last
             raise ValueError(f"{embedded}.scp does not exist: run stage 4 (extract_embeddings) first")
-        inputs[f"{found}.manifest"] = sha256_file(data / found / "manifest.tsv")
+        inputs[f"{found}.manifest"] = clips_digest(read_manifest(data / found / "manifest.tsv"))
         inputs[f"{found}.{settings.array}"] = sha256_file(f"{embedded}.ark")
     out = seed_dir / "score" / name
     another = f"another name for other settings (--set score.NAME... instead of score.{name}...)"
@@ -72,6 +73,7 @@ def _write(args: argparse.Namespace, out: Path, settings: "ScoreConfig", sets: l
     import math
 
     from asdkit.config.identity import score_identity
+    from asdkit.corpus.names import sets_of
     from asdkit.detectors import DETECTORS
     from asdkit.detectors.folder import MADE_FROM, TRAIN, load_set, write_scores
     from asdkit.detectors.scoring import score_sets
@@ -81,7 +83,7 @@ def _write(args: argparse.Namespace, out: Path, settings: "ScoreConfig", sets: l
 
     embed = args.exp / f"seed{args.seed}" / "embed"
     loaded = {name: load_set(args.data, embed, name, settings.array) for name in sets}
-    train, tests = ({name: loaded[name] for name in sets if name.endswith(split)} for split in ("train", "test"))
+    train, tests = ({name: loaded[name] for name in sets_of(split, sets)} for split in ("train", "test"))
     scored = score_sets(settings, train, tests)
     for name, scores in scored.scores.items():
         write_scores(out / f"{name}.tsv", scores)

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     config = open_config(args.exp / "config.yaml")
     check_checkpoint(config, f"{args.exp}/config.yaml")
     folder = args.exp / f"seed{args.seed}"
-    inputs = training_identity(config) | training_inputs(config, args.data, args.dump, args.exp) | {"seed": args.seed}
+    inputs = training_identity(config) | training_inputs(config, args.data, args.exp) | {"seed": args.seed}
     done = Done(folder / "checkpoint" / ".done", inputs, args.force, reread=reread_training)
     if done.is_done():
         logging.info("%s: already trained", folder)
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
     from torch.utils.data import DataLoader
 
-    from asdkit.data.batches import training_dataset
+    from asdkit.data.batches import Framing, training_dataset
     from asdkit.data.lists import read_classes
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.train.loop import Trainer
@@ -59,7 +59,8 @@ def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
     trainer = Trainer(config, classes, args.seed, folder, done.inputs, world)
     trainer.resume()
     encoder = trainer.module.model.encoder
-    dataset = training_dataset(config, encoder, args.data, args.dump, args.exp, args.seed, world.share)
+    framing = Framing(encoder.sample_rate, encoder.window, encoder.hop)
+    dataset = training_dataset(config, framing, args.data, args.dump, args.exp, args.seed, world.share)
     steps = range(trainer.step + 1, config.train.steps + 1)
     loader = DataLoader(dataset, batch_size=None, sampler=steps, num_workers=config.data.workers)
     trainer.run(cli.progress(loader, "train", len(steps)), environment())

@@ -5,27 +5,26 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from asdkit.signals.audio import AudioReader
+from asdkit.corpus.names import SETS, STYLES
+from asdkit.signals.audio import RATE, AudioReader
 from asdkit.utils.typed_yaml import Section, dump_yaml, read_yaml, validate
 
-SETS = ("dev_train", "dev_test", "eval_train", "eval_test")
 
-
-class SetDescription(Section):
+class PartDescription(Section):
     """One folder of machines."""
 
     path: str = Field(description="folder relative to the corpus that holds <machine>/ or raw/<machine>/")
     machines: list[str] | None = Field(None, min_length=1, description="none: every folder found")
 
 
-class SetsDescription(Section):
-    """Development and evaluation set; at least one of them."""
+class PartsDescription(Section):
+    """Development and evaluation part; at least one of them."""
 
-    dev: SetDescription | None = None
-    eval: SetDescription | None = None
+    dev: PartDescription | None = None
+    eval: PartDescription | None = None
 
     @model_validator(mode="after")
-    def _any(self) -> "SetsDescription":
+    def _any(self) -> "PartsDescription":
         if not self.dev and not self.eval:
             raise ValueError("neither 'dev' nor 'eval' is given")
         return self
@@ -41,7 +40,7 @@ class TrainCounts(Section):
 class Counts(Section):
     """What a whole corpus holds; what is not certain, or not the same everywhere, is not given."""
 
-    sections: int | None = Field(None, ge=1, description="of each machine of a set")
+    sections: int | None = Field(None, ge=1, description="of each machine of a part")
     train: TrainCounts | None = Field(None, description="of each section of each machine")
     test: int | None = Field(None, ge=0, description="of each section of each machine, both domains")
 
@@ -50,16 +49,16 @@ class Description(Section):
     """A corpus: where its machines lie, how file names are read, how it is scored."""
 
     name: str = Field(min_length=1)
-    name_style: Literal["dcase2020", "dcase2021", "dcase2022", "free"] = Field(
+    name_style: Literal[tuple(STYLES)] = Field(
         description="how file names are read; dcase2022 serves all later years too"
     )
     protocol: Literal["dcase2020", "dcase2021", "dcase2022"] = Field(description="official score")
-    sets: SetsDescription
+    sets: PartsDescription
     ground_truth: str | None = Field(
         None, description="truth of test clips whose names tell none: evaluator's folder, or list of names (.csv)"
     )
     counts: Counts | None = Field(None, description="clips there must be; none: not checked")
-    sample_rate: int = Field(16000, gt=0, description="Hz")
+    sample_rate: int = Field(RATE, gt=0, description="Hz")
     channel: int | None = Field(None, ge=0, description="channel of recordings with several; none: mono only")
     resample: bool = Field(False, description="resample recordings of another rate instead of refusing them")
 

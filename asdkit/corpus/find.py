@@ -7,24 +7,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asdkit.corpus.description import Description, SetDescription
-from asdkit.corpus.names import UNKNOWN, ClipName, check_name, parse_name, split_folders
+from asdkit.corpus.description import Description, PartDescription
+from asdkit.corpus.names import PARTS, STYLES, UNKNOWN, ClipName, check_name, parse_name
 from asdkit.signals.audio import SUFFIXES
 from asdkit.utils.files import read_text, sha256_text
 
-SUPPLEMENTAL_COLUMNS = ("wav", "machine", "set", "kind")
+SUPPLEMENTAL_COLUMNS = ("wav", "machine", "part", "kind")
 CSV_COLUMNS = ("path", "machine", "split", "condition", "domain", "attributes", "section", "set")
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A recording of the corpus. part: dev|eval, split: train|test, path: relative to the corpus root, size: bytes."""
+class FoundClip:
+    """A recording of the corpus. part: dev|eval, split: train|test, path: from the corpus root, bytes: its size."""
 
     part: str
     machine: str
     split: str
     path: str
-    size: int
+    bytes: int
     name: ClipName
 
     @property
@@ -35,7 +35,7 @@ class Clip:
     @property
     def utt(self) -> str:
         """The clip's id."""
-        return f"{self.machine}-{self.split}-{Path(self.path).stem}"
+        return f"{self.machine}-{self.split}-{os.path.splitext(os.path.basename(self.path))[0]}"
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Corpus:
     """
 
     root: Path
-    clips: list[Clip]
+    clips: list[FoundClip]
     notes: list[str]
     supplemental: list[dict[str, str]] = field(default_factory=list)
 
     def digest(self) -> str:
-        """SHA-256 over the sorted paths (and sizes) of all clips."""
-        lines = [f"{clip.path}\t{clip.size}" for clip in self.clips] + [row["wav"] for row in self.supplemental]
+        """SHA-256 over the sorted paths and sizes of all clips."""
+        lines = [f"{clip.path}\t{clip.bytes}" for clip in self.clips] + [row["wav"] for row in self.supplemental]
         return sha256_text("\n".join(sorted(lines)))
 
 
@@ -82,11 +82,11 @@ def find(
 
 
 def _from_folders(description: Description, corpus: Path, machines: list[str] | None) -> Corpus:
-    clips: list[Clip] = []
+    clips: list[FoundClip] = []
     notes: list[str] = []
     supplemental: list[dict[str, str]] = []
     found: set[str] = set()
-    for part in ("dev", "eval"):
+    for part in PARTS:
         chosen = getattr(description.sets, part)
         if chosen is None:
             continue
@@ -108,10 +108,10 @@ def _from_folders(description: Description, corpus: Path, machines: list[str] | 
     return Corpus(corpus, clips, notes, supplemental)
 
 
-def _machines(base: Path, chosen: SetDescription, all_needed: bool, style: str, notes: list[str]) -> list[str]:
-    """The machines of a set that are on disk; all that the description lists must be there if `all_needed`."""
+def _machines(base: Path, chosen: PartDescription, all_needed: bool, style: str, notes: list[str]) -> list[str]:
+    """The machines of a part that are on disk; all that the description lists must be there if `all_needed`."""
     folders = [entry.name for entry in os.scandir(base) if entry.is_dir() and not _is_junk(entry.name)]
-    found = sorted(name for name in folders if any((base / name / sub).is_dir() for sub in split_folders(style)))
+    found = sorted(name for name in folders if any((base / name / sub).is_dir() for sub in STYLES[style].folders))
     names = found if chosen.machines is None else chosen.machines
     missing = [name for name in names if name not in found]
     if missing and all_needed:
@@ -139,9 +139,9 @@ def _only_sections(corpus: Corpus, wanted: list[str]) -> Corpus:
     return replace(corpus, clips=clips)
 
 
-def _machine_clips(corpus: Path, folder: Path, part: str, style: str, notes: list[str]) -> Iterator[Clip]:
+def _machine_clips(corpus: Path, folder: Path, part: str, style: str, notes: list[str]) -> Iterator[FoundClip]:
     others: list[str] = []
-    for sub, split in split_folders(style).items():
+    for sub, split in STYLES[style].folders.items():
         if not (folder / sub).is_dir():
             continue
         for entry in os.scandir(folder / sub):
@@ -151,7 +151,7 @@ def _machine_clips(corpus: Path, folder: Path, part: str, style: str, notes: lis
             name = parse_name(os.path.splitext(entry.name)[0], style, entry.path)
             check_name(name, sub, style, entry.path)
             path = os.path.relpath(entry.path, corpus)
-            yield Clip(part, folder.name, split, path, _size(entry.path), name)
+            yield FoundClip(part, folder.name, split, path, _bytes(entry.path), name)
     if others:
         notes.append(f"ignored: {len(others)} entries of {folder} (folders, or no wav or flac), such as {min(others)}")
 
@@ -166,7 +166,7 @@ def _supplemental(corpus: Path, folder: Path, part: str, notes: list[str]) -> li
         {
             "wav": os.path.relpath(path, corpus),
             "machine": folder.name,
-            "set": part,
+            "part": part,
             "kind": "noise" if "noise" in path.stem else "machine",
         }
         for path in found
@@ -188,24 +188,24 @@ def _from_csv(path: Path, machines: list[str] | None) -> Corpus:
     return Corpus(path.parent, [clip for clip in clips if machines is None or clip.machine in machines], [])
 
 
-def _csv_clip(row: dict[str, str], path: Path, where: str) -> Clip:
+def _csv_clip(row: dict[str, str], path: Path, where: str) -> FoundClip:
     if None in row or None in row.values():
         raise ValueError(f"{where}: the line has more or fewer fields than the header")
     row = {column: row.get(column, "").strip() for column in CSV_COLUMNS}
     split = _one_of(row["split"], ("train", "test"), "split", where)
     condition = _one_of(row["condition"] or UNKNOWN, ("normal", "anomaly", UNKNOWN), "condition", where)
     domain = _one_of(row["domain"] or "source", ("source", "target"), "domain", where)
-    part = _one_of(row["set"] or "dev", ("dev", "eval"), "set", where)
+    part = _one_of(row["set"] or "dev", PARTS, "set", where)
     if not row["path"] or not row["machine"]:
         raise ValueError(f"{where}: path and machine must be given")
     attr = UNKNOWN if row["attributes"] in ("", "noAttribute") else row["attributes"]
     name = ClipName(row["section"] or "00", domain, split, condition, attr)
     check_name(name, split, "free", where)
-    size = _size(path.parent / row["path"], f"{where}: ")
-    return Clip(part, row["machine"], split, row["path"], size, name)
+    held = _bytes(path.parent / row["path"], f"{where}: ")
+    return FoundClip(part, row["machine"], split, row["path"], held, name)
 
 
-def _size(path: str | Path, where: str = "") -> int:
+def _bytes(path: str | Path, where: str = "") -> int:
     try:
         return os.stat(path).st_size
     except OSError as error:
@@ -219,7 +219,7 @@ def _one_of(value: str, allowed: tuple[str, ...], column: str, where: str) -> st
 
 
 def _check_splits(corpus: Corpus) -> None:
-    """Every machine of a set needs training clips; test clips are given for all of them or for none."""
+    """Every machine of a part needs training clips; test clips are given for all of them or for none."""
     for part in sorted({clip.part for clip in corpus.clips}):
         machines = {
             split: {clip.machine for clip in corpus.clips if clip.set == f"{part}_{split}"}

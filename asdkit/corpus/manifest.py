@@ -4,21 +4,44 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from asdkit.utils.files import read_table, sha256_file, sha256_text, write_table
+from asdkit.corpus.names import UNKNOWN
+from asdkit.utils.files import read_scp, read_table, sha256_text, write_table
 
-COLUMNS = ("utt", "wav", "machine", "section", "domain", "attr")
+CLIP_COLUMNS = ("utt", "wav", "machine", "section", "domain", "attr")
+COLUMNS = (*CLIP_COLUMNS, "samples", "bytes")  # of the recording: length at the reader's rate, size
 REF_COLUMNS = ("utt", "condition", "domain")
-SIZES = "utt2bytes"  # a recording of another size is another recording
+OLD_SIZES = "utt2bytes"  # where manifests of older versions have their sizes; those tell no lengths
 ALLOWED = {"condition": ("normal", "anomaly"), "domain": ("source", "target", "-")}
 
 Row = dict[str, str]
 
 
 def read_manifest(path: str | Path) -> list[Row]:
-    """Read and check a manifest: rows of COLUMNS sorted by utt. Raises ValueError naming file and line or clip."""
-    rows = read_table(path, COLUMNS)
+    """Read and check a manifest: rows of COLUMNS sorted by utt; samples and bytes are `-` where an old one has none.
+
+    Raises ValueError naming file and line or clip.
+    """
+    rows = read_table(path, COLUMNS, CLIP_COLUMNS)
+    if rows and "bytes" not in rows[0]:
+        old = Path(path).with_name(OLD_SIZES)
+        sizes = read_scp(old) if old.exists() else {}
+        rows = [row | {"samples": UNKNOWN, "bytes": sizes.get(row["utt"], UNKNOWN)} for row in rows]
     check(rows, str(path), COLUMNS)
     return rows
+
+
+def read_measured(data_dir: str | Path, set_name: str) -> list[Row]:
+    """The manifest of a set with the length of every recording; raises ValueError where an older version wrote it."""
+    path = Path(data_dir) / set_name / "manifest.tsv"
+    rows = read_manifest(path)
+    if not has_lengths(rows):
+        raise ValueError(f"{path}: written by an older version: run stage 1 again; nothing is trained again")
+    return rows
+
+
+def has_lengths(rows: Iterable[Row]) -> bool:
+    """Whether the length of every recording is known."""
+    return all(row["samples"] != UNKNOWN for row in rows)
 
 
 def write_manifest(path: str | Path, rows: Iterable[Row]) -> None:
@@ -42,6 +65,7 @@ def check(rows: list[Row], where: str, columns: tuple[str, ...]) -> None:
     """Raise ValueError for an empty field, white space in an id, an unknown value, a repeated or unsorted id."""
     names = [column for column in ("utt", "machine", "section") if column in columns]
     limited = [(column, allowed) for column, allowed in ALLOWED.items() if column in columns]
+    numbers = [column for column in ("samples", "bytes") if column in columns]
     before: Row | None = None
     for row in rows:
         utt, fields = row["utt"], "".join(row.values())
@@ -58,6 +82,9 @@ def check(rows: list[Row], where: str, columns: tuple[str, ...]) -> None:
         for column, allowed in limited:
             if row[column] not in allowed:
                 raise ValueError(f"{where}: clip {utt!r}: {column} {row[column]!r} is none of {', '.join(allowed)}")
+        for column in numbers:
+            if not (row[column].isdecimal() or row[column] == UNKNOWN):
+                raise ValueError(f"{where}: clip {utt!r}: {column} {row[column]!r} is neither a number nor -")
         if before and before["utt"] >= utt:
             if before["utt"] > utt:
                 raise ValueError(f"{where}: not sorted by utt: {utt!r} after {before['utt']!r}")
@@ -65,11 +92,30 @@ def check(rows: list[Row], where: str, columns: tuple[str, ...]) -> None:
         before = row
 
 
-def digest(data_dir: str | Path, set_name: str) -> str:
-    """SHA-256 over a set's manifest and its recordings' sizes, where stage 1 wrote them; for done markers."""
-    folder = Path(data_dir) / set_name
-    sizes = folder / SIZES
-    return sha256_text(sha256_file(folder / "manifest.tsv") + (sha256_file(sizes) if sizes.exists() else ""))
+# For done markers. The texts that are hashed are those of files of older versions, whose markers thus hold on.
+
+
+def digest(rows: list[Row]) -> str:
+    """SHA-256 over a set's clips and their recordings' sizes: what lists, networks and embeddings are made from."""
+    return sha256_text(clips_digest(rows) + (sizes_digest(rows) or ""))
+
+
+def clips_digest(rows: list[Row]) -> str:
+    """SHA-256 over a set's clips alone: what scores are made from, beside embeddings."""
+    lines = ["\t".join(CLIP_COLUMNS), *("\t".join(row[column] for column in CLIP_COLUMNS) for row in rows)]
+    return sha256_text("\n".join(lines) + "\n")
+
+
+def sizes_digest(rows: list[Row]) -> str | None:
+    """SHA-256 over the sizes of a set's recordings; None where no size is known."""
+    lines = [f"{row['utt']} {row['bytes']}\n" for row in rows if row["bytes"] != UNKNOWN]
+    return sha256_text("".join(lines)) if lines else None
+
+
+def lengths_digest(rows: list[Row]) -> str:
+    """SHA-256 over the lengths of a set's recordings, all of which are known."""
+    assert has_lengths(rows)
+    return sha256_text("".join(f"{row['utt']} {row['samples']}\n" for row in rows))
 
 
 def summary(clips: Iterable[tuple[str, str, str, str]]) -> str:

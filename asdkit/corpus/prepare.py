@@ -1,44 +1,52 @@
 """From the clips of a corpus to the files of stage 1."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from asdkit.corpus import manifest
-from asdkit.corpus.description import SETS, Counts, Dataset, Description, SetDescription, SetsDescription, dump_dataset
+from asdkit.corpus.description import (
+    Counts,
+    Dataset,
+    Description,
+    PartDescription,
+    PartsDescription,
+    dump_dataset,
+    present_sets,
+)
 from asdkit.corpus.find import SUPPLEMENTAL_COLUMNS, Corpus
-from asdkit.corpus.names import UNKNOWN
+from asdkit.corpus.names import PARTS, SETS, UNKNOWN, split_set
 from asdkit.corpus.truth import references
-from asdkit.signals.audio import frame_counts
+from asdkit.signals.audio import sample_counts
 from asdkit.utils.files import write_table, write_text
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Rows of one set: its manifest and, for a test set whose truth is known, its reference; sizes of recordings."""
+    """Rows of one set: its manifest and, for a test set whose truth is known, its reference."""
 
     manifest: list[manifest.Row]
     ref: list[manifest.Row]
-    sizes: list[tuple[str, int]]
 
 
 def resolve(description: Description, corpus: Corpus, revealed_attributes: str | None = None) -> Dataset:
     """The description with the machines that were found, the corpus's root and the folder of revealed attributes."""
     sets = {}
-    for part in ("dev", "eval"):
+    for part in PARTS:
         machines = sorted({clip.machine for clip in corpus.clips if clip.part == part})
         if machines:
             given = getattr(description.sets, part)
-            sets[part] = SetDescription(path=given.path if given else ".", machines=machines)
+            sets[part] = PartDescription(path=given.path if given else ".", machines=machines)
     values = {name: getattr(description, name) for name in Description.model_fields}
     revealed = str(Path(revealed_attributes).absolute()) if revealed_attributes else None
-    return Dataset(**values | {"sets": SetsDescription(**sets)}, root=str(corpus.root), revealed_attributes=revealed)
+    return Dataset(**values | {"sets": PartsDescription(**sets)}, root=str(corpus.root), revealed_attributes=revealed)
 
 
 def tables(corpus: Corpus, truth: Path | None, style: str) -> dict[str, Tables]:
-    """Manifest and reference rows of each set, checked and sorted.
+    """Manifest and reference rows of each set, checked and sorted; lengths of recordings are still to be added.
 
     Domain and attribute of test clips are `-`: what scores them must not know. Raises ValueError for two clips with
     one id (both paths) and for truth that does not fit the clips.
@@ -46,7 +54,7 @@ def tables(corpus: Corpus, truth: Path | None, style: str) -> dict[str, Tables]:
     made = {}
     for name in sorted({clip.set for clip in corpus.clips}, key=SETS.index):
         clips = sorted((clip for clip in corpus.clips if clip.set == name), key=lambda clip: clip.utt)
-        hidden = {"domain": UNKNOWN, "attr": UNKNOWN} if name.endswith("test") else {}
+        hidden = {"domain": UNKNOWN, "attr": UNKNOWN} if split_set(name)[1] == "test" else {}
         rows = [
             {
                 "utt": clip.utt,
@@ -55,6 +63,8 @@ def tables(corpus: Corpus, truth: Path | None, style: str) -> dict[str, Tables]:
                 "section": clip.name.section,
                 "domain": clip.name.domain,
                 "attr": clip.name.attr,
+                "samples": UNKNOWN,
+                "bytes": str(clip.bytes),
                 **hidden,
             }
             for clip in clips
@@ -63,7 +73,7 @@ def tables(corpus: Corpus, truth: Path | None, style: str) -> dict[str, Tables]:
         ref = references(clips, truth, style) if hidden else []
         if hidden and not ref:
             logging.info("%s: conditions unknown (no ground truth): no ref.tsv, so no evaluation of this set", name)
-        made[name] = Tables(rows, ref, [(clip.utt, clip.size) for clip in clips])
+        made[name] = Tables(rows, ref)
     return made
 
 
@@ -98,13 +108,31 @@ def _wrong_counts(corpus: Corpus, counts: Counts, all_sections: bool) -> Iterato
                     yield f"{machine}, section {section}, {part} {what}: found {numbers[what]} clips, expected {number}"
 
 
-def check_recordings(corpus: Corpus, dataset: Dataset) -> None:
-    """Check every recording's header and length; raises ValueError naming the first bad file."""
-    frame_counts(dataset.reader(), [str(corpus.root / clip.path) for clip in corpus.clips], content=True)
+def add_lengths(rows: list[manifest.Row], dataset: Dataset, content: bool = True) -> None:
+    """Check each recording's header (and `content`, as for `sample_counts`), and put its length into its row.
+
+    Raises ValueError naming the first bad file.
+    """
+    paths = [os.path.join(dataset.root, row["wav"]) for row in rows]
+    for row, samples in zip(rows, sample_counts(dataset.reader(), paths, content), strict=True):
+        row["samples"] = str(samples)
+
+
+def renew(data_dir: str | Path, dataset: Dataset) -> bool:
+    """Add the lengths to manifests that an older version wrote, without changing any digest; True if there were any."""
+    data, renewed = Path(data_dir), False
+    for name in present_sets(data):
+        rows = manifest.read_manifest(data / name / "manifest.tsv")
+        if not manifest.has_lengths(rows):
+            add_lengths(rows, dataset, content=False)
+            manifest.write_manifest(data / name / "manifest.tsv", rows)
+            renewed = True
+        (data / name / manifest.OLD_SIZES).unlink(missing_ok=True)
+    return renewed
 
 
 def write(data_dir: str | Path, dataset: Dataset, made: dict[str, Tables], supplemental: list[manifest.Row]) -> None:
-    """Write manifests, sizes, references and supplemental.tsv, remove what is gone; dataset.yaml is written last.
+    """Write manifests, references and supplemental.tsv, remove what is gone; dataset.yaml is written last.
 
     Later stages refuse a folder without dataset.yaml, so an interrupted run is never taken for a whole one.
     """
@@ -113,10 +141,9 @@ def write(data_dir: str | Path, dataset: Dataset, made: dict[str, Tables], suppl
     for name in SETS:
         if name in made:
             manifest.write_manifest(data / name / "manifest.tsv", made[name].manifest)
-            write_text(data / name / manifest.SIZES, "".join(f"{utt} {size}\n" for utt, size in made[name].sizes))
         else:
             (data / name / "manifest.tsv").unlink(missing_ok=True)
-            (data / name / manifest.SIZES).unlink(missing_ok=True)
+        (data / name / manifest.OLD_SIZES).unlink(missing_ok=True)
         if name in made and made[name].ref:
             manifest.write_ref(data / name / "ref.tsv", made[name].ref)
         else:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from asdkit.corpus.description import Dataset
-from asdkit.corpus.find import Clip, Corpus
+from asdkit.corpus.find import Corpus, FoundClip
 from asdkit.corpus.names import UNKNOWN, parse_name
 from asdkit.corpus.truth import add_row, digest, join_rows, lines
 
@@ -21,7 +21,7 @@ def reveal(corpus: Corpus, dataset: Dataset) -> Corpus:
     attributes) and target_file_name (as released). Raises ValueError, naming the file, where it is missing, a clip has
     no row or two, a row no clip, or the two names tell different things; and where no attribute is hidden.
     """
-    groups: dict[tuple[str, str, str], list[Clip]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[FoundClip]] = defaultdict(list)
     for clip in corpus.clips:
         if clip.split == "train":
             groups[clip.part, clip.machine, clip.name.section].append(clip)
@@ -44,7 +44,7 @@ def digest_revealed(folder: str) -> str:
     return digest(Path(folder), "**/attributes_*_train_correspondence.csv")
 
 
-def _attributes(clips: list[Clip], path: Path, style: str) -> dict[str, str]:
+def _attributes(clips: list[FoundClip], path: Path, style: str) -> dict[str, str]:
     if not path.is_file():
         raise ValueError(
             f"--revealed-attributes: {path} is missing, and names of {clips[0].machine} tell no attributes. Give the "
@@ -61,7 +61,7 @@ def _attributes(clips: list[Clip], path: Path, style: str) -> dict[str, str]:
     return {clip.path: _attribute(clip, joined[clip.utt][0], path, style) for clip in clips}
 
 
-def _attribute(clip: Clip, source: str, path: Path, style: str) -> str:
+def _attribute(clip: FoundClip, source: str, path: Path, style: str) -> str:
     told = parse_name(source.removesuffix(".wav"), style, f"{path}: {source}")
     if replace(told, attr=UNKNOWN) != clip.name:
         raise ValueError(

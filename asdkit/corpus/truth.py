@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from asdkit.corpus.find import Clip
-from asdkit.corpus.names import UNKNOWN, parse_name
+from asdkit.corpus.find import FoundClip
+from asdkit.corpus.names import STYLES, UNKNOWN, parse_name
 from asdkit.utils.files import read_text, sha256_text
 
 _CONDITIONS = {"0": "normal", "1": "anomaly"}
 _DOMAINS = {"0": "source", "1": "target"}
 
 
-def references(clips: Iterable[Clip], truth: Path | None, style: str) -> list[dict[str, str]]:
+def references(clips: Iterable[FoundClip], truth: Path | None, style: str) -> list[dict[str, str]]:
     """Condition and domain of each test clip as rows of ref.tsv; empty when they are not known.
 
     Names that carry a condition are believed. Others are looked up in `truth`: a folder with ground_truth_data/ (and
@@ -42,15 +42,15 @@ def digest(truth: Path | None, pattern: str = "ground_truth_*/*.csv") -> str:
     return sha256_text("\n".join(f"{os.path.relpath(file, truth)}\n{read_text(file)}" for file in files))
 
 
-def _from_folder(clips: list[Clip], truth: Path, style: str) -> dict[str, tuple[str, str]]:
-    groups: dict[str, list[Clip]] = {}
+def _from_folder(clips: list[FoundClip], truth: Path, style: str) -> dict[str, tuple[str, str]]:
+    groups: dict[str, list[FoundClip]] = {}
     for clip in clips:
-        domain = f"_{clip.name.domain}" if style == "dcase2021" else ""
+        domain = f"_{clip.name.domain}" if STYLES[style].domain_in_test else ""
         groups.setdefault(f"ground_truth_{clip.machine}_section_{clip.name.section}{domain}_test.csv", []).append(clip)
     known = {}
     for name, group in sorted(groups.items()):
         conditions = _read(truth / "ground_truth_data" / name, group, _CONDITIONS)
-        if style == "dcase2021":
+        if STYLES[style].domain_in_test:
             domains = {clip.utt: clip.name.domain for clip in group}
         else:
             domains = _read(truth / "ground_truth_domain" / name, group, _DOMAINS)
@@ -58,7 +58,7 @@ def _from_folder(clips: list[Clip], truth: Path, style: str) -> dict[str, tuple[
     return known
 
 
-def _from_list(clips: list[Clip], truth: Path, style: str) -> dict[str, tuple[str, str]]:
+def _from_list(clips: list[FoundClip], truth: Path, style: str) -> dict[str, tuple[str, str]]:
     rows: dict[str, dict[str, tuple[str, ...]]] = {}
     machine = None
     for number, fields in lines(truth):
@@ -85,7 +85,7 @@ def _from_list(clips: list[Clip], truth: Path, style: str) -> dict[str, tuple[st
     return known
 
 
-def _read(path: Path, clips: list[Clip], values: dict[str, str]) -> dict[str, str]:
+def _read(path: Path, clips: list[FoundClip], values: dict[str, str]) -> dict[str, str]:
     rows: dict[str, tuple[str, ...]] = {}
     for number, fields in lines(path):
         if len(fields) != 2 or fields[1] not in values:
@@ -112,7 +112,7 @@ def add_row(rows: dict[str, tuple[str, ...]], fields: list[str], where: str) -> 
     rows[stem] = tuple(fields[1:])
 
 
-def join_rows(clips: list[Clip], rows: dict[str, tuple[str, ...]], path: Path) -> dict[str, tuple[str, ...]]:
+def join_rows(clips: list[FoundClip], rows: dict[str, tuple[str, ...]], path: Path) -> dict[str, tuple[str, ...]]:
     """Each clip's row by the clip's utt; rows: from `add_row`, path: their file, for messages.
 
     Raises ValueError for a clip without a row and a row without a clip.

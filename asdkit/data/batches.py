@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +14,20 @@ from asdkit.config import Config
 from asdkit.corpus.description import load_dataset
 from asdkit.data.lists import Clip, training_clips
 from asdkit.data.sampler import ChunkSampler
-from asdkit.encoders.base import Encoder
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import read_frames, split_location
+
+
+class Framing(NamedTuple):
+    """How an encoder cuts recordings into feature frames: of `window` samples, every `hop` samples, at `rate` Hz."""
+
+    rate: int
+    window: int
+    hop: int
+
+    def frames(self, samples: int) -> int:
+        """Number of whole windows in so many samples."""
+        return max(1 + (samples - self.window) // self.hop, 0)
 
 
 @dataclass(frozen=True)
@@ -32,9 +44,8 @@ class Batch:
 class ChunkDataset(Dataset[Batch]):
     """Map from step (from 1) to batch, for DataLoader(dataset, batch_size=None, sampler=range(first, last + 1)).
 
-    clips: the sampler's clips; chunk: samples. Clips that hold dumped features give feats: the frames of `window`
-    samples every sampler.hop that lie inside the chunk. Clips shorter than the chunk are repeated to its length.
-    share: picks this process's part of a batch.
+    clips: the sampler's clips; chunk: samples. Clips that hold dumped features give feats: the frames that lie inside
+    the chunk. Clips shorter than the chunk are repeated to its length. share: picks this process's part of a batch.
     """
 
     def __init__(
@@ -43,14 +54,14 @@ class ChunkDataset(Dataset[Batch]):
         sampler: ChunkSampler,
         reader: AudioReader,
         chunk: int,
-        window: int = 400,
+        framing: Framing,
         share: Callable[[list[tuple[int, int]]], list[tuple[int, int]]] = list,
     ) -> None:
         self.clips, self.sampler, self.reader, self.chunk = clips, sampler, reader, chunk
-        self.window, self.share = window, share
+        self.framing, self.share = framing, share
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of `step`; raises ValueError naming a recording or archive that cannot be read."""
+        """The batch of `step`; raises ValueError naming a recording or archive that has changed or cannot be read."""
         drawn = [(self.clips[index], start) for index, start in self.share(self.sampler.batch(step))]
         from_feats = drawn[0][0].feats is not None
         read = self._feats if from_feats else self._wav
@@ -64,19 +75,18 @@ class ChunkDataset(Dataset[Batch]):
         )
 
     def _wav(self, clip: Clip, start: int) -> np.ndarray:
-        wav = self.reader.read(clip.path, start, min(self.chunk, clip.frames))
+        wav = self.reader.read(clip.path, start, min(self.chunk, clip.samples), clip.samples)
         return tile(wav, self.chunk)
 
     def _feats(self, clip: Clip, start: int) -> np.ndarray:
-        hop = self.sampler.hop
-        inside = frames_of(min(self.chunk, clip.frames), self.window, hop)
-        feats = read_frames(*split_location(clip.feats or ""), start // hop, inside)
-        return tile(feats, frames_of(self.chunk, self.window, hop))
+        inside = self.framing.frames(min(self.chunk, clip.samples))
+        feats = read_frames(*split_location(clip.feats or ""), start // self.framing.hop, inside)
+        return tile(feats, self.framing.frames(self.chunk))
 
 
 def training_dataset(
     config: Config,
-    encoder: Encoder,
+    framing: Framing,
     data_dir: str | Path,
     dump_dir: str | Path,
     exp_dir: str | Path,
@@ -85,16 +95,11 @@ def training_dataset(
 ) -> ChunkDataset:
     """The training batches of an experiment; raises ValueError when lists are missing or sample rates disagree."""
     reader = load_dataset(data_dir).reader()
-    reader.check_rate(encoder.sample_rate)
+    reader.check_rate(framing.rate)
     clips = training_clips(config, data_dir, dump_dir, exp_dir)
-    chunk = round(config.data.chunk_seconds * encoder.sample_rate)
-    sampler = ChunkSampler(clips, chunk, config.train.batch_size, config.data.balance, seed, encoder.hop)
-    return ChunkDataset(clips, sampler, reader, chunk, encoder.window, share)
-
-
-def frames_of(samples: int, window: int, hop: int) -> int:
-    """Number of whole windows in so many samples."""
-    return max(1 + (samples - window) // hop, 0)
+    chunk = round(config.data.chunk_seconds * framing.rate)
+    sampler = ChunkSampler(clips, chunk, framing.hop, config.train.batch_size, config.data.balance, seed)
+    return ChunkDataset(clips, sampler, reader, chunk, framing, share)
 
 
 def tile(array: np.ndarray, length: int) -> np.ndarray:

@@ -1,14 +1,15 @@
-"""Lists that stage 2 writes and later stages read: recordings, lengths, labels."""
+"""Lists of clips to train on and to embed, and what stage 2 writes: labels, Kaldi's view of the recordings."""
 
 import logging
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from asdkit.config import Config
 from asdkit.corpus.description import Dataset, load_dataset, present_sets
-from asdkit.corpus.manifest import SIZES, Row, digest, read_manifest
-from asdkit.signals.audio import frame_counts
+from asdkit.corpus.manifest import Row, digest, lengths_digest, read_measured
+from asdkit.corpus.names import UNKNOWN, split_set
 from asdkit.utils.done import Done
 from asdkit.utils.files import read_scp, read_table, read_text, sha256_file, write_text
 
@@ -19,19 +20,19 @@ LABEL_COLUMNS = ("utt", "label", "attributed")
 
 @dataclass(frozen=True)
 class Clip:
-    """A training clip.
+    """A clip to train on or to embed.
 
-    path: recording; frames: its length in samples; label: class; attributed: its attribute is known; machine: its
-    machine type; feats: `ark:offset` of its dumped features where data.feats_type is fbank.
+    path: its recording; samples: the recording's length; machine: its machine type. feats: `ark:offset` of its dumped
+    features where data.feats_type is fbank. To train on: label: class; attributed: its attribute is known.
     """
 
     utt: str
     path: str
-    frames: int
-    label: int
-    attributed: bool
+    samples: int
     machine: str
     feats: str | None = None
+    label: int | None = None
+    attributed: bool | None = None
 
 
 def training_sets(config: Config, data_dir: str | Path) -> list[str]:
@@ -90,16 +91,28 @@ def read_classes(exp_dir: str | Path) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def list_clips(dump_dir: str | Path, set_name: str) -> list[tuple[str, str, int]]:
-    """(utt, path of the recording, its samples) of each clip of a set, sorted by utt.
+def recorded_clips(data_dir: str | Path, set_name: str) -> list[Clip]:
+    """The clips of a set, sorted by utt.
 
-    Raises ValueError when stage 2 has not been run.
+    Raises ValueError when stage 1 has not been run, or an older version wrote the manifest.
     """
-    folder = Path(dump_dir) / "raw" / set_name
-    lengths, paths = read_scp(folder / "utt2num_samples"), read_scp(folder / "wav.scp")
-    if lengths.keys() != paths.keys():
-        raise ValueError(f"{folder}: wav.scp and utt2num_samples list different clips: run stage 2 again")
-    return [(utt, path, int(lengths[utt])) for utt, path in paths.items()]
+    root = load_dataset(data_dir).root
+    rows = read_measured(data_dir, set_name)
+    return [Clip(row["utt"], os.path.join(root, row["wav"]), int(row["samples"]), row["machine"]) for row in rows]
+
+
+def input_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, set_name: str) -> list[Clip]:
+    """The clips of a set, sorted by utt, with their dumped features where data.feats_type is fbank.
+
+    Raises ValueError as `recorded_clips` does, and when a clip's features have not been dumped.
+    """
+    clips = recorded_clips(data_dir, set_name)
+    if config.data.feats_type == "raw":
+        return clips
+    feats = read_feats(dump_dir, set_name)
+    if missing := [clip.utt for clip in clips if clip.utt not in feats]:
+        raise ValueError(f"{set_name}: no dumped features of clip {missing[0]!r}: run stage 2 again")
+    return [replace(clip, feats=feats[clip.utt]) for clip in clips]
 
 
 def read_feats(dump_dir: str | Path, set_name: str) -> dict[str, str]:
@@ -110,51 +123,26 @@ def read_feats(dump_dir: str | Path, set_name: str) -> dict[str, str]:
 def training_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, exp_dir: str | Path) -> list[Clip]:
     """All training clips of an experiment, sets in the order of data.sets, each sorted by utt.
 
-    Raises ValueError when a list is missing or a clip has no label.
+    Raises ValueError as `input_clips` does, and where labels.tsv holds other clips.
     """
-    labels = read_labels(exp_dir)
-    clips = []
-    for name in training_sets(config, data_dir):
-        machines = {row["utt"]: row["machine"] for row in read_manifest(Path(data_dir) / name / "manifest.tsv")}
-        feats = read_feats(dump_dir, name) if config.data.feats_type == "fbank" else {}
-        for utt, path, frames in list_clips(dump_dir, name):
-            if utt not in labels or utt not in machines or (feats and utt not in feats):
-                raise ValueError(f"{name}: clip {utt!r} is in wav.scp but not in all lists: run stage 2 again")
-            label, attributed = labels[utt]
-            clips.append(Clip(utt, path, frames, label, attributed, machines[utt], feats.get(utt)))
-    if missing := sorted(labels.keys() - {clip.utt for clip in clips}):
-        raise ValueError(f"{exp_dir}/labels.tsv: {missing[0]!r} is in no wav.scp: run stage 2 again")
-    return clips
+    labels, path = read_labels(exp_dir), Path(exp_dir) / "labels.tsv"
+    clips = [c for name in training_sets(config, data_dir) for c in input_clips(config, data_dir, dump_dir, name)]
+    if other := sorted(labels.keys() ^ {clip.utt for clip in clips}):
+        raise ValueError(
+            f"{path}: made of other clips: {other[0]!r} is in it or in the manifests alone: run stage 2 again"
+        )
+    return [replace(c, label=label, attributed=known) for c in clips for label, known in [labels[c.utt]]]
 
 
-def training_inputs(
-    config: Config, data_dir: str | Path, dump_dir: str | Path, exp_dir: str | Path
-) -> dict[str, str | int | bool | None]:
-    """What training is made from, for its done marker: hashes of manifests, lengths and labels, and how to read."""
+def training_inputs(config: Config, data_dir: str | Path, exp_dir: str | Path) -> dict[str, str | int | bool | None]:
+    """What training is made from, for its done marker: hashes of clips, lengths and labels, and how to read."""
     dataset = load_dataset(data_dir)
     inputs = {f"dataset.{key}": getattr(dataset, key) for key in ("sample_rate", "channel", "resample")}
     for name in training_sets(config, data_dir):
-        inputs[f"{name}.manifest"] = digest(data_dir, name)
-        inputs[f"{name}.utt2num_samples"] = sha256_file(Path(dump_dir) / "raw" / name / "utt2num_samples")
+        rows = read_measured(data_dir, name)
+        inputs[f"{name}.manifest"] = digest(rows)
+        inputs[f"{name}.utt2num_samples"] = lengths_digest(rows)
     return inputs | {"labels": sha256_file(Path(exp_dir) / "labels.tsv")}
-
-
-def write_recordings(
-    dataset: Dataset, data_dir: str | Path, dump_dir: str | Path, set_name: str, force: bool = False
-) -> None:
-    """Write dump/raw/<set>/wav.scp and utt2num_samples, unless they are there."""
-    folder, reader = Path(dump_dir) / "raw" / set_name, dataset.reader()
-    inputs = {"manifest": digest(data_dir, set_name), "root": dataset.root, **vars(reader)}
-    done = Done(folder / ".done", inputs, force, "other --data and --dump folders")
-    paths = recordings(dataset, data_dir, set_name)
-    if done.is_done():
-        logging.info("%s: already done", folder)
-        return
-    counts = frame_counts(reader, list(paths.values()))
-    write_text(folder / "wav.scp", "".join(f"{utt} {path}\n" for utt, path in paths.items()))
-    lengths = zip(paths, counts, strict=True)
-    write_text(folder / "utt2num_samples", "".join(f"{utt} {count}\n" for utt, count in lengths))
-    done.finish()
 
 
 def shard(items: list[T], num_jobs: int, job: int) -> list[T]:
@@ -167,25 +155,33 @@ def shard(items: list[T], num_jobs: int, job: int) -> list[T]:
     return items[len(items) * (job - 1) // num_jobs : len(items) * job // num_jobs]
 
 
-def recordings(dataset: Dataset, data_dir: str | Path, set_name: str) -> dict[str, str]:
-    """{utt: absolute path} of a set's manifest, sorted by utt.
+def write_recordings(
+    dataset: Dataset, data_dir: str | Path, dump_dir: str | Path, set_name: str, force: bool = False
+) -> None:
+    """Check that a set's recordings are there and write dump/raw/<set>/wav.scp, a view for Kaldi's programs.
 
     Raises ValueError for a clip that is not on disk, or of another size than stage 1 found (where it told the sizes).
     """
-    folder = Path(data_dir) / set_name
-    sizes = read_scp(folder / SIZES) if (folder / SIZES).exists() else {}
-    split = set_name.partition("_")[2]
-    paths = {}
-    for row in read_manifest(folder / "manifest.tsv"):
-        path = Path(dataset.root, row["wav"])
-        if not path.is_file():
-            raise ValueError(f"{set_name}: {split} clip missing on disk: {path}. Put it back, or run stage 1 again")
-        size = path.stat().st_size
-        expected = int(sizes.get(row["utt"], size))
-        if size != expected:
-            raise ValueError(
-                f"{set_name}: {split} clip has changed: {path} has {size} bytes, stage 1 found {expected}. Put the old "
-                "one back, or run stages 1 and later again with --force true"
-            )
-        paths[row["utt"]] = str(path)
-    return paths
+    folder = Path(dump_dir) / "raw" / set_name
+    rows = read_measured(data_dir, set_name)
+    inputs = {"manifest": digest(rows), "root": dataset.root, **vars(dataset.reader())}
+    done = Done(folder / ".done", inputs, force, "other --data and --dump folders")
+    paths = {row["utt"]: _checked(row, dataset, set_name) for row in rows}
+    if done.is_done():
+        logging.info("%s: already done", folder)
+        return
+    write_text(folder / "wav.scp", "".join(f"{utt} {path}\n" for utt, path in paths.items()))
+    done.finish()
+
+
+def _checked(row: Row, dataset: Dataset, set_name: str) -> Path:
+    path, split = Path(dataset.root, row["wav"]), split_set(set_name)[1]
+    if not path.is_file():
+        raise ValueError(f"{set_name}: {split} clip missing on disk: {path}. Put it back, or run stage 1 again")
+    size = path.stat().st_size
+    if row["bytes"] not in (UNKNOWN, str(size)):
+        raise ValueError(
+            f"{set_name}: {split} clip has changed: {path} has {size} bytes, stage 1 found {row['bytes']}. Put the old "
+            "one back, or run stages 1 and later again with --force true"
+        )
+    return path

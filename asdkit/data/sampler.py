@@ -12,18 +12,19 @@ _ORDER, _DRAW = 0, 1  # independent random streams of one seed
 class ChunkSampler:
     """Draws batches of chunks; nothing but the step is needed to resume.
 
-    clips: what to draw from. chunk: samples. balance: 'none' gives every clip once per epoch in a new random order,
+    clips: what to draw from. chunk: samples. hop: chunks start at multiples of it (samples), so that dumped feature
+    frames agree with recordings. balance: 'none' gives every clip once per epoch in a new random order,
     batches running across the borders of epochs; 'machine' and 'class' draw such a group uniformly, then a clip of it
-    uniformly. hop: chunks start at multiples of it (samples), so that dumped feature frames agree with recordings.
+    uniformly.
     """
 
     def __init__(
-        self, clips: Sequence[Clip], chunk: int, batch_size: int, balance: str = "none", seed: int = 0, hop: int = 160
+        self, clips: Sequence[Clip], chunk: int, hop: int, batch_size: int, balance: str = "none", seed: int = 0
     ) -> None:
         if not clips:
             raise ValueError("no training clips")
-        self.batch_size, self.balance, self.seed, self.hop = batch_size, balance, seed, hop
-        lengths = np.array([clip.frames for clip in clips])
+        self.hop, self.batch_size, self.balance, self.seed = hop, batch_size, balance, seed
+        lengths = np.array([clip.samples for clip in clips])
         self.starts = np.maximum(lengths - chunk, 0) // hop + 1  # possible starts of each clip
         if balance != "none":
             keys = [clip.machine if balance == "machine" else clip.label for clip in clips]

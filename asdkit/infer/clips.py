@@ -1,8 +1,6 @@
 """Run a trained model over clips: batches of equal length, shards, archives (stage 4)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from asdkit.config import Config
-from asdkit.data.batches import frames_of, tile
-from asdkit.data.lists import list_clips, read_feats
+from asdkit.data.batches import Framing, tile
+from asdkit.data.lists import Clip
 from asdkit.encoders.beats_layers import PositionConv
 from asdkit.models.embedder import Embedder
 from asdkit.models.embedding import embed
@@ -19,33 +17,17 @@ from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import matrix_shape, read_frames, split_location
 
 
-@dataclass(frozen=True)
-class Item:
-    """A clip to embed: its recording, length in samples, and where its dumped features lie (or None)."""
-
-    utt: str
-    path: str
-    samples: int
-    feats: str | None
-
-
-def items_of(config: Config, dump: Path, set_name: str) -> list[Item]:
-    """The clips of a set; raises ValueError when its lists have not been made."""
-    feats = read_feats(dump, set_name) if config.data.feats_type == "fbank" else {}
-    return [Item(utt, path, samples, feats.get(utt)) for utt, path, samples in list_clips(dump, set_name)]
-
-
-def batches_of(items: list[Item], size: int) -> list[list[Item]]:
+def batches_of(clips: list[Clip], size: int) -> list[list[Clip]]:
     """Group clips of equal length, at most `size` together.
 
     The groups depend on the whole set alone, so that the number of shards does not change any embedding.
     """
-    batches: list[list[Item]] = []
-    for item in sorted(items, key=lambda item: (item.samples, item.utt)):
-        if batches and batches[-1][0].samples == item.samples and len(batches[-1]) < size:
-            batches[-1].append(item)
+    batches: list[list[Clip]] = []
+    for clip in sorted(clips, key=lambda clip: (clip.samples, clip.utt)):
+        if batches and batches[-1][0].samples == clip.samples and len(batches[-1]) < size:
+            batches[-1].append(clip)
         else:
-            batches.append([item])
+            batches.append([clip])
     return batches
 
 
@@ -55,19 +37,19 @@ class ClipBatches(Dataset):
     Clips shorter than `chunk` samples are repeated to that length, as in training.
     """
 
-    def __init__(self, batches: list[list[Item]], reader: AudioReader, chunk: int, window: int, hop: int) -> None:
+    def __init__(self, batches: list[list[Clip]], reader: AudioReader, chunk: int, framing: Framing) -> None:
         self.batches, self.reader, self.chunk = batches, reader, chunk
-        self.frames = frames_of(chunk, window, hop)
+        self.frames = framing.frames(chunk)
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> tuple[list[str], Tensor | None, Tensor | None]:
         batch = self.batches[index]
-        utts = [item.utt for item in batch]
+        utts = [clip.utt for clip in batch]
         if batch[0].feats:
-            return utts, None, torch.from_numpy(np.stack([self._feats(item.feats) for item in batch]))
-        wavs = [self.reader.read(item.path) for item in batch]
+            return utts, None, torch.from_numpy(np.stack([self._feats(clip.feats) for clip in batch if clip.feats]))
+        wavs = [self.reader.read(clip.path, length=clip.samples) for clip in batch]
         return utts, torch.from_numpy(np.stack([tile(wav, max(self.chunk, len(wav))) for wav in wavs])), None
 
     def _feats(self, location: str) -> np.ndarray:
@@ -89,12 +71,13 @@ def fold(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def embeddings(
-    config: Config, model: Embedder, batches: list[list[Item]], reader: AudioReader, device: torch.device
+    config: Config, model: Embedder, batches: list[list[Clip]], reader: AudioReader, device: torch.device
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (id, embedding float32 [dim]) for every clip of `batches`; raises ValueError naming a broken recording."""
     encoder = model.encoder
     chunk = round(config.data.chunk_seconds * encoder.sample_rate)
-    dataset = ClipBatches(batches, reader, chunk, encoder.window, encoder.hop)
+    framing = Framing(encoder.sample_rate, encoder.window, encoder.hop)
+    dataset = ClipBatches(batches, reader, chunk, framing)
     frames, hop = dataset.frames, round(config.embed.hop_seconds * encoder.sample_rate / encoder.hop)
     for utts, wavs, feats in DataLoader(dataset, batch_size=None, num_workers=config.data.workers):
         with torch.inference_mode():

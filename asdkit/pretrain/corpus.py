@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from asdkit.pretrain.config import SoundConfig
-from asdkit.pretrain.synth import RATE, Dice, decibels, generate, slopes, unit
-from asdkit.signals.audio import SUFFIXES, AudioReader, frame_counts
+from asdkit.pretrain.synth import Dice, decibels, generate, slopes, unit
+from asdkit.signals.audio import RATE, SUFFIXES, AudioReader, sample_counts
 from asdkit.utils.files import read_table, sha256_text, write_table
 
-COLUMNS = ("wav", "frames")
+COLUMNS = ("wav", "samples")
 SILENT = 1e-4  # root mean square below which a crop is drawn again
 TRIES = 4
 
@@ -23,7 +23,7 @@ def reader(config: SoundConfig) -> AudioReader:
 
 
 def list_audio(folder: str | Path, config: SoundConfig) -> list[dict[str, str]]:
-    """Find every wav and flac file below `folder`: rows of `wav` (absolute) and `frames` (samples at 16 kHz).
+    """Find every wav and flac file below `folder`: rows of `wav` (absolute) and `samples` (at 16 kHz).
 
     Raises ValueError when the folder is missing or holds none, or naming a recording that cannot be read.
     """
@@ -33,8 +33,8 @@ def list_audio(folder: str | Path, config: SoundConfig) -> list[dict[str, str]]:
     paths = sorted(str(path) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"--corpus: {root} holds no {' or '.join(SUFFIXES)} file, in subfolders neither")
-    counts = frame_counts(reader(config), paths)
-    return [{"wav": path, "frames": str(count)} for path, count in zip(paths, counts, strict=True)]
+    counts = sample_counts(reader(config), paths)
+    return [{"wav": path, "samples": str(count)} for path, count in zip(paths, counts, strict=True)]
 
 
 def write_list(path: str | Path, rows: list[dict[str, str]]) -> None:
@@ -42,35 +42,45 @@ def write_list(path: str | Path, rows: list[dict[str, str]]) -> None:
     write_table(path, COLUMNS, rows)
 
 
+def read_list(path: str | Path) -> list[dict[str, str]]:
+    """Read the list of recordings; raises ValueError saying what to do where there is none, or an older one."""
+    try:
+        return read_table(path, COLUMNS)
+    except ValueError as error:
+        raise ValueError(f"{error}. Make the list again: stage 1 (list_audio)") from None
+
+
 def list_digest(path: str | Path) -> str:
     """SHA-256 of the recordings' names and lengths; the folder that they lie in does not count."""
-    rows = read_table(path, COLUMNS)
-    return sha256_text("\n".join(f"{Path(row['wav']).name} {row['frames']}" for row in rows))
+    return sha256_text("\n".join(f"{Path(row['wav']).name} {row['samples']}" for row in read_list(path)))
 
 
-class Corpus:
+class Recordings:
     """The recordings of a list, the first ones kept in memory up to `cache_hours`."""
 
     def __init__(self, path: str | Path, config: SoundConfig) -> None:
-        rows = read_table(path, COLUMNS)
+        rows = read_list(path)
         self.paths = [row["wav"] for row in rows]
-        self.frames = [int(row["frames"]) for row in rows]
+        self.lengths = [int(row["samples"]) for row in rows]
         self.reader = reader(config)
         self.room = int(config.cache_hours * 3600 * RATE)
         self.cache: dict[int, np.ndarray] = {}
 
-    def read(self, index: int, start: int, frames: int) -> np.ndarray:
-        """Samples of one recording, tiled where it is shorter than `frames`: float32 [frames]."""
-        have = self.frames[index]
-        stop = min(start + frames, have)
+    def read(self, index: int, start: int, count: int) -> np.ndarray:
+        """So many samples of one recording, tiled where it is shorter: float32 [count].
+
+        Raises ValueError naming a recording that has changed or cannot be read.
+        """
+        have = self.lengths[index]
+        stop = min(start + count, have)
         if index not in self.cache and have <= self.room:
-            self.cache[index] = self.reader.read(self.paths[index])
+            self.cache[index] = self.reader.read(self.paths[index], length=have)
             self.room -= have
         if index in self.cache:
             samples = self.cache[index][start:stop]
         else:
-            samples = self.reader.read(self.paths[index], start, stop - start)
-        return samples if len(samples) == frames else np.resize(samples, frames)
+            samples = self.reader.read(self.paths[index], start, stop - start, have)
+        return samples if len(samples) == count else np.resize(samples, count)
 
     def crops(self, count: int, samples: int, config: SoundConfig, dice: Dice) -> Tensor:
         """Random crops [count, samples] at random speeds; silent ones are drawn again, a few times."""
@@ -79,7 +89,7 @@ class Corpus:
         for row, length in enumerate(lengths):
             for _ in range(TRIES):
                 index = int(dice.integer(0, len(self.paths), 1))
-                start = int(dice.integer(0, max(self.frames[index] - length, 0) + 1, 1))
+                start = int(dice.integer(0, max(self.lengths[index] - length, 0) + 1, 1))
                 crop = torch.from_numpy(self.read(index, start, length))
                 if crop.square().mean().sqrt() > SILENT:
                     break
@@ -87,14 +97,16 @@ class Corpus:
         return crops
 
 
-def training_sounds(count: int, config: SoundConfig, corpus: Corpus | None, generator: torch.Generator) -> Tensor:
-    """One batch of training clips: [count, samples] within [-1, 1]; without a corpus all of them are generated."""
+def training_sounds(
+    count: int, config: SoundConfig, recordings: Recordings | None, generator: torch.Generator
+) -> Tensor:
+    """One batch of training clips: [count, samples] within [-1, 1]; without recordings all of them are generated."""
     dice = Dice(generator)
     samples = round(config.crop_seconds * RATE)
-    recorded = 0 if corpus is None else round(count * (1 - config.generated))
+    recorded = 0 if recordings is None else round(count * (1 - config.generated))
     clips = generate(count - recorded, samples, generator) if recorded < count else torch.empty(0, samples)
-    if corpus is not None and recorded:
-        crops = unit(corpus.crops(recorded, samples, config, dice))
+    if recordings is not None and recorded:
+        crops = unit(recordings.crops(recorded, samples, config, dice))
         others = torch.cat([clips, crops])[dice.integer(0, count, recorded)]
         share = decibels(-dice.uniform(0, 20, recorded, 1)) * dice.chance(config.mixed, recorded, 1)
         clips = torch.cat([clips, _filtered(crops + others * share, dice)])

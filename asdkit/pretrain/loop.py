@@ -14,7 +14,7 @@ from asdkit.encoders.beats import MELS, Beats, random_beats
 from asdkit.encoders.beats_checkpoint import load_beats
 from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.pretrain.config import PretrainConfig
-from asdkit.pretrain.corpus import Corpus, training_sounds
+from asdkit.pretrain.corpus import Recordings, training_sounds
 from asdkit.pretrain.masking import draw_mask
 from asdkit.pretrain.model import MaskedPrediction
 from asdkit.pretrain.teacher import TeacherTokenizer
@@ -36,7 +36,7 @@ class Pretrainer:
     def __init__(
         self,
         config: PretrainConfig,
-        corpus: Corpus | None,
+        corpus: Recordings | None,
         seed: int,
         folder: Path,
         inputs: dict[str, Any],

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-RATE = 16000
+from asdkit.signals.audio import RATE
+
 LOWEST, HIGHEST = 30.0, 7600.0  # Hz, of anything with a pitch or a resonance
 TABLE = 2048  # points of one period of a wave
 HARMONICS = 48

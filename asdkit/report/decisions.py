@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from asdkit.corpus.manifest import Row, read_manifest
+from asdkit.corpus.names import sets_of
 from asdkit.detectors.folder import THRESHOLD, TRAIN, MadeFrom, read_made_from, read_scores, write_thresholds
 from asdkit.detectors.threshold import threshold
 from asdkit.report.submission import STYLES, write_submission
@@ -26,7 +27,7 @@ def complete(folder: Path, rows: dict[str, list[Row]], style: str) -> None:
     challenge, submission/<set>. Raises ValueError, naming the file, for scores of other clips than the manifest's.
     """
     made_from = read_made_from(folder)
-    tests = {name: read_scores(folder / f"{name}.tsv") for name in rows if name.endswith("_test")}
+    tests = {name: read_scores(folder / f"{name}.tsv") for name in sets_of("test", rows)}
     for name, scores in tests.items():
         same_clips(scores, folder / f"{name}.tsv", {row["utt"] for row in rows[name]}, f"{name}/manifest.tsv")
     limits = _thresholds(folder, rows, made_from)
@@ -65,13 +66,13 @@ def limit_of(row: Row, limits: dict[Key, float]) -> float | None:
 def _thresholds(folder: Path, rows: dict[str, list[Row]], made_from: MadeFrom) -> dict[Key, float]:
     if made_from.transductive or not (folder / TRAIN).exists():
         return {}
-    known = {row["utt"]: row for name, table in rows.items() if name.endswith("_train") for row in table}
+    known = {row["utt"]: row for name in sets_of("train", rows) for row in rows[name]}
     grouped: dict[Key, list[float]] = defaultdict(list)
     for utt, score in read_scores(folder / TRAIN).items():
         if utt not in known:
             raise ValueError(f"{folder / TRAIN}: {utt!r} is no training clip of the manifests")
         grouped[known[utt]["machine"], known[utt]["section"] if made_from.per_section else "-"].append(score)
-    tested = [row for name, table in rows.items() if name.endswith("_test") for row in table]
+    tested = [row for name in sets_of("test", rows) for row in rows[name]]
     needed = {(row["machine"], row["section"] if made_from.per_section else "-") for row in tested}
     limits = {}
     for key in sorted(needed):

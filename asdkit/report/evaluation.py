@@ -6,35 +6,34 @@ from typing import Any
 
 from asdkit.config import Config
 from asdkit.config.identity import experiment_identity, reread_score, score_identity
-from asdkit.corpus.description import present_sets
-from asdkit.corpus.manifest import SIZES, read_manifest, read_ref
+from asdkit.corpus.description import load_dataset, present_sets
+from asdkit.corpus.manifest import clips_digest, read_manifest, read_ref, sizes_digest
+from asdkit.corpus.names import sets_of, split_set
 from asdkit.detectors.folder import MADE_FROM, TRAIN, read_made_from, read_scores
-from asdkit.protocols import Clip, combine, evaluate
+from asdkit.protocols import ScoredClip, combine, evaluate
 from asdkit.report.decisions import complete, read_sets, same_clips
-from asdkit.report.submission import read_style
 from asdkit.utils.done import Done, compare
 from asdkit.utils.files import read_json, sha256_file, sha256_text, write_json
 from asdkit.utils.provenance import git_hash
-from asdkit.utils.typed_yaml import read_yaml
 
 UNLABELLED = "test clips without labels (no ref.tsv): scores, but no metrics"
 
 
-def evaluate_folder(folder: Path, data: Path, protocol: str, about: dict[str, Any], force: bool = False) -> bool:
+def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool = False) -> bool:
     """Write <folder>/results.json, unless it is there and made from the same; returns whether it was written.
 
     A folder that something else than stage 5 wrote is given thresholds, tables and files to submit first.
     about: what the results are to say beside their numbers: tag, seed, score, config, config_sha256.
     Raises ValueError when scores, manifests and references do not hold the same clips.
     """
-    sets = present_sets(data)
-    tests = [name for name in sets if name.endswith("_test")]
+    sets, dataset = present_sets(data), load_dataset(data)
+    tests, protocol, revealed = sets_of("test", sets), dataset.protocol, dataset.revealed_attributes
     tables = {}
     for name in tests:
-        for table in ("manifest.tsv", SIZES, "ref.tsv"):
-            path = data / name / table
-            tables[f"{name}.{table}"] = sha256_file(path) if path.exists() else "(absent)"
-    revealed = read_yaml(data / "dataset.yaml").get("revealed_attributes")
+        rows, ref = read_manifest(data / name / "manifest.tsv"), data / name / "ref.tsv"
+        tables[f"{name}.manifest.tsv"] = clips_digest(rows)
+        tables[f"{name}.utt2bytes"] = sizes_digest(rows) or "(absent)"
+        tables[f"{name}.ref.tsv"] = sha256_file(ref) if ref.exists() else "(absent)"
     inputs = {"protocol": protocol, "revealed_attributes": revealed, "config": about["config_sha256"], **tables}
     files = [*(f"{name}.tsv" for name in tests), TRAIN, MADE_FROM]
     inputs |= {file: sha256_file(folder / file) for file in files if (folder / file).exists()}
@@ -43,8 +42,8 @@ def evaluate_folder(folder: Path, data: Path, protocol: str, about: dict[str, An
         return False
     made_from = read_made_from(folder)
     if not (folder / ".done").exists():
-        complete(folder, read_sets(data, sets), read_style(data))
-    found = {name.removesuffix("_test"): evaluate_set(data / name, folder / f"{name}.tsv", protocol) for name in tests}
+        complete(folder, read_sets(data, sets), dataset.name_style)
+    found = {split_set(name)[0]: evaluate_set(data / name, folder / f"{name}.tsv", protocol) for name in tests}
     result = {
         **about,
         "protocol": protocol,
@@ -102,7 +101,7 @@ def evaluate_set(folder: str | Path, scores: str | Path, protocol: str) -> dict[
     clips = []
     for utt, score in found.items():
         condition, domain = ref[utt]
-        clips.append(Clip(rows[utt]["machine"], rows[utt]["section"], domain, condition, score))
+        clips.append(ScoredClip(rows[utt]["machine"], rows[utt]["section"], domain, condition, score))
     try:
         return evaluate(clips, protocol)
     except ValueError as error:

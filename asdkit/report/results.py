@@ -5,20 +5,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from asdkit.protocols import PROTOCOLS
 from asdkit.report.schema import SeedResult, read_results
-from asdkit.utils.typed_yaml import read_yaml
 
 SAME = ("protocol", "detector", "config_sha256", "data_sha256", "revealed_attributes")
-
-
-def read_protocol(data: str | Path) -> str:
-    """The name of the scoring rule in data/dataset.yaml; raises ValueError for an unknown one."""
-    path = Path(data) / "dataset.yaml"
-    protocol = read_yaml(path).get("protocol")
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"{path}: protocol is {protocol!r}, allowed: {', '.join(PROTOCOLS)}")
-    return protocol
 
 
 def seed_folders(exp: str | Path) -> dict[int, Path]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from asdkit.config import open_config
 from asdkit.report.evaluation import check_scores, config_digest, evaluate_folder
-from asdkit.report.results import read_protocol, score_folders
+from asdkit.report.results import score_folders
 
 
 def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = None, force: bool = False) -> None:
@@ -13,7 +13,7 @@ def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = No
 
     Raises ValueError when there are none, or one was made with other settings or embeddings than those that are there.
     """
-    seed_dir, config, protocol = exp / f"seed{seed}", open_config(exp / "config.yaml"), read_protocol(data)
+    seed_dir, config = exp / f"seed{seed}", open_config(exp / "config.yaml")
     folders = score_folders(seed_dir, names)
     if missing := sorted(set(names or ()) - {folder.name for folder in folders}):
         raise ValueError(f"{seed_dir}/score/{missing[0]} does not exist: run stage 5 first, or see --score")
@@ -23,5 +23,5 @@ def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = No
         check_scores(folder, config, data, seed_dir / "embed")
         about = {"tag": exp.resolve().name, "seed": seed, "score": folder.name, "config": str(exp / "config.yaml")}
         about["config_sha256"] = config_digest(config, folder)
-        written = evaluate_folder(folder, data, protocol, about, force)
+        written = evaluate_folder(folder, data, about, force)
         logging.info("%s: %s", folder / "results.json", "written" if written else "already done")

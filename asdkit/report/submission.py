@@ -9,7 +9,6 @@ from typing import NamedTuple
 from asdkit.corpus.manifest import Row
 from asdkit.corpus.names import parse_name
 from asdkit.utils.files import write_text
-from asdkit.utils.typed_yaml import read_yaml
 
 
 class Files(NamedTuple):
@@ -25,15 +24,6 @@ STYLES = {
     "dcase2021": Files("{machine}_section_{section}_{domain}_test"),
     "dcase2022": Files("{machine}_section_{section}_test"),
 }
-
-
-def read_style(data: str | Path) -> str:
-    """The name style in data/dataset.yaml; raises ValueError for an unknown one."""
-    path = Path(data) / "dataset.yaml"
-    style = read_yaml(path).get("name_style")
-    if style not in (*STYLES, "free"):
-        raise ValueError(f"{path}: name_style is {style!r}, allowed: {', '.join(STYLES)}, free")
-    return style
 
 
 def contents(rows: list[Row], style: str) -> dict[str, dict[str, Row]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,11 @@ import soundfile
 
 from asdkit.utils.cli import progress
 
+RATE = 16000  # Hz, what everything is read at unless the dataset description says otherwise
 SUFFIXES = (".wav", ".flac")
 _UNKNOWN_SIZE = 0xFFFFFFFF  # length field of a wav that was written to a pipe
-
-
-@dataclass(frozen=True)
-class AudioInfo:
-    """A recording's header. frames: samples at the reader's rate; rate: Hz, of the file; is_float: may hold NaN."""
-
-    frames: int
-    rate: int
-    channels: int
-    is_float: bool
+_UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a flac without a length
+_AT_ONCE = 64  # headers that a thread reads before it is given more
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class AudioReader:
     channel: None takes mono files only, N takes that channel. resample: other rates are resampled, else refused.
     """
 
-    sample_rate: int = 16000
+    sample_rate: int = RATE
     channel: int | None = None
     resample: bool = False
 
@@ -47,23 +41,35 @@ class AudioReader:
                 f"set 'sample_rate: {rate}' and 'resample: true' there and run stage 1 again"
             )
 
-    def info(self, path: str | Path) -> AudioInfo:
-        """Check a recording's header and size without reading samples; raises ValueError naming the file."""
+    def length(self, path: str | Path, content: bool = False) -> int:
+        """A recording's samples at the reader's rate, from its header, which is checked; raises ValueError naming it.
+
+        `content`: also read a floating-point recording whole, for only those can hold NaN, and the last sample of a
+        flac, whose header does not tell whether it is cut.
+        """
         with self._open(path) as file:
-            new, old = self._ratio(file.samplerate)
-            frames = -(-file.frames * new // old)
-            return AudioInfo(frames, file.samplerate, file.channels, file.subtype in ("FLOAT", "DOUBLE"))
+            if content and file.subtype in ("FLOAT", "DOUBLE"):
+                self._samples(file, path, 0, file.frames)
+            elif content and not str(path).lower().endswith(".wav"):
+                self._samples(file, path, file.frames - 1, file.frames)
+            return self._length(file)
 
-    def read(self, path: str | Path, start: int = 0, frames: int = -1) -> np.ndarray:
-        """Samples [start, start + frames) at the reader's rate as float32 [T] in [-1, 1]; frames -1: to the end.
+    def read(self, path: str | Path, start: int = 0, samples: int = -1, length: int | None = None) -> np.ndarray:
+        """Samples [start, start + samples) at the reader's rate as float32 [T] in [-1, 1]; samples -1: to the end.
 
-        Reads only that part of the file. Raises ValueError naming the file when it is broken, ends early, holds NaN
-        or infinity, or has another rate or number of channels than asked for.
+        Reads only that part of the file. length: of the whole recording, as it was listed. Raises ValueError naming
+        the file when it is broken, ends early, holds NaN or infinity, or has another rate, number of channels or
+        length than asked for.
         """
         with self._open(path) as file:
             new, old = self._ratio(file.samplerate)
-            total = -(-file.frames * new // old)
-            stop = total if frames < 0 else start + frames
+            total = self._length(file)
+            if length not in (None, total):
+                raise ValueError(
+                    f"{path}: has changed: {total} samples, it had {length} when it was listed. Put the old one back, "
+                    "or run stage 1 and those after it again with --force true"
+                )
+            stop = total if samples < 0 else start + samples
             if not 0 <= start <= stop <= total:
                 raise ValueError(f"{path}: samples {start} to {stop} asked for, the recording has {total}")
             if new == old:
@@ -100,6 +106,10 @@ class AudioReader:
             raise ValueError(f"{path}: holds NaN or infinite samples")
         return samples
 
+    def _length(self, file: soundfile.SoundFile) -> int:
+        new, old = self._ratio(file.samplerate)
+        return -(-file.frames * new // old)
+
     def _ratio(self, rate: int) -> tuple[int, int]:
         common = math.gcd(self.sample_rate, rate)
         return self.sample_rate // common, rate // common
@@ -118,6 +128,8 @@ class AudioReader:
     def _check_header(self, file: soundfile.SoundFile, path: str | Path) -> None:
         if file.frames == 0:
             raise ValueError(f"{path}: holds no samples")
+        if file.frames == _UNKNOWN_LENGTH:
+            raise ValueError(f"{path}: its header tells no length, as of a file written to a pipe: encode it again")
         if file.channels > 1 and self.channel is None:
             raise ValueError(
                 f"{path}: has {file.channels} channels: choose one with 'channel' in the dataset description "
@@ -134,23 +146,18 @@ class AudioReader:
             )
 
 
-def frame_counts(reader: AudioReader, paths: list[str], content: bool = False) -> list[int]:
-    """Samples (at the reader's rate) of each recording, from their headers, several at a time.
+def sample_counts(reader: AudioReader, paths: list[str], content: bool = False) -> list[int]:
+    """Length of each recording as by `AudioReader.length`, several at a time, each file opened once.
 
-    `content`: also read floating-point recordings whole, for only they can hold NaN, and the last sample of a flac,
-    whose header does not tell whether it is cut. Raises ValueError naming the first broken file.
+    Raises ValueError naming the first broken file.
     """
 
-    def count(path: str) -> int:
-        info = reader.info(path)
-        if content and info.is_float:
-            reader.read(path)
-        elif content and not path.lower().endswith(".wav"):
-            reader.read(path, info.frames - 1)
-        return info.frames
+    def count(first: int) -> list[int]:
+        return [reader.length(path, content) for path in paths[first : first + _AT_ONCE]]
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(progress(pool.map(count, paths), "reading headers", len(paths)))
+        parts = pool.map(count, range(0, len(paths), _AT_ONCE))
+        return list(progress(chain.from_iterable(parts), "reading headers", len(paths)))
 
 
 def _check_file(path: str | Path) -> None:

@@ -50,18 +50,19 @@ def read_json(path: str | Path) -> Any:
     return _parse(path, json.loads)
 
 
-def read_table(path: str | Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read a tab-separated file with exactly the header `columns`; raises ValueError with file and line."""
+def read_table(path: str | Path, columns: tuple[str, ...], *others: tuple[str, ...]) -> list[dict[str, str]]:
+    """Read a tab-separated file with the header `columns`, or one of `others`; raises ValueError with file and line."""
     lines = _lines(path)
-    if not lines or tuple(lines[0].split("\t")) != columns:
+    header = tuple(lines[0].split("\t")) if lines else ()
+    if header not in (columns, *others):
         got = lines[0] if lines else "an empty file"
         raise ValueError(f"{path}:1: header is {got!r}, expected {chr(9).join(columns)!r}")
     rows = []
     for number, line in enumerate(lines[1:], 2):
         fields = line.split("\t")
-        if len(fields) != len(columns):
-            raise ValueError(f"{path}:{number}: {len(fields)} fields, expected {len(columns)} separated by tabs")
-        rows.append(dict(zip(columns, fields, strict=True)))
+        if len(fields) != len(header):
+            raise ValueError(f"{path}:{number}: {len(fields)} fields, expected {len(header)} separated by tabs")
+        rows.append(dict(zip(header, fields, strict=True)))
     return rows
 
 

@@ -25,11 +25,16 @@ sys.path.insert(0, str(ROOT))
 from asdkit.corpus.manifest import write_manifest, write_ref  # noqa: E402
 from asdkit.utils.files import write_text  # noqa: E402
 
+DATASET = "name: x\nname_style: dcase2022\nprotocol: dcase2022\nsets: {dev: {path: .}}\nroot: /\n"
+
 
 def make(root: Path, args: argparse.Namespace) -> None:
     """data/ and exp/tag as stages 1 to 4 leave them; half of the machines, or of their sections, are in dev."""
     rng = np.random.default_rng(0)
-    write_text(root / "data/dataset.yaml", "name_style: dcase2022\nprotocol: dcase2022\n")
+    write_text(
+        root / "data/dataset.yaml",
+        "name: x\nname_style: dcase2022\nprotocol: dcase2022\nsets: {dev: {path: .}}\nroot: /\n",
+    )
     write_text(root / "exp/tag/config.yaml", "score:\n  k: 1\n")
     for split, count in (("train", args.train), ("test", args.test)):
         for number, name in enumerate(("dev", "eval")):
@@ -42,7 +47,16 @@ def make(root: Path, args: argparse.Namespace) -> None:
                     utt = f"machine{machine:02d}-{split}-section_{section:02d}_{i:05d}"
                     shown = domain if split == "train" else "-"
                     row = {"utt": utt, "wav": f"{utt}.wav", "machine": f"machine{machine:02d}"}
-                    rows.append({**row, "section": f"{section:02d}", "domain": shown, "attr": "-"})
+                    rows.append(
+                        {
+                            **row,
+                            "section": f"{section:02d}",
+                            "domain": shown,
+                            "attr": "-",
+                            "samples": "1",
+                            "bytes": "46",
+                        }
+                    )
                     ref.append({"utt": utt, "condition": ("normal", "anomaly")[i // 2 % 2], "domain": domain})
             write_manifest(root / f"data/{name}_{split}/manifest.tsv", rows)
             if split == "test":

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from acoustics import RATE, factory, filtered, limited, microphone, unit
-from machines import MACHINES, Clip, Machine
+from machines import MACHINES, Machine, Take
 
 VERSION = 2  # raise it whenever a change alters a sample
 SPLITS, DOMAINS, CONDITIONS = ("train", "test"), ("source", "target"), ("normal", "anomaly")
@@ -67,7 +67,7 @@ def render(recording: Recording, seed: int, n: int) -> np.ndarray:
     fault = faults[recording.number // len(getattr(machine, recording.domain)) % len(faults)]
     severity = rng.uniform(*SEVERITY) * condition
     hum, tilt, dip, snr = SCENES[recording.domain]
-    sound = unit(machine.sound(Clip(rng, n, recording.point, fault, severity)))
+    sound = unit(machine.sound(Take(rng, n, recording.point, fault, severity)))
     background = unit(factory(rng, n, hum)) * np.float32(10 ** (-(machine.snr + snr + rng.uniform(-2, 2)) / 20))
     heard = limited(unit(filtered(sound + background, microphone(rng, n, tilt, dip))))
     heard = unit(heard - heard.mean())
@@ -90,8 +90,8 @@ def recordings(machine: Machine, split: str, count: int) -> list[Recording]:
 
 def write_machine(root: Path, machine: Machine, args: argparse.Namespace) -> None:
     """Write one machine's folder and, for an evaluation machine, its ground truth."""
-    folder = root / f"{machine.set}_data" / machine.name
-    hidden = machine.set == "eval"
+    folder = root / f"{machine.part}_data" / machine.name
+    hidden = machine.part == "eval"
     rows: list[list[str]] = []
     for split in SPLITS:
         (folder / split).mkdir(parents=True)
@@ -180,7 +180,7 @@ def generate(args: argparse.Namespace) -> None:
     try:
         for machine in MACHINES:
             write_machine(work, machine, args)
-            print(f"{machine.set}_data/{machine.name}: {8 * args.clips_per_domain} clips", flush=True)
+            print(f"{machine.part}_data/{machine.name}: {8 * args.clips_per_domain} clips", flush=True)
         (work / ".done").write_text(json.dumps(settings(args), indent=1) + "\n", encoding="utf-8")
         os.replace(work, out)  # an empty folder of that name is replaced
     finally:
