@@ -11,7 +11,7 @@ from asdkit.config.models import ModelConfig
 from asdkit.config.scoring import EmbedConfig, ScoreConfig
 from asdkit.config.training import DataConfig, LossConfig, TrainConfig
 from asdkit.utils.done import flatten
-from asdkit.utils.files import sha256_file
+from asdkit.utils.files import sha256_path
 from asdkit.utils.typed_yaml import Section, load
 
 
@@ -52,9 +52,9 @@ def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
 
 
 def check_checkpoint(config: Config, where: str) -> None:
-    """Raise ValueError when the file `encoder.checkpoint` is not there; `where`: the file or setting that names it."""
+    """Raise ValueError when `encoder.checkpoint` is not there; `where`: the file or setting that names it."""
     path = config.encoder.checkpoint
-    if path and not Path(path).is_file():
+    if path and not Path(path).exists():
         raise ValueError(
             f"{where}: encoder.checkpoint: there is no file {Path(path).absolute()}. Put it there, or name another: "
             "--set encoder.checkpoint=FILE"
@@ -65,7 +65,7 @@ TRAINING = {"encoder", "data", "model", "loss", "train"}
 
 
 def training_settings(config: Config) -> dict[str, Any]:
-    """What of an experiment its trained weights depend on, flat, with the hash of the file that they start from."""
+    """What of an experiment its trained weights depend on, flat, with the hash of the file or folder that they start from."""
     settings = flatten(config.model_dump(mode="json", include=TRAINING))
     path = config.encoder.checkpoint
-    return settings | ({"encoder.checkpoint.sha256": sha256_file(path)} if path else {})
+    return settings | ({"encoder.checkpoint.sha256": sha256_path(path)} if path else {})
