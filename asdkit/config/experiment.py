@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from asdkit.config.encoders import EncoderConfig
+from asdkit.config.encoders import BeatsEncoder, EncoderConfig
 from asdkit.config.models import ModelConfig
 from asdkit.config.scoring import EmbedConfig, ScoreConfig
 from asdkit.config.training import DataConfig, LossConfig, TrainConfig
@@ -18,7 +18,7 @@ from asdkit.utils.typed_yaml import Section, load
 class Config(Section):
     """An experiment."""
 
-    encoder: EncoderConfig = EncoderConfig()
+    encoder: EncoderConfig = BeatsEncoder()
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -28,10 +28,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
-        if self.encoder.name == "logmel" and (self.model.lora or self.model.group_adapter):
-            raise ValueError(
-                "the encoder 'logmel' has no transformer blocks: model.lora and model.group_adapter must be null"
-            )
+        self._suits_the_encoder()
         late = [step for step in self.train.save_steps if not 0 < step <= self.train.steps]
         if late:
             raise ValueError(f"train.save_steps {late} lie outside 1..train.steps = {self.train.steps}")
@@ -44,6 +41,18 @@ class Config(Section):
         if self.loss.dlcl and "attr" not in self.data.label:
             raise ValueError(f"loss.dlcl needs attributes in the labels: data.label is {self.data.label!r}")
         return self
+
+    def _suits_the_encoder(self) -> None:
+        name, linears, lora = self.encoder.name, self.encoder.LINEARS, self.model.lora
+        if linears == () and (lora or self.model.group_adapter):
+            raise ValueError(
+                f"the encoder {name!r} has no transformer blocks: model.lora and model.group_adapter must be null"
+            )
+        unknown = [target for target in lora and lora.targets or [] if linears and target not in linears]
+        if unknown:
+            raise ValueError(f"model.lora.targets: {name!r} has no {unknown[0]!r}. Allowed: {', '.join(linears)}")
+        if self.data.feats_type == "fbank" and not self.encoder.spectrogram:
+            raise ValueError(f"data.feats_type fbank: {name!r} makes no features of recordings, use raw")
 
 
 def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
@@ -65,7 +74,7 @@ TRAINING = {"encoder", "data", "model", "loss", "train"}
 
 
 def training_settings(config: Config) -> dict[str, Any]:
-    """What of an experiment its trained weights depend on, flat, with the hash of the file or folder that they start from."""
+    """What of an experiment its trained weights depend on, flat, with the hash of the weights that they start from."""
     settings = flatten(config.model_dump(mode="json", include=TRAINING))
     path = config.encoder.checkpoint
     return settings | ({"encoder.checkpoint.sha256": sha256_path(path)} if path else {})

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from asdkit.config import Config, EncoderConfig
+from asdkit.config import Config
 from asdkit.data.lists import list_clips, shard
 from asdkit.encoders import build_encoder
 from asdkit.signals.audio import AudioReader
@@ -24,7 +24,7 @@ def dump_shard(
     Raises ValueError naming the recording that cannot be read or is shorter than one frame.
     """
     with torch.device("meta"):  # the front end has no weights: none are made or read
-        encoder = build_encoder(EncoderConfig(name=config.encoder.name))
+        encoder = build_encoder(type(config.encoder)())
     reader.check_rate(encoder.sample_rate)
     clips = shard(list_clips(dump_dir, set_name), num_jobs, job)
     with open_ark(_split(dump_dir, set_name, num_jobs) / f"feats.{job}.ark") as ark:

@@ -4,16 +4,35 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError
+
+CHOICE = "choice"  # pydantic's name of the error that a section's kind is unknown
 
 
 class Section(BaseModel):
     """A part of the experiment: unknown keys are errors, numbers are not made from text."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def one_of(key: str, *sections: type[Section]) -> Any:
+    """The type of what is one of two or more `sections`, told apart by the text in their field `key`.
+
+    Each section declares `key: Literal[X] = X`. Where the key is not given, the first section is meant.
+    """
+    names = [section.model_fields[key].default for section in sections]
+
+    def tag(raw: Any) -> str | None:
+        return str(raw.get(key, names[0])) if isinstance(raw, dict) else getattr(raw, key, None)
+
+    context = {"key": key, "allowed": ", ".join(names)}
+    choose = Discriminator(tag, custom_error_type=CHOICE, custom_error_message=CHOICE, custom_error_context=context)
+    members = tuple(Annotated[section, Tag(name)] for section, name in zip(sections, names, strict=True))
+    return Annotated[Union[members], choose]  # noqa: UP007 - of a tuple
 
 
 class Loader(yaml.SafeLoader):
@@ -92,8 +111,10 @@ def validate(model: type[Section], raw: dict[str, Any], where: str | Callable[[s
     except ValidationError as error:
         lines = []
         for fault in error.errors():
-            key = ".".join(map(str, _path(fault)))
-            lines.append(f"{where if isinstance(where, str) else where(key)}: {_explain(model, fault, key)}")
+            keys, _ = _walk(model, fault["loc"])
+            place = [*keys, fault["ctx"]["key"]] if fault["type"] == CHOICE else keys
+            file = where if isinstance(where, str) else where(".".join(map(str, place)))
+            lines.append(f"{file}: {_explain(model, fault, keys)}")
         raise ValueError("\n".join(lines)) from None
 
 
@@ -119,35 +140,51 @@ def _words(settings: Sequence[str]) -> str:
     return " ".join(f"--set {setting}" for setting in settings)
 
 
-def _path(fault: Any) -> list[Any]:
-    return [part for part in fault["loc"] if not (isinstance(part, str) and part.endswith("Config"))]
-
-
-def _explain(model: type[Section], fault: Any, key: str) -> str:
+def _explain(model: type[Section], fault: Any, keys: list[Any]) -> str:
+    key, message, got = ".".join(map(str, keys)), fault["msg"].removeprefix("Value error, "), fault["input"]
     if fault["type"] == "extra_forbidden":
-        *parents, last = _path(fault)
-        allowed = _fields(model, parents)
-        near = difflib.get_close_matches(str(last), allowed, n=1)
+        allowed = list(_walk(model, fault["loc"][:-1])[1].model_fields)
+        near = difflib.get_close_matches(str(keys[-1]), allowed, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Allowed: {', '.join(allowed)}"
         return f"unknown key {key!r}. {hint}"
-    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == CHOICE:
+        if not isinstance(got, dict):
+            return f"{key}: expected 'key: value' lines, got {got!r}"
+        name = fault["ctx"]["key"]
+        return f"{key}.{name}: there is no {got[name]!r}. Allowed: {fault['ctx']['allowed']}"
     return (
-        f"{key}: {message}, got {fault['input']!r}"
-        if key and fault["type"] != "value_error"
-        else f"{key}: {message}".lstrip(": ")
+        f"{key}: {message}, got {got!r}" if key and fault["type"] != "value_error" else f"{key}: {message}".lstrip(": ")
     )
 
 
-def _fields(model: Any, path: list[Any]) -> list[str]:
-    for part in path:
-        if part not in model.model_fields:  # an item of a list or dict
+def _walk(model: type[Section], location: Sequence[Any]) -> tuple[list[Any], Any]:
+    """The keys on the way to a fault, and the type of what stands there (None: unknown).
+
+    pydantic's location also holds which member of a union was tried: that is no key of the user's.
+    """
+    keys: list[Any] = []
+    place: Any = model
+    for part in location:
+        members = members_of(place)
+        if len(members) > 1:
+            place = next((m for m, names in members if part in names), None)
             continue
-        annotation = model.model_fields[part].annotation
-        nested = (a for a in _types(annotation) if isinstance(a, type) and issubclass(a, BaseModel))
-        model = next(nested, model)
-    return list(model.model_fields)
+        keys.append(part)
+        place = members[0][0] if members else None
+        if isinstance(place, type) and issubclass(place, BaseModel):
+            field = place.model_fields.get(part)
+            place = field and field.annotation
+        else:
+            place = (get_args(place) or (None,))[-1]  # an item of a list or dict
+    return keys, next((member for member, _ in members_of(place)), None)
 
 
-def _types(annotation: Any) -> list[Any]:
-    parts = getattr(annotation, "__args__", ())
-    return [annotation, *(inner for part in parts for inner in _types(part))]
+def members_of(place: Any) -> list[tuple[Any, set[str]]]:
+    """The types that may stand at a place, other than None, each with the names that pydantic gives it."""
+    if get_origin(place) is Annotated:
+        inner, *notes = get_args(place)
+        tags = {note.tag for note in notes if isinstance(note, Tag)}
+        return [(member, names | tags) for member, names in members_of(inner)]
+    if get_origin(place) in (Union, UnionType):
+        return [member for argument in get_args(place) for member in members_of(argument)]
+    return [] if place in (None, NoneType) else [(place, {str(place), getattr(place, "__name__", "")})]
