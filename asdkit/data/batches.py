@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,9 +14,16 @@ from asdkit.config import Config
 from asdkit.corpus.description import load_dataset
 from asdkit.data.lists import Clip, training_clips
 from asdkit.data.sampler import ChunkSampler
-from asdkit.encoders.base import Encoder
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import read_frames, split_location
+
+
+class FrontEnd(Protocol):
+    """What chunks are cut for: samples per second, and the samples and the distance of feature frames."""
+
+    sample_rate: int
+    window: int
+    hop: int
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class ChunkDataset(Dataset[Batch]):
 
 def training_dataset(
     config: Config,
-    encoder: Encoder,
+    frontend: FrontEnd,
     data_dir: str | Path,
     dump_dir: str | Path,
     exp_dir: str | Path,
@@ -85,11 +93,11 @@ def training_dataset(
 ) -> ChunkDataset:
     """The training batches of an experiment; raises ValueError when lists are missing or sample rates disagree."""
     reader = load_dataset(data_dir).reader()
-    reader.check_rate(encoder.sample_rate)
+    reader.check_rate(frontend.sample_rate)
     clips = training_clips(config, data_dir, dump_dir, exp_dir)
-    chunk = round(config.data.chunk_seconds * encoder.sample_rate)
-    sampler = ChunkSampler(clips, chunk, config.train.batch_size, config.data.balance, seed, encoder.hop)
-    return ChunkDataset(clips, sampler, reader, chunk, encoder.window, share)
+    chunk = round(config.data.chunk_seconds * frontend.sample_rate)
+    sampler = ChunkSampler(clips, chunk, config.train.batch_size, config.data.balance, seed, frontend.hop)
+    return ChunkDataset(clips, sampler, reader, chunk, frontend.window, share)
 
 
 def frames_of(samples: int, window: int, hop: int) -> int:

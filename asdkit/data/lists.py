@@ -100,9 +100,9 @@ def list_clips(dump_dir: str | Path, set_name: str) -> list[tuple[str, str, int]
     return [(utt, path, int(lengths[utt])) for utt, path in paths.items()]
 
 
-def read_feats(dump_dir: str | Path, set_name: str) -> dict[str, str]:
+def read_feats(dump_dir: str | Path, frontend: str, set_name: str) -> dict[str, str]:
     """{utt: `ark:offset`} of a set's dumped features; raises ValueError when they have not been dumped."""
-    return read_scp(Path(dump_dir) / "fbank" / set_name / "feats.scp")
+    return read_scp(Path(dump_dir) / frontend / set_name / "feats.scp")
 
 
 def training_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, exp_dir: str | Path) -> list[Clip]:
@@ -114,7 +114,7 @@ def training_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, e
     clips = []
     for name in training_sets(config, data_dir):
         machines = {row["utt"]: row["machine"] for row in read_manifest(Path(data_dir) / name / "manifest.tsv")}
-        feats = read_feats(dump_dir, name) if config.data.feats_type == "fbank" else {}
+        feats = read_feats(dump_dir, config.encoder.frontend, name) if config.data.feats_type == "fbank" else {}
         for utt, path, frames in list_clips(dump_dir, name):
             if utt not in labels or utt not in machines or (feats and utt not in feats):
                 raise ValueError(f"{name}: clip {utt!r} is in wav.scp but not in all lists: run stage 2 again")

@@ -242,8 +242,8 @@ class PositionConv(nn.Module):
         y = F.conv2d(image, weight, self.bias, padding=(0, self.kernel // 2), groups=self.groups)
         return y[:, :, 0, : x.shape[1]].transpose(1, 2)
 
-    def fold(self, dtype: torch.dtype) -> None:
-        """For inference: use the weight as it is now, normalised once, in `dtype` and with its channels last."""
+    def fold_for_inference(self, dtype: torch.dtype) -> None:
+        """Use the weight as it is now, normalised once, in `dtype` and with its channels last."""
         self.folded = self._weight().detach().to(dtype, memory_format=torch.channels_last)
 
     def _weight(self) -> Tensor:

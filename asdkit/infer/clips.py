@@ -12,9 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from asdkit.config import Config
 from asdkit.data.batches import frames_of, tile
 from asdkit.data.lists import list_clips, read_feats
-from asdkit.encoders.beats_layers import PositionConv
-from asdkit.models.embedder import Embedder
-from asdkit.models.embedding import embed
+from asdkit.models.embedder import Embedder, embed
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import matrix_shape, read_frames, split_location
 
@@ -31,7 +29,7 @@ class Item:
 
 def items_of(config: Config, dump: Path, set_name: str) -> list[Item]:
     """The clips of a set; raises ValueError when its lists have not been made."""
-    feats = read_feats(dump, set_name) if config.data.feats_type == "fbank" else {}
+    feats = read_feats(dump, config.encoder.frontend, set_name) if config.data.feats_type == "fbank" else {}
     return [Item(utt, path, samples, feats.get(utt)) for utt, path, samples in list_clips(dump, set_name)]
 
 
@@ -79,11 +77,12 @@ class ClipBatches(Dataset):
 def fold(model: nn.Module, dtype: torch.dtype) -> None:
     """Make once, for inference, what every batch would make anew with the same values, in place.
 
-    That is: the weights of linear layers in autocast's `dtype` (float32: as they are), and of normalised convolutions.
+    That is: the weights of linear layers in autocast's `dtype` (float32: as they are), and what modules with a method
+    `fold_for_inference(dtype)` make themselves.
     """
     for module in model.modules():
-        if isinstance(module, PositionConv):
-            module.fold(dtype)
+        if hasattr(module, "fold_for_inference"):
+            module.fold_for_inference(dtype)
         elif isinstance(module, nn.Linear):
             module.to(dtype)
 
@@ -95,7 +94,8 @@ def embeddings(
     encoder = model.encoder
     chunk = round(config.data.chunk_seconds * encoder.sample_rate)
     dataset = ClipBatches(batches, reader, chunk, encoder.window, encoder.hop)
-    frames, hop = dataset.frames, round(config.embed.hop_seconds * encoder.sample_rate / encoder.hop)
+    frames = dataset.frames
+    hop = max(1, round(config.embed.hop_seconds * encoder.sample_rate / encoder.hop))  # at least one frame
     for utts, wavs, feats in DataLoader(dataset, batch_size=None, num_workers=config.data.workers):
         with torch.inference_mode():
             feats = encoder.frontend(wavs.to(device)) if feats is None else feats.to(device)
