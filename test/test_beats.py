@@ -1,13 +1,16 @@
-"""What the BEATs network does: adapters, padding, batches, precision, sizes."""
+"""What the BEATs network does: adapters, batches, precision, sizes."""
+
+import copy
 
 import pytest
 import torch
 from beats_networks import TINY, golden_encoder, golden_tensors, relative, tiny
 from torch import nn
 
-from asdkit.config import EncoderConfig
+from asdkit.adapt.group_adapter import add_group_adapter
+from asdkit.config import BeatsEncoder, GroupAdapterConfig
 from asdkit.encoders import build_encoder
-from asdkit.encoders.base import shrink_mask
+from asdkit.encoders.base import Encoder
 
 
 @pytest.fixture
@@ -20,31 +23,52 @@ def x2():
     return golden_tensors()
 
 
-class Plus(nn.Module):
-    def forward(self, y):
-        self.seen = y
-        return y + torch.linspace(-1, 1, y.shape[-1])
+class Then(nn.Module):
+    """A module, then an adapter: what a network would call itself."""
+
+    def __init__(self, module: nn.Module, adapter: nn.Module) -> None:
+        super().__init__()
+        self.module, self.adapter = module, adapter
+
+    def forward(self, *inputs):
+        return self.adapter(self.module(*inputs))
+
+    def __getattr__(self, name):
+        return self._modules[name] if name in self._modules else getattr(self._modules["module"], name)
 
 
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("position", ["mha", "ffn", "transformer"])
-def test_adapters(x2, position, first):
+def test_adapters_act_as_if_the_network_called_them(x2, position, first):
     encoder = tiny(layer_norm_first=first).eval()
     feats = torch.from_numpy(x2["fbank"])
-    plain = encoder(feats, all_layers=True)
-    seen = {}
-    block = encoder.blocks()[1]
-    module = {"mha": block.self_attn, "ffn": block.fc2, "transformer": block}[position]
-    module.register_forward_hook(lambda module, args, output: seen.setdefault("output", output))
-    adapter = block.adapters[position] = Plus()
-    adapted = encoder(feats, all_layers=True)
-    assert torch.equal(adapted[0], plain[0])
-    assert relative(adapted[1], plain[1]) > 1e-2
-    if position == "transformer":
-        assert torch.equal(adapter.seen, plain[1])
-        assert torch.equal(adapted[1], plain[1] + torch.linspace(-1, 1, 48))
-    else:
-        assert torch.equal(adapter.seen, seen["output"])  # before the residual sum
+    plain = encoder.layers(feats)
+    expected = copy.deepcopy(encoder)
+    add_group_adapter(encoder, GroupAdapterConfig(groups=3, hidden=4, position=position))
+    layers = expected.encoder.layers
+    for i, block in enumerate(encoder.blocks()):
+        adapter = block.module.adapters[position]
+        if position == "mha":
+            layers[i].self_attn = Then(layers[i].self_attn, adapter)  # before the residual sum
+        elif position == "ffn":
+            layers[i].fc2 = Then(layers[i].fc2, adapter)
+        else:
+            layers[i] = Then(layers[i], adapter)
+    for got, wanted, without in zip(encoder.layers(feats), expected.layers(feats), plain, strict=True):
+        assert torch.equal(got, wanted)
+        assert relative(got, without) > 1e-3
+    with torch.no_grad():  # in groups of clips
+        assert torch.equal(encoder(feats), expected(feats))
+
+
+def test_layers_are_what_passes_the_blocks(encoder, x2):
+    feats = torch.from_numpy(x2["fbank"]).repeat(12, 1, 1)
+    add_group_adapter(encoder, GroupAdapterConfig(groups=3, hidden=4, position="transformer"))
+    for grad in (True, False):  # False: in groups of clips
+        with torch.set_grad_enabled(grad):
+            own, noted = encoder.layers(feats), Encoder.layers(encoder, feats)
+        assert len(own) == 3 and all(torch.equal(a, b) for a, b in zip(own, noted, strict=True))
+    assert [len(block.module._forward_hooks) for block in encoder.blocks()] == [1, 1, 1]
 
 
 class Double(nn.Module):
@@ -60,8 +84,8 @@ class Double(nn.Module):
 def test_linears_can_be_replaced(encoder, x2, name):
     feats = torch.from_numpy(x2["fbank"])
     before = encoder(feats)
-    linears = encoder.blocks()[0].linears()
-    assert list(linears) == ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+    linears = encoder.blocks()[0].linears
+    assert tuple(linears) == BeatsEncoder.LINEARS
     parent, attribute = linears[name]
     setattr(parent, attribute, Double(getattr(parent, attribute)))
     assert relative(encoder(feats), before) > 1e-3
@@ -73,43 +97,27 @@ def test_evaluation_is_deterministic(encoder, x2):
 
 
 @pytest.mark.parametrize("rows", [1, 100, 10_000])
-@pytest.mark.parametrize("masked", [False, True])
-def test_batch_equals_single_clips(encoder, monkeypatch, rows, masked):
+def test_batch_equals_single_clips(encoder, monkeypatch, rows):
     wav = torch.randn(5, 9000, generator=torch.Generator().manual_seed(3))
     feats = encoder.frontend(wav)
-    mask = torch.arange(feats.shape[1]) >= torch.tensor([[20], [30], [54], [33], [48]]) if masked else None
     with torch.no_grad():
-        singles = torch.cat([encoder(feats[i : i + 1], mask[i : i + 1] if masked else None) for i in range(5)])
+        singles = torch.cat([encoder(feats[i : i + 1]) for i in range(5)])
         monkeypatch.setattr("asdkit.encoders.beats_layers.ROWS", rows)
-        assert relative(encoder(feats, mask), singles) < 1e-5
-        assert relative(encoder(feats, mask, all_layers=True)[-1], singles) < 1e-5
+        assert relative(encoder(feats), singles) < 1e-5
+        assert relative(encoder.layers(feats)[-1], singles) < 1e-5
 
 
-def test_padding_is_not_attended_to(encoder, x2):
+def test_bfloat16_autocast(encoder, x2):
     feats = torch.from_numpy(x2["fbank"]).repeat(2, 1, 1)
-    mask = torch.zeros(2, 198, dtype=torch.bool)
-    mask[:, 160:] = True
-    feats[1, 160:] = 3.0
     with torch.no_grad():
-        tokens = encoder(feats, mask)
-    assert relative(tokens[1, :80], tokens[0, :80]) < 1e-5
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_bfloat16_autocast(encoder, x2, masked):
-    feats = torch.from_numpy(x2["fbank"]).repeat(2, 1, 1)
-    mask = torch.arange(198) >= torch.tensor([[198], [128]]) if masked else None
-    with torch.no_grad():
-        expected = encoder(feats, mask)
+        expected = encoder(feats)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            got = encoder(feats, mask).float()
-    valid = slice(None) if mask is None else ~shrink_mask(mask, 96)
-    error = (got - expected)[valid].square().mean().sqrt() / expected[valid].square().mean().sqrt()
-    assert error < 0.02
+            got = encoder(feats).float()
+    assert (got - expected).square().mean().sqrt() / expected.square().mean().sqrt() < 0.02
 
 
 def test_random_weights_follow_the_seed():
-    config = EncoderConfig(name="beats", arch=TINY)
+    config = BeatsEncoder(arch=TINY)
     encoders = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -146,12 +154,12 @@ def test_dropouts_act_in_training_only(x2, name):
 
 def test_norm_before_the_layers(x2):
     encoder = tiny(layer_norm_first=True).eval()
-    for block in encoder.blocks():
-        for linear in (block.self_attn.out_proj, block.fc2):
+    for layer in encoder.encoder.layers:
+        for linear in (layer.self_attn.out_proj, layer.fc2):
             linear.weight.data.zero_()
     feats = torch.from_numpy(x2["fbank"])
     start = encoder.encoder.prepare(encoder.project(encoder.patches(feats)))
-    assert torch.equal(encoder(feats, all_layers=True)[-1], start)
+    assert torch.equal(encoder.layers(feats)[-1], start)
     assert torch.equal(encoder(feats), encoder.encoder.layer_norm(start))
 
 
@@ -165,17 +173,14 @@ def test_other_layouts(x2):
     plain = tiny(gru_rel_pos=False)
     assert not any("grep" in key for key in plain.state_dict())
     plain.eval()
-    mask = torch.zeros(1, 198, dtype=torch.bool)
     none = tiny(relative_position_embedding=False, gru_rel_pos=False).eval()
     assert not any("relative" in key for key in none.state_dict())
     for network in (plain, none):  # attention is another function with gradients and in bfloat16
         with torch.no_grad():
             expected = network(feats)
         assert relative(network(feats), expected) < 1e-5
-        assert relative(network(feats, mask), expected) < 1e-5
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             assert relative(network(feats).float(), expected) < 0.02
-            assert relative(network(feats, mask).float(), expected) < 0.02
     shallow = tiny(deep_norm=False)
     shallow.load_state_dict(tiny().state_dict())
     assert relative(shallow.eval()(feats), reference) > 1e-2
@@ -200,8 +205,3 @@ def test_contract(encoder):
 def test_wrong_features(encoder, feats, message):
     with pytest.raises(ValueError, match=message):
         encoder(feats)
-
-
-def test_pretrained_network_predicts_no_classes(encoder):
-    with pytest.raises(ValueError, match="predicts no classes"):
-        encoder.class_probabilities(torch.zeros(1, 16, 128))

@@ -9,12 +9,12 @@ import yaml
 from corpora import ROOT, prepare, program, snapshot, write_corpus
 
 from asdkit.bin import configure, make_lists, train
-from asdkit.config import Config, load_config
+from asdkit.config import BeatsEncoder, Config, LogmelEncoder, load_config
 from asdkit.corpus.description import load_description
 from asdkit.fetch.records import load_plan
 from asdkit.pretrain.config import PretrainConfig, load_pretrain_config
 from asdkit.report.published import load_published
-from asdkit.utils.typed_yaml import Section, parse_yaml
+from asdkit.utils.typed_yaml import Section, dump_yaml, parse_yaml
 
 
 def load(tmp_path, text, *overrides):
@@ -31,6 +31,22 @@ def load(tmp_path, text, *overrides):
         ("model: {lora: {rnak: 4}}", "x.yaml: unknown key 'model.lora.rnak'. Did you mean 'rank'?"),
         ("encoder: {arch: {encoder_attention_heads: 5}}", "768 is no multiple of encoder_attention_heads"),
         ("encoder: {arch: {layers: 4}}", "x.yaml: unknown key 'encoder.arch.layers'."),
+        ("encoder: {name: beatz}", "^\\S*x.yaml: encoder.name: there is no 'beatz'. Allowed: beats, logmel$"),
+        ("encoder: {name: [logmel]}", r"x.yaml: encoder.name: there is no \['logmel'\]"),
+        ("encoder: 3", "^\\S*x.yaml: encoder: expected 'key: value' lines, got 3$"),
+        ("encoder: {archh: {}}", "^\\S*x.yaml: unknown key 'encoder.archh'. Did you mean 'arch'?"),
+        (
+            "encoder: {name: logmel, arch: {}}",
+            "^\\S*x.yaml: unknown key 'encoder.arch'. Allowed: name, checkpoint, train, layers$",
+        ),
+        ("encoder: {name: logmel, train: true}", "x.yaml: encoder: 'logmel' has no weights"),
+        ("encoder: {name: logmel}\nmodel: {lora: {}}", "'logmel' has no transformer blocks"),
+        ("encoder: {layers: 0}", "x.yaml: encoder.layers: got 0; blocks are counted from 1"),
+        ("encoder: {layers: [1, 0]}", r"x.yaml: encoder.layers: got \[1, 0\]; blocks are counted from 1"),
+        ("encoder: {layers: []}", r"x.yaml: encoder.layers: got \[\]; blocks are counted from 1"),
+        ("encoder: {layers: last}", "x.yaml: encoder.layers: .*integer, got 'last'"),
+        ("encoder: {layers: [1, last]}", "x.yaml: encoder.layers.1: .*integer.*, got 'last'"),
+        ("model: {lora: {targets: [q_prok]}}", "'beats' has no 'q_prok'. Allowed: q_proj, k_proj, v_proj, out_proj"),
         ("train: {lr: fast}", "x.yaml: train.lr: .*number, got 'fast'"),
         ("train: {steps: 1.5}", "x.yaml: train.steps: .*integer.*got 1.5"),
         ("train: {steps: '600'}", "x.yaml: train.steps: .*got '600'"),
@@ -70,6 +86,22 @@ def test_only_differences_are_given(tmp_path):
     config = load(tmp_path, "train: {lr: 3e-5}\nmodel: {lora: {rank: 4}}")
     assert config.train.lr == 3e-5 and config.model.lora.rank == 4 and config.model.lora.branches == 8
     assert config.train.steps == Config().train.steps
+
+
+def test_each_encoder_has_its_own_section(tmp_path):
+    beats, logmel = load(tmp_path, "encoder: {train: true}"), load(tmp_path, "encoder: {name: logmel}")
+    assert (type(beats.encoder), beats.encoder.name, beats.encoder.train) == (BeatsEncoder, "beats", True)
+    assert logmel.encoder == LogmelEncoder() and "arch" not in dump_yaml(logmel)
+    assert load(tmp_path, dump_yaml(beats)) == beats and load(tmp_path, dump_yaml(logmel)) == logmel
+    assert load(tmp_path, "", "encoder.name=logmel").encoder == LogmelEncoder()
+    with pytest.raises(ValueError, match="^--set encoder.name=x: encoder.name: there is no 'x'"):
+        load(tmp_path, "", "encoder.name=x", "train.lr=1")
+
+
+def test_a_logmel_experiment_of_an_older_version_opens(tmp_path):
+    assert (
+        load(tmp_path, "encoder: {name: logmel, checkpoint: null, arch: null, train: false}").encoder.name == "logmel"
+    )
 
 
 def test_overrides_are_checked_like_the_file(tmp_path):

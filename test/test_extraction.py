@@ -5,8 +5,7 @@ import torch
 
 from asdkit.config import BeatsArch, Config
 from asdkit.infer.clips import fold
-from asdkit.models.embedder import Embedder
-from asdkit.models.embedding import embed
+from asdkit.models.embedder import Embedder, embed
 from asdkit.utils.typed_yaml import validate
 
 ARCH = BeatsArch(

@@ -1,9 +1,14 @@
+import hashlib
+import os
 import shlex
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from asdkit.utils.files import read_scp, read_table, write_table
+from asdkit.utils import files
+from asdkit.utils.files import read_scp, read_table, sha256_file, sha256_path, write_table
 from asdkit.utils.provenance import environment
 from asdkit.utils.typed_yaml import Section, dump_yaml, load
 
@@ -54,3 +59,53 @@ def test_yaml_that_is_written_is_read_back_with_its_types(tmp_path):
     written = Names(names=[*words, "a: b", "a\nb", " x ", "", "ü"], numbers=[1e5, 1e-5, 1e300, -0.0, 3.0])
     (tmp_path / "x.yaml").write_text(dump_yaml(written), encoding="utf-8")
     assert load(Names, tmp_path / "x.yaml") == written
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Names of the files that are read to be hashed."""
+    seen = []
+    digest = files._digest
+    monkeypatch.setattr(files, "_digest", lambda file: (seen.append(Path(file.name).name), digest(file))[1])
+    return seen
+
+
+def age(path, seconds=60):
+    os.utime(path, times=(time.time() - seconds,) * 2)
+
+
+def test_a_file_is_hashed_once_and_again_when_it_changed(tmp_path, monkeypatch, reads):
+    path = tmp_path / "final.pt"
+    path.write_bytes(b"abc")
+    assert sha256_file(path) == sha256_file(path) == hashlib.sha256(b"abc").hexdigest()
+    assert len(reads) == 2  # just written: its time may stay the same
+    age(path)
+    monkeypatch.chdir(tmp_path)
+    assert sha256_file(path) == sha256_file("final.pt") == sha256_path(path) == hashlib.sha256(b"abc").hexdigest()
+    assert len(reads) == 3
+    path.write_bytes(b"abd")
+    age(path, 30)
+    assert sha256_file(path) == hashlib.sha256(b"abd").hexdigest()
+
+
+def test_the_hash_of_a_folder_covers_names_and_contents(tmp_path, reads):
+    folder = tmp_path / "library"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("config.json", "sub/weights.bin"):
+        (folder / name).write_text(name)
+        age(folder / name)
+    first = sha256_path(folder)
+    assert sha256_path(folder) == first and reads == ["config.json", "weights.bin"]
+    (folder / ".cache").mkdir()
+    (folder / ".cache/x").write_text("left out")
+    (folder / ".lock").write_text("left out")
+    assert sha256_path(folder) == first
+    (folder / "sub/weights.bin").rename(folder / "weights.bin")
+    moved = sha256_path(folder)
+    (folder / "weights.bin").write_text("others")
+    assert len({first, moved, sha256_path(folder)}) == 3
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: a folder without files"):
+        sha256_path(tmp_path / "empty")
+    with pytest.raises(ValueError, match="cannot read .*none: No such file"):
+        sha256_path(tmp_path / "none")

@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
 from test_lora import tiny_encoder
 
 from asdkit.adapt.group_adapter import GroupAdapter, add_group_adapter
-from asdkit.config import GroupAdapterConfig
+from asdkit.adapt.lora import add_lora, merge_lora
+from asdkit.config import GroupAdapterConfig, LoraConfig
 
 
 def adapter(dtype=torch.float32):
@@ -61,12 +64,15 @@ def test_every_block_gets_one_and_it_changes_the_output(position):
     feats = torch.randn(2, 64, 128)
     plain = encoder(feats)
     add_group_adapter(encoder, GroupAdapterConfig(groups=4, position=position, hidden=8))
-    assert [list(block.adapters) for block in encoder.blocks()] == [[position]] * 2
+    names = [name for name, _ in encoder.named_parameters() if name.endswith(".groups")]  # as in old checkpoints
+    assert names == [f"encoder.layers.{i}.adapters.{position}.groups" for i in (0, 1)]
+    first = [name for name, _ in encoder.encoder.layers[0].named_parameters()][0]
+    assert first == f"adapters.{position}.groups"  # in old optimiser states too
     adapted = encoder(feats)
     assert (adapted - plain).abs().max() > 1e-3
     adapted.square().sum().backward()
     for block in encoder.blocks():
-        assert block.adapters[position].groups.grad.abs().sum() > 0
+        assert block.module.adapters[position].groups.grad.abs().sum() > 0
 
 
 def test_positions_differ():
@@ -79,3 +85,29 @@ def test_positions_differ():
         outputs.append(encoder(feats))
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert (outputs[a] - outputs[b]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("position", ["mha", "ffn", "transformer"])
+@pytest.mark.parametrize("first", ["lora", "adapter"])
+def test_lora_and_adapters_stay_together(position, first):
+    encoder = tiny_encoder()
+    feats = torch.randn(2, 64, 128)
+    parts = [
+        lambda: add_lora(encoder, LoraConfig(branches=2, rank=3)),
+        lambda: add_group_adapter(encoder, GroupAdapterConfig(groups=4, position=position, hidden=8)),
+    ]
+    for part in parts if first == "lora" else reversed(parts):
+        part()
+    for name, parameter in encoder.named_parameters():
+        if name.endswith("lora_b"):
+            torch.nn.init.normal_(parameter, std=0.2)
+    before = encoder(feats)
+    copied = copy.deepcopy(encoder)
+    merge_lora(encoder)
+    torch.testing.assert_close(encoder(feats), before, rtol=1e-5, atol=1e-5)
+    assert torch.equal(copied(feats), before)
+    with torch.no_grad():
+        for block in copied.blocks():  # the copy's own adapters act in it
+            block.module.adapters[position].groups.neg_()
+    torch.testing.assert_close(encoder(feats), before, rtol=1e-5, atol=1e-5)
+    assert (copied(feats) - before).abs().max() > 1e-3

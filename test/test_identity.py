@@ -107,6 +107,9 @@ def test_a_default_that_changed_is_seen_in_new_experiments_alone(monkeypatch, tm
         ("", "score.other.k=5", True),
         ("", "encoder.arch={}", True),  # the size that null stands for
         ("", "encoder.arch.encoder_layers=3", False),
+        ("model: {lora: {}}", "model.lora.targets=[q_proj, k_proj, v_proj, out_proj, fc1, fc2]", True),
+        ("model: {lora: {}}", "model.lora.targets=[q_proj]", False),
+        ("", "encoder.layers=3", False),
         ("", "train.lr=1.0", False),
         ("", "embed.precision=bfloat16", False),
         ("", "embed.hop_seconds=0.5", True),
@@ -149,7 +152,7 @@ def test_score_is_a_mapping_and_a_bare_one_is_knn(tmp_path):
     own = load(tmp_path, "score: {ae: {detector: given, array: score.mse}}").score["ae"]
     assert (own.detector, own.array, own.per_domain) == ("given", "score.mse", False)
     for text, message in [
-        ("score: {a: {detector: gmm}}", "score.a: a section whose 'detector' is none of knn, given"),
+        ("score: {a: {detector: gmm}}", "score.a.detector: there is no 'gmm'. Allowed: knn, given"),
         ("score: {a: {kk: 3}}", "unknown key 'score.a.kk'. Did you mean 'k'"),
         ("score: {a: {detector: given, array: score.x, k: 3}}", "unknown key 'score.a.k'. Allowed: array, "),
         ("score: {a: {detector: given}}", "score.a.array: Field required"),

@@ -224,7 +224,7 @@ def test_labels_of_other_clips_are_refused(tmp_path, data, change):
 
 def test_a_clip_without_dumped_features_is_named(tmp_path, data):
     exp = lists(tmp_path, FBANK)
-    path = tmp_path / "dump/fbank/dev_train/feats.scp"
+    path = tmp_path / "dump/logmel/dev_train/feats.scp"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(ValueError, match="dev_train: no dumped features of clip 'fan-train-.*: run stage 2 again"):
         training_clips(load_config(exp / "config.yaml"), data, tmp_path / "dump", exp)
@@ -252,10 +252,10 @@ def test_dumped_features_are_the_front_ends(tmp_path, data):
 
     lists(tmp_path, FBANK)
     for name, count in (("dev_train", 12), ("eval_test", 8)):
-        feats = read_feats(tmp_path / "dump", name)
+        feats = read_feats(tmp_path / "dump", "logmel", name)
         clips = recorded_clips(data, name)
         assert list(feats) == [clip.utt for clip in clips] and len(feats) == count
-        matrices = kaldiio.load_scp(str(tmp_path / "dump/fbank" / name / "feats.scp"))  # Kaldi's own format
+        matrices = kaldiio.load_scp(str(tmp_path / "dump/logmel" / name / "feats.scp"))  # Kaldi's own format
         for clip in clips:
             wav = torch.from_numpy(soundfile.read(clip.path, dtype="float32")[0])
             expected = Logmel().frontend(wav[None])[0].numpy()
@@ -276,11 +276,37 @@ def test_features_are_skipped_when_done_whatever_the_number_of_shards(tmp_path, 
     extract_feats.main([*work, "--num-jobs", "3", "--job", "1", "--force", "true"])
     with pytest.raises(ValueError, match=r"cannot read .*split3/\.done\.2"):
         extract_feats.main([*work, "--num-jobs", "3", "--merge", "true"])
-    (tmp_path / "dump/fbank/dev_train/split3/.done.1").write_text('{"manifest": "of other clips"}')
+    (tmp_path / "dump/logmel/dev_train/split3/.done.1").write_text('{"manifest": "of other clips"}')
     with pytest.raises(ValueError, match=r"\.done\.1: made with manifest = .*Use other --data and --dump folders"):
         extract_feats.main([*work, "--num-jobs", "3", "--job", "1"])
     with pytest.raises(ValueError, match=r"--job 4 lies outside 1\.\.3"):
         extract_feats.main([*work, "--num-jobs", "3", "--job", "4"])
+
+
+def test_one_set_of_archives_is_kept_whatever_the_number_of_shards(tmp_path, data):
+    exp = lists(tmp_path, FBANK)
+    before = read_feats(tmp_path / "dump", "logmel", "dev_train")
+    work = ["--data", str(data), "--dump", str(tmp_path / "dump"), "--exp", str(exp), "--num-jobs", "3"]
+    for job in ("1", "2", "3"):
+        extract_feats.main([*work, "--job", job, "--force", "true"])
+    extract_feats.main([*work, "--merge", "true"])
+    feats = read_feats(tmp_path / "dump", "logmel", "dev_train")
+    assert sorted(path.name for path in (tmp_path / "dump/logmel/dev_train").iterdir()) == [
+        ".done",
+        "feats.scp",
+        "split3",
+    ]
+    assert list(feats) == list(before)
+    assert all(matrix_shape(*split_location(place))[1] == 128 for place in feats.values())
+
+
+def test_encoders_of_different_values_have_different_folders(tmp_path, data):
+    lists(tmp_path, FBANK)
+    lists(tmp_path, "encoder: {arch: {encoder_layers: 1}}\ndata: {feats_type: fbank}\ntrain: {steps: 0}", "b")
+    logmel, beats = (read_feats(tmp_path / "dump", name, "dev_train") for name in ("logmel", "fbank_beats"))
+    utt = next(iter(logmel))
+    a, b = (read_frames(*split_location(table[utt]), 0, 5) for table in (logmel, beats))
+    np.testing.assert_allclose((a - 15.41663) / (2 * 6.55582), b, rtol=1e-4, atol=1e-4)
 
 
 def test_a_clip_shorter_than_a_frame_is_named(tmp_path):
@@ -289,7 +315,7 @@ def test_a_clip_shorter_than_a_frame_is_named(tmp_path):
     prepare(tmp_path)
     with pytest.raises(ValueError, match=r"section_00_source_train_normal_0000_spd_0\.wav: .*320 samples"):
         lists(tmp_path, FBANK)
-    assert not list((tmp_path / "dump/fbank/dev_train").rglob("*.ark"))
+    assert not list((tmp_path / "dump/logmel/dev_train").rglob("*.ark"))
 
 
 def test_archives(tmp_path):

@@ -2,13 +2,13 @@ import pytest
 import torch
 from torchaudio.compliance import kaldi
 
-from asdkit.config import EncoderConfig
+from asdkit.config import LogmelEncoder
 from asdkit.encoders import build_encoder
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    return build_encoder(EncoderConfig(name="logmel"))
+    return build_encoder(LogmelEncoder())
 
 
 def test_tokens_are_log_mel_frames(encoder):
@@ -23,7 +23,7 @@ def test_tokens_are_log_mel_frames(encoder):
 
 def test_has_nothing_to_train_or_adapt(encoder):
     assert encoder.blocks() == []
-    assert encoder(torch.zeros(1, 5, 128), all_layers=True) == []
+    assert encoder.layers(torch.zeros(1, 5, 128)) == []
     assert not list(encoder.parameters())
     assert not encoder.state_dict()
 

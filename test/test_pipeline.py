@@ -123,6 +123,13 @@ def test_chunk_mean_differs_from_the_whole_clip(trained, corpus, tmp_path):
     assert not np.allclose(a["dev_test"][utt], b["dev_test"][utt], atol=1e-4)
 
 
+def test_chunks_are_at_least_one_frame_apart(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("asdkit.encoders.beats.Beats.hop", 320)  # 20 ms
+    recipe = Recipe(tmp_path, corpus, "embed.segment=chunk", "embed.hop_seconds=0.01", "train.steps=0")
+    recipe.train()
+    assert recipe.embed()["dev_test"]
+
+
 def test_reader_processes_change_no_bit(trained, corpus, tmp_path):
     recipe = Recipe(tmp_path, corpus, "data.workers=2")
     again, first = recipe.train()["model"], read_checkpoint(trained.exp / "seed0/checkpoint/final.pt")["model"]

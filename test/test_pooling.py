@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from asdkit.config import EmbedConfig, ModelConfig
-from asdkit.models.embedding import embed, segments
+from asdkit.models.embedder import embed, segments
 from asdkit.models.pooling import build_pooling
 
 

@@ -18,8 +18,10 @@ LEVELS = [
     {"metrics"},
     {"utils"},
     {"config", "signals"},
-    {"corpus", "encoders", "adapt"},
-    {"models", "losses", "data", "protocols", "fetch"},
+    {"corpus"},
+    {"data"},
+    {"encoders", "adapt"},
+    {"models", "losses", "protocols", "fetch"},
     {"train", "detectors", "infer", "report", "pretrain"},
     {"bin"},
 ]

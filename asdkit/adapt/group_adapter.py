@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asdkit.adapt.around import Around
 from asdkit.config import GroupAdapterConfig
 from asdkit.encoders.base import Encoder
 
@@ -28,7 +29,14 @@ class GroupAdapter(nn.Module):
 
 
 def add_group_adapter(encoder: Encoder, config: GroupAdapterConfig) -> None:
-    """Insert one group adapter into every transformer block of `encoder` at `config.position`."""
+    """Put one group adapter around the module at `config.position` of every transformer block of `encoder`.
+
+    Its weights are named `<block>.adapters.<position>`. Raises ValueError for a position that the blocks do not have.
+    """
     for block in encoder.blocks():
+        around = block.point(config.position)
         adapter = GroupAdapter(encoder.dim, config.groups, config.hidden, config.temperature)
-        block.adapters[config.position] = adapter.to(next(block.parameters()).device)
+        if not hasattr(block.module, "adapters"):
+            block.module.adapters = nn.ModuleDict()
+        block.module.adapters[config.position] = adapter.to(next(block.module.parameters()).device)
+        around.register_forward_hook(Around(adapter))

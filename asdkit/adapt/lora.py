@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from asdkit.adapt.around import replace
 from asdkit.config import LoraConfig
 from asdkit.encoders.base import Encoder
 
@@ -19,11 +20,13 @@ class LoraLinear(nn.Linear):
     so that its cost does not grow with the number of branches. Otherwise: W x + sum_i B_i A_i x.
     The factors stay separate parameters: A [branches, rank, in], B [branches, out, rank]. A starts random, B at zero,
     so that training starts from the layer as it was.
+    `weight` is W with its change, for networks that do not call their layers but hand the weights to a function; the
+    W that was there before is what checkpoints name `weight`.
     """
 
     def __init__(self, linear: nn.Linear, branches: int, rank: int, fully_connected: bool) -> None:
         super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
-        self.weight, self.bias = linear.weight, linear.bias
+        self._parameters["weight"], self.bias = linear.weight, linear.bias
         self.fully_connected = fully_connected
         like = {"device": linear.weight.device, "dtype": linear.weight.dtype}
         self.lora_a = nn.Parameter(torch.empty(branches, rank, self.in_features, **like))
@@ -33,12 +36,25 @@ class LoraLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out]"""
-        inputs = x, self.weight, self.bias, *self._factors()
+        inputs = x, self.stored, self.bias, *self._factors()
         device = x.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
             inputs = tuple(None if tensor is None else tensor.to(dtype) for tensor in inputs)
         return _LowRankLinear.apply(*inputs)
+
+    @property
+    def stored(self) -> nn.Parameter:
+        """W, [out, in]: the weight of the layer as it was."""
+        return self._parameters["weight"]
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that the layer acts with, [out, in], through which the branches get their gradient."""
+        if "lora_b" not in self._parameters:  # while torch's own class sets it up
+            raise AttributeError("weight")
+        with torch.autocast(self.stored.device.type, enabled=False):
+            return self.stored + self.delta()
 
     def delta(self) -> Tensor:
         """The change of the weight, [out, in] (Eq. 4)."""
@@ -48,7 +64,7 @@ class LoraLinear(nn.Linear):
     def merged(self) -> nn.Linear:
         """A plain linear layer with the branches folded into its weight."""
         linear = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
-        linear.weight = nn.Parameter(self.weight.detach() + self.delta().detach(), self.weight.requires_grad)
+        linear.weight = nn.Parameter(self.weight.detach(), self.stored.requires_grad)
         linear.bias = self.bias
         return linear
 
@@ -99,14 +115,15 @@ def add_lora(encoder: Encoder, config: LoraConfig) -> int:
     """
     count = 0
     for block in encoder.blocks():
-        linears = block.linears()
-        unknown = sorted(set(config.targets) - set(linears))
+        targets = list(block.linears) if config.targets is None else config.targets
+        unknown = sorted(set(targets) - set(block.linears))
         if unknown:
-            raise ValueError(f"model.lora.targets: the encoder has no {unknown[0]!r}; it has {', '.join(linears)}")
-        for target in config.targets:
-            parent, name = linears[target]
+            names = ", ".join(block.linears)
+            raise ValueError(f"model.lora.targets: the encoder has no {unknown[0]!r}; it has {names}")
+        for target in targets:
+            parent, name = block.linears[target]
             layer = LoraLinear(getattr(parent, name), config.branches, config.rank, config.fully_connected)
-            setattr(parent, name, layer)
+            replace(parent, name, layer)
             count += 1
     return count
 
@@ -116,5 +133,5 @@ def merge_lora(module: nn.Module) -> nn.Module:
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, LoraLinear):
-                setattr(parent, name, child.merged())
+                replace(parent, name, child.merged())
     return module

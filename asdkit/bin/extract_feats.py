@@ -3,15 +3,24 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asdkit.utils import cli
 from asdkit.utils.done import Done
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from asdkit.config import Config
+    from asdkit.signals.audio import AudioReader
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of extract_feats."""
     parser = cli.parser(
-        "Write dump/fbank/<set>/split<num-jobs>/feats.<job>.ark; with --merge true the index feats.scp."
+        "Write dump/<front end>/<set>/split<num-jobs>/feats.<job>.ark; with --merge true the index feats.scp."
     )
     parser.add_argument("--data", default="data", help="what stage 1 wrote")
     parser.add_argument("--dump", default="dump", help="folder of lists and features")
@@ -35,23 +44,36 @@ def main(argv: list[str] | None = None) -> None:
         return
     from asdkit.corpus.manifest import digest, read_measured
     from asdkit.data import feats
+    from asdkit.data.lists import recorded_clips
 
     reader = load_dataset(args.data).reader()
     elsewhere = "other --data and --dump folders"
+    frontend = None
     for name in present_sets(args.data):
-        folder = Path(args.dump) / "fbank" / name
-        inputs = {"manifest": digest(read_measured(args.data, name)), "encoder": config.encoder.name, **vars(reader)}
+        folder = Path(args.dump) / config.encoder.frontend / name
+        clips = recorded_clips(args.data, name)
+        inputs = {"manifest": digest(read_measured(args.data, name)), **vars(reader)}
         merged = Done(folder / ".done", inputs, args.force, elsewhere)
         if merged.is_done():
             logging.info("%s: already done", folder)
         elif args.merge:
-            feats.join_shards(args.data, args.dump, name, args.num_jobs, inputs)
+            feats.merge(folder, [clip.utt for clip in clips], args.num_jobs, inputs)
             merged.finish()
         else:
-            done = Done(folder / f"split{args.num_jobs}" / f".done.{args.job}", inputs, args.force, elsewhere)
+            marker = feats.split_folder(folder, args.num_jobs) / f".done.{args.job}"
+            done = Done(marker, inputs, args.force, elsewhere)
             if not done.is_done():
-                feats.dump_shard(config, args.data, args.dump, name, args.num_jobs, args.job)
+                frontend = frontend or _frontend(config, reader)
+                feats.dump_shard(frontend, reader, clips, folder, args.num_jobs, args.job)
                 done.finish()
+
+
+def _frontend(config: "Config", reader: "AudioReader") -> "Callable[[Tensor], Tensor]":
+    from asdkit.encoders import build_encoder
+
+    encoder = build_encoder(config.encoder)
+    reader.check_rate(encoder.sample_rate)
+    return encoder.frontend
 
 
 if __name__ == "__main__":

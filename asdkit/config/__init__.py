@@ -1,6 +1,6 @@
 """The experiment, typed: one YAML file holds what differs from the defaults of these sections."""
 
-from asdkit.config.encoders import BeatsArch, EncoderConfig, check_sizes
+from asdkit.config.encoders import AnyEncoder, BeatsArch, BeatsEncoder, EncoderConfig, LogmelEncoder, check_sizes
 from asdkit.config.experiment import Config, check_checkpoint, load_config, open_config
 from asdkit.config.models import GroupAdapterConfig, LoraConfig, ModelConfig
 from asdkit.config.scoring import DetectorConfig, EmbedConfig, GivenConfig, KnnConfig, ScoreConfig
@@ -8,7 +8,9 @@ from asdkit.config.training import AamConfig, DataConfig, DlclConfig, LossConfig
 
 __all__ = [
     "AamConfig",
+    "AnyEncoder",
     "BeatsArch",
+    "BeatsEncoder",
     "Config",
     "DataConfig",
     "DetectorConfig",
@@ -18,6 +20,7 @@ __all__ = [
     "GivenConfig",
     "GroupAdapterConfig",
     "KnnConfig",
+    "LogmelEncoder",
     "LoraConfig",
     "LossConfig",
     "ModelConfig",

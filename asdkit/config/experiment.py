@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from asdkit.config.encoders import EncoderConfig
+from asdkit.config.encoders import BeatsEncoder, EncoderConfig
 from asdkit.config.models import ModelConfig
 from asdkit.config.scoring import EmbedConfig, KnnConfig, Scores
 from asdkit.config.training import DataConfig, LossConfig, TrainConfig
@@ -17,7 +17,7 @@ from asdkit.utils.typed_yaml import Section, load, read_yaml, validate
 class Config(Section):
     """An experiment."""
 
-    encoder: EncoderConfig = EncoderConfig()
+    encoder: EncoderConfig = BeatsEncoder()
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -32,10 +32,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> "Config":
-        if self.encoder.name == "logmel" and (self.model.lora or self.model.group_adapter):
-            raise ValueError(
-                "the encoder 'logmel' has no transformer blocks: model.lora and model.group_adapter must be null"
-            )
+        self._suits_the_encoder()
         late = [step for step in self.train.save_steps if not 0 < step <= self.train.steps]
         if late:
             raise ValueError(f"train.save_steps {late} lie outside 1..train.steps = {self.train.steps}")
@@ -48,6 +45,18 @@ class Config(Section):
         if self.loss.dlcl and "attr" not in self.data.label:
             raise ValueError(f"loss.dlcl needs attributes in the labels: data.label is {self.data.label!r}")
         return self
+
+    def _suits_the_encoder(self) -> None:
+        name, linears, lora = self.encoder.name, self.encoder.LINEARS, self.model.lora
+        if linears == () and (lora or self.model.group_adapter):
+            raise ValueError(
+                f"the encoder {name!r} has no transformer blocks: model.lora and model.group_adapter must be null"
+            )
+        unknown = [target for target in lora and lora.targets or [] if linears and target not in linears]
+        if unknown:
+            raise ValueError(f"model.lora.targets: {name!r} has no {unknown[0]!r}. Allowed: {', '.join(linears)}")
+        if self.data.feats_type == "fbank" and not self.encoder.spectrogram:
+            raise ValueError(f"data.feats_type fbank: {name!r} makes no features of recordings, use raw")
 
 
 def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
@@ -69,9 +78,9 @@ def read_older(raw: dict[str, Any], where: str) -> Config:
 
 
 def check_checkpoint(config: Config, where: str) -> None:
-    """Raise ValueError when the file `encoder.checkpoint` is not there; `where`: the file or setting that names it."""
+    """Raise ValueError when `encoder.checkpoint` is not there; `where`: the file or setting that names it."""
     path = config.encoder.checkpoint
-    if path and not Path(path).is_file():
+    if path and not Path(path).exists():
         raise ValueError(
             f"{where}: encoder.checkpoint: there is no file {Path(path).absolute()}. Put it there, or name another: "
             "--set encoder.checkpoint=FILE"

@@ -10,12 +10,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from asdkit.config.encoders import BeatsArch
 from asdkit.config.experiment import Config, read_older
 from asdkit.config.scoring import ScoreConfig
 from asdkit.config.upgrade import today, unflatten
-from asdkit.utils.done import flatten
-from asdkit.utils.files import sha256_file
+from asdkit.utils.files import sha256_path
 from asdkit.utils.typed_yaml import Section
 
 Flat = dict[str, Any]
@@ -28,12 +26,14 @@ def training_identity(config: Config, checkpoint: str | None = None) -> Flat:
 
     `checkpoint`: SHA-256 of the pre-trained file, which counts in place of its path; None: of the file that is there.
     """
-    flat = {key: value for part in TRAINING for key, value in _settings(getattr(config, part), part).items()}
+    flat = _settings(config.encoder.resolved(), "encoder")
+    flat |= {key: value for part in TRAINING[1:] for key, value in _settings(getattr(config, part), part).items()}
     if path := flat.pop(CHECKPOINT, None):
-        flat[f"{CHECKPOINT}.sha256"] = checkpoint or sha256_file(path)
-    elif config.encoder.name == "beats":
-        flat.pop("encoder.arch", None)
-        flat |= flatten((config.encoder.arch or BeatsArch()).model_dump(mode="json"), "encoder.arch")
+        flat[f"{CHECKPOINT}.sha256"] = checkpoint or sha256_path(path)
+    if config.model.lora and config.model.lora.targets is None and config.encoder.LINEARS:
+        flat["model.lora.targets"] = list(config.encoder.LINEARS)
+    if not config.encoder.spectrogram:
+        flat = {key: value for key, value in flat.items() if not key.startswith("train.specaugment")}
     if config.model.pooling != "attentive":
         del flat["model.attention_dim"]
     if config.train.steps == 0:

@@ -13,9 +13,7 @@ class LoraConfig(Section):
     branches: int = Field(8, ge=1, description="n_l")
     rank: int = Field(32, ge=1, description="r")
     fully_connected: bool = Field(True, description="connect every A_j to every B_i")
-    targets: list[str] = Field(
-        ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"], description="linear layers of each transformer block"
-    )
+    targets: list[str] | None = Field(None, description="linear layers of each transformer block; null: all of them")
 
 
 class GroupAdapterConfig(Section):

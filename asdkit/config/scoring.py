@@ -61,7 +61,7 @@ class GivenConfig(DetectorConfig):
 
 
 DETECTOR_CONFIGS = (KnnConfig, GivenConfig)
-ScoreConfig = one_of(DETECTOR_CONFIGS, "detector", "knn")
+ScoreConfig = one_of("detector", *DETECTOR_CONFIGS)
 Scores = dict[Annotated[str, Field(pattern=NAME)], ScoreConfig]
 
 

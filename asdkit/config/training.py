@@ -51,7 +51,7 @@ class LossConfig(Section):
 
 
 class SpecAugmentConfig(Section):
-    """SpecAugment (paper Sec. IV-D) on the features of each chunk."""
+    """SpecAugment (paper Sec. IV-D) on the features of each chunk, for encoders of spectrograms alone."""
 
     time_masks: int = Field(2, ge=0, description="masks over frames")
     time_width: int = Field(20, ge=0, description="largest width of a time mask, frames")

@@ -109,15 +109,15 @@ def input_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, set_
     clips = recorded_clips(data_dir, set_name)
     if config.data.feats_type == "raw":
         return clips
-    feats = read_feats(dump_dir, set_name)
+    feats = read_feats(dump_dir, config.encoder.frontend, set_name)
     if missing := [clip.utt for clip in clips if clip.utt not in feats]:
         raise ValueError(f"{set_name}: no dumped features of clip {missing[0]!r}: run stage 2 again")
     return [replace(clip, feats=feats[clip.utt]) for clip in clips]
 
 
-def read_feats(dump_dir: str | Path, set_name: str) -> dict[str, str]:
+def read_feats(dump_dir: str | Path, frontend: str, set_name: str) -> dict[str, str]:
     """{utt: `ark:offset`} of a set's dumped features; raises ValueError when they have not been dumped."""
-    return read_scp(Path(dump_dir) / "fbank" / set_name / "feats.scp")
+    return read_scp(Path(dump_dir) / frontend / set_name / "feats.scp")
 
 
 def training_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, exp_dir: str | Path) -> list[Clip]:

@@ -1,23 +1,17 @@
 """Encoders: recordings to tokens."""
 
 from collections.abc import Callable
+from typing import Any
 
-from asdkit.config import BeatsArch, EncoderConfig
+from asdkit.config import EncoderConfig
 from asdkit.encoders.base import Encoder
-from asdkit.encoders.beats import random_beats
-from asdkit.encoders.beats_checkpoint import load_beats
-from asdkit.encoders.logmel import Logmel
+from asdkit.encoders.beats_checkpoint import build_beats
+from asdkit.encoders.logmel import build_logmel
 
-
-def _beats(config: EncoderConfig) -> Encoder:
-    return load_beats(config.checkpoint) if config.checkpoint else random_beats(config.arch or BeatsArch())
-
-
-def _logmel(config: EncoderConfig) -> Encoder:
-    return Logmel()
-
-
-ENCODERS: dict[str, Callable[[EncoderConfig], Encoder]] = {"beats": _beats, "logmel": _logmel}
+ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what makes one of its section
+    "beats": build_beats,
+    "logmel": build_logmel,
+}
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:

@@ -1,36 +1,48 @@
 """What every encoder offers, so that LoRA, the group adapter and the poolings go into any of them the same way."""
 
-import torch.nn.functional as F
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
-POSITIONS = ("mha", "ffn", "transformer")
+Place = tuple[nn.Module, str]  # what holds a module, and the attribute's name there
 
 
-class Block(nn.Module):
-    """A transformer layer with places for adapters.
+@dataclass(frozen=True)
+class Block:
+    """Where a transformer block can be changed from outside; nothing in the network itself has to know of it.
 
-    `adapters[position]`, if present, is applied to the attention module's output ("mha") or the feed-forward module's
-    output ("ffn") before its residual sum, or to the layer's output ("transformer") (paper Sec. III-C).
+    module: the block itself; its output, or the first of several, is [B, N, dim]. What is put into the block is named
+    after it in checkpoints. linears: short name -> place of each linear layer. points: "mha" and "ffn" -> place of the
+    module whose output the block adds to its residual stream.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.adapters = nn.ModuleDict()
+    module: nn.Module
+    linears: dict[str, Place]
+    points: dict[str, Place]
 
-    def adapted(self, position: str, y: Tensor) -> Tensor:
-        """Apply the adapter at `position`, if there is one: y [B, N, D] -> [B, N, D]."""
-        assert position in POSITIONS, position
-        return self.adapters[position](y) if position in self.adapters else y
+    def point(self, position: str) -> nn.Module:
+        """The module whose output is adapted at "mha", "ffn" or "transformer", which is the block's own (Sec. III-C).
 
-    def linears(self) -> dict[str, tuple[nn.Module, str]]:
-        """Short name of each linear layer -> (module that holds it, attribute name), to be replaced with setattr."""
-        raise NotImplementedError
+        Raises ValueError for a position that the block does not have.
+        """
+        if position == "transformer":
+            return self.module
+        if position not in self.points:
+            raise ValueError(
+                f"the encoder's blocks have no {position!r}; they have {', '.join(self.points)}, transformer"
+            )
+        parent, attribute = self.points[position]
+        return getattr(parent, attribute)
 
 
 class Encoder(nn.Module):
     """Recordings to tokens.
 
-    Attributes: `sample_rate` in Hz, `window` and `hop` of one feature frame in samples, `dim` of a token.
+    Attributes: `sample_rate` in Hz, `window` and `hop` of one feature frame in samples (both 1 where features are
+    samples), `dim` of a token.
     """
 
     sample_rate: int
@@ -39,30 +51,36 @@ class Encoder(nn.Module):
     dim: int
 
     def frontend(self, wav: Tensor) -> Tensor:
-        """wav [B, T], floats in [-1, 1] -> features [B, frames, mels], scaled as the network wants them.
+        """wav [B, T], floats in [-1, 1] -> features [B, frames, bands] or samples [B, T], as the network wants them.
 
+        Frame i depends on samples i * hop to i * hop + window alone: chunks of a recording are cut from its features.
         Raises ValueError for clips shorter than one window.
         """
         raise NotImplementedError
 
-    def forward(
-        self, feats: Tensor, padding_mask: Tensor | None = None, all_layers: bool = False
-    ) -> Tensor | list[Tensor]:
-        """feats [B, F, M], padding_mask [B, F] (True: padding) -> tokens [B, N, dim].
-
-        With `all_layers`: the list of every block's output instead. Raises ValueError for clips shorter than one token.
-        """
+    def forward(self, feats: Tensor) -> Tensor:
+        """Features of `frontend` -> tokens [B, N, dim]; raises ValueError for clips shorter than one token."""
         raise NotImplementedError
 
     def blocks(self) -> list[Block]:
         """The transformer blocks, first to last."""
         raise NotImplementedError
 
+    def layers(self, feats: Tensor) -> list[Tensor]:
+        """Features of `frontend` -> the output of every block, first to last, each [B, N, dim].
 
-def shrink_mask(mask: Tensor, length: int) -> Tensor:
-    """Padding mask over finer steps [B, T] -> over `length` coarser ones [B, length].
+        What a block gives is noted as it passes. An encoder that leaves out blocks in training writes this anew.
+        """
+        outputs: list[list[Tensor]] = [[] for _ in self.blocks()]
 
-    The last T mod `length` steps are ignored; a coarse step is padding when all of its T // `length` fine steps are.
-    The same rule takes samples to frames and frames to tokens, as the published BEATs does.
-    """
-    return F.pad(mask, (0, -(mask.shape[1] % length))).unflatten(1, (length, -1)).all(-1)
+        def note(kept: list[Tensor], module: nn.Module, inputs: Any, output: Any) -> None:
+            kept.append(output[0] if isinstance(output, tuple) else output)
+
+        pairs = zip(self.blocks(), outputs, strict=True)
+        hooks = [block.module.register_forward_hook(partial(note, kept)) for block, kept in pairs]
+        try:
+            self(feats)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [torch.cat(kept) for kept in outputs]

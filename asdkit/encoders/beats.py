@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asdkit.config import BeatsArch
-from asdkit.encoders.base import Block, Encoder, shrink_mask
+from asdkit.encoders.base import Block, Encoder
 from asdkit.encoders.beats_layers import BeatsConfig, Transformer
 from asdkit.encoders.fbank import Fbank
 
@@ -60,24 +60,24 @@ class Beats(Encoder):
         """
         return (self.fbank(wav.float() * 2**15) - FBANK_MEAN) / FBANK_SCALE
 
-    def forward(
-        self, feats: Tensor, padding_mask: Tensor | None = None, all_layers: bool = False
-    ) -> Tensor | list[Tensor]:
-        """feats [B, F, 128], padding_mask [B, F] (True: padding) -> tokens [B, (F // 16) * 8, dim].
+    def forward(self, feats: Tensor) -> Tensor:
+        """feats [B, F, 128] -> tokens [B, (F // 16) * 8, dim].
 
-        With `all_layers`: the list of every layer's output instead. Tokens of padding are computed, but not attended
-        to. Raises ValueError for features of another width or of fewer frames than a patch.
+        Raises ValueError for features of another width or of fewer frames than a patch.
         """
-        x = self.patches(feats)
-        padding = None if padding_mask is None else shrink_mask(padding_mask, x.shape[1])
-        outputs = self.encoder(self.encoder.prepare(self.project(x), padding), padding, all_layers)
-        if all_layers:
-            return outputs
-        return self.encoder.layer_norm(outputs[-1]) if self.cfg.layer_norm_first else outputs[-1]
+        x = self.encoder(self.encoder.prepare(self.project(self.patches(feats))))[-1]
+        return self.encoder.layer_norm(x) if self.cfg.layer_norm_first else x
+
+    def layers(self, feats: Tensor) -> list[Tensor]:
+        """feats [B, F, 128] -> the output of every layer; of one that is left out in training, that of the one before.
+
+        Each is [B, (F // 16) * 8, dim]. Raises ValueError as `forward`.
+        """
+        return self.encoder(self.encoder.prepare(self.project(self.patches(feats))), all_layers=True)
 
     def blocks(self) -> list[Block]:
         """The transformer layers, first to last."""
-        return list(self.encoder.layers)
+        return [layer.block() for layer in self.encoder.layers]
 
     def patches(self, feats: Tensor) -> Tensor:
         """Features [B, F, 128] -> normalised patch embeddings [B, N, embed_dim]."""
@@ -96,27 +96,11 @@ class Beats(Encoder):
         x = x if self.post_extract_proj is None else self.post_extract_proj(x)
         return F.dropout(x, self.cfg.dropout_input, self.training)
 
-    def class_probabilities(self, feats: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """What a fine-tuned network was fine-tuned for: feats [B, F, 128] -> probabilities [B, predictor_class].
-
-        Raises ValueError for a network without predictor.
-        """
-        if self.predictor is None:
-            raise ValueError(
-                "beats: this network is not a fine-tuned one (cfg.finetuned_model), it predicts no classes"
-            )
-        x = F.dropout(self(feats, padding_mask), self.cfg.predictor_dropout, self.training)
-        logits = self.predictor(x)  # [B, N, classes]
-        if padding_mask is None:
-            return logits.mean(1).sigmoid()
-        padding = shrink_mask(padding_mask, x.shape[1]).unsqueeze(-1)
-        return (logits.masked_fill(padding, 0).sum(1) / (~padding).sum(1)).sigmoid()
-
     def _initialise(self) -> None:
         # DeepNet (Wang et al., 2022, Sec. 3): what feeds the residual sums starts smaller, the deeper the network.
         gain = (8 * self.cfg.encoder_layers) ** -0.25 if self.cfg.deep_norm else 1.0
-        for layer in self.encoder.layers:
-            for name, (parent, attribute) in layer.linears().items():
+        for block in self.blocks():
+            for name, (parent, attribute) in block.linears.items():
                 linear = getattr(parent, attribute)
                 nn.init.xavier_normal_(linear.weight, gain=1.0 if name in ("q_proj", "k_proj") else gain)
                 nn.init.zeros_(linear.bias)

@@ -8,12 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asdkit.encoders.beats import Beats
+from asdkit.config import BeatsArch, BeatsEncoder
+from asdkit.encoders.beats import Beats, random_beats
 from asdkit.encoders.beats_layers import BeatsConfig
 from asdkit.utils.files import atomic_path, read_text, sha256_file
 from asdkit.utils.typed_yaml import validate
 
 SHARED = "self_attn.relative_attention_bias.weight"
+
+
+def build_beats(config: BeatsEncoder) -> Beats:
+    """The network of a configuration: a published file's, or one with random weights; ValueError as `load_beats`."""
+    return load_beats(config.checkpoint) if config.checkpoint else random_beats(config.arch or BeatsArch())
 
 
 def load_beats(path: str | Path) -> Beats:

@@ -123,12 +123,13 @@ class Transformer(nn.Module):
         return values.t().contiguous().unfold(1, tokens, 1).flip(1)
 
 
-class Layer(Block):
+class Layer(nn.Module):
     """Self-attention and feed-forward, normalised after each residual sum (or before: `layer_norm_first`)."""
 
     def __init__(self, cfg: BeatsConfig) -> None:
         super().__init__()
         dim = cfg.encoder_embed_dim
+        self.adapters = nn.ModuleDict()  # before the rest: an optimiser's state goes by the order of weights
         self.self_attn = Attention(cfg)
         self.self_attn_layer_norm = nn.LayerNorm(dim)
         self.fc1 = nn.Linear(dim, cfg.encoder_ffn_embed_dim)
@@ -148,19 +149,20 @@ class Layer(Block):
         else:
             x = self.self_attn_layer_norm(torch.add(self._attend(x, bias, mask), x, alpha=self.alpha))
             x = self.final_layer_norm(torch.add(self._feed_forward(x), x, alpha=self.alpha))
-        return self.adapted("transformer", x)
+        return x
 
-    def linears(self) -> dict[str, tuple[nn.Module, str]]:
-        """The six linear layers of the block: q_proj, k_proj, v_proj, out_proj, fc1, fc2."""
+    def block(self) -> Block:
+        """Where this layer can be changed."""
         attention = {name: (self.self_attn, name) for name in ("q_proj", "k_proj", "v_proj", "out_proj")}
-        return {**attention, "fc1": (self, "fc1"), "fc2": (self, "fc2")}
+        linears = {**attention, "fc1": (self, "fc1"), "fc2": (self, "fc2")}
+        return Block(self, linears, {"mha": (self, "self_attn"), "ffn": (self, "fc2")})
 
     def _attend(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-        return self.adapted("mha", F.dropout(self.self_attn(x, bias, mask), self.dropout, self.training))
+        return F.dropout(self.self_attn(x, bias, mask), self.dropout, self.training)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         hidden = F.dropout(self.activation(self.fc1(x)), self.activation_dropout, self.training)
-        return self.adapted("ffn", F.dropout(self.fc2(hidden), self.dropout, self.training))
+        return F.dropout(self.fc2(hidden), self.dropout, self.training)
 
 
 class Attention(nn.Module):
@@ -240,8 +242,8 @@ class PositionConv(nn.Module):
         y = F.conv2d(image, weight, self.bias, padding=(0, self.kernel // 2), groups=self.groups)
         return y[:, :, 0, : x.shape[1]].transpose(1, 2)
 
-    def fold(self, dtype: torch.dtype) -> None:
-        """For inference: use the weight as it is now, normalised once, in `dtype` and with its channels last."""
+    def fold_for_inference(self, dtype: torch.dtype) -> None:
+        """Use the weight as it is now, normalised once, in `dtype` and with its channels last."""
         self.folded = self._weight().detach().to(dtype, memory_format=torch.channels_last)
 
     def _weight(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from asdkit.config import LogmelEncoder
 from asdkit.encoders.base import Block, Encoder
 from asdkit.encoders.fbank import Fbank
 
@@ -23,12 +24,15 @@ class Logmel(Encoder):
         """
         return self.fbank(wav.float() * 2**15)
 
-    def forward(
-        self, feats: Tensor, padding_mask: Tensor | None = None, all_layers: bool = False
-    ) -> Tensor | list[Tensor]:
-        """feats [B, F, 128] -> the same as tokens; with `all_layers` an empty list, as there are no blocks."""
-        return [] if all_layers else feats
+    def forward(self, feats: Tensor) -> Tensor:
+        """feats [B, F, 128] -> the same as tokens."""
+        return feats
 
     def blocks(self) -> list[Block]:
         """No blocks."""
         return []
+
+
+def build_logmel(config: LogmelEncoder) -> Logmel:
+    """The encoder of a configuration, which has nothing to choose."""
+    return Logmel()

@@ -10,9 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from asdkit.config import Config
 from asdkit.data.batches import Framing, tile
 from asdkit.data.lists import Clip
-from asdkit.encoders.beats_layers import PositionConv
-from asdkit.models.embedder import Embedder
-from asdkit.models.embedding import embed
+from asdkit.models.embedder import Embedder, embed
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import matrix_shape, read_frames, split_location
 
@@ -61,11 +59,12 @@ class ClipBatches(Dataset):
 def fold(model: nn.Module, dtype: torch.dtype) -> None:
     """Make once, for inference, what every batch would make anew with the same values, in place.
 
-    That is: the weights of linear layers in autocast's `dtype` (float32: as they are), and of normalised convolutions.
+    That is: the weights of linear layers in autocast's `dtype` (float32: as they are), and what modules with a method
+    `fold_for_inference(dtype)` make themselves.
     """
     for module in model.modules():
-        if isinstance(module, PositionConv):
-            module.fold(dtype)
+        if hasattr(module, "fold_for_inference"):
+            module.fold_for_inference(dtype)
         elif isinstance(module, nn.Linear):
             module.to(dtype)
 
@@ -78,7 +77,8 @@ def embeddings(
     chunk = round(config.data.chunk_seconds * encoder.sample_rate)
     framing = Framing(encoder.sample_rate, encoder.window, encoder.hop)
     dataset = ClipBatches(batches, reader, chunk, framing)
-    frames, hop = dataset.frames, round(config.embed.hop_seconds * encoder.sample_rate / encoder.hop)
+    frames = dataset.frames
+    hop = max(1, round(config.embed.hop_seconds * encoder.sample_rate / encoder.hop))  # at least one frame
     for utts, wavs, feats in DataLoader(dataset, batch_size=None, num_workers=config.data.workers):
         with torch.inference_mode():
             feats = encoder.frontend(wavs.to(device)) if feats is None else feats.to(device)

@@ -1,10 +1,11 @@
 """The whole model: encoder, adapters, pooling, projection (paper Sec. III-A)."""
 
+import torch
 from torch import Tensor, nn
 
 from asdkit.adapt.group_adapter import add_group_adapter
 from asdkit.adapt.lora import add_lora
-from asdkit.config import Config
+from asdkit.config import Config, EmbedConfig
 from asdkit.encoders import build_encoder
 from asdkit.models.pooling import build_pooling
 
@@ -18,6 +19,7 @@ class Embedder(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.encoder = build_encoder(config.encoder)
+        self.chosen = _chosen(config.encoder.layers, len(self.encoder.blocks()))
         self.encoder.requires_grad_(config.encoder.train)
         if config.model.lora:
             add_lora(self.encoder, config.model.lora)
@@ -31,9 +33,50 @@ class Embedder(nn.Module):
             self.projection = nn.Linear(self.pooling.dim, self.dim, bias=False)
 
     def forward(self, feats: Tensor) -> Tensor:
-        """Features [B, F, M] -> embeddings [B, dim], float32."""
-        return self.projection(self.pooling(self.encoder(feats))).float()
+        """Features [B, F, M] (or samples [B, T], as the encoder wants them) -> embeddings [B, dim], float32."""
+        return self.projection(self.pooling(self.tokens(feats))).float()
+
+    def tokens(self, feats: Tensor) -> Tensor:
+        """Features -> tokens [B, N, D] of the network, or the mean over those of the blocks in `encoder.layers`."""
+        if self.chosen is None:
+            return self.encoder(feats)
+        outputs = self.encoder.layers(feats)
+        return torch.stack([outputs[index] for index in self.chosen]).mean(0)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Name -> parameter for what is optimised."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+
+def segments(feats: Tensor, chunk: int, hop: int) -> Tensor:
+    """Cut features [B, F, ...] into windows of `chunk` frames every `hop` frames: [B, S, chunk, ...].
+
+    The last window ends where the clip ends, so that every frame is used.
+    """
+    frames = feats.shape[1]
+    starts = list(range(0, frames - chunk, hop)) + [frames - chunk]
+    return torch.stack([feats[:, start : start + chunk] for start in starts], dim=1)
+
+
+@torch.inference_mode()
+def embed(model: Embedder, feats: Tensor, config: EmbedConfig, chunk: int, hop: int) -> Tensor:
+    """Embeddings [B, dim] of clips of one length from their features [B, F, ...].
+
+    `config.segment` 'clip': the whole clip goes through the encoder; 'chunk': the mean over windows of `chunk` frames.
+    """
+    with torch.autocast(feats.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        if config.segment == "clip":
+            return model(feats)
+        pieces = segments(feats, chunk, hop)  # [B, S, chunk, ...]
+        embedded = model(pieces.flatten(0, 1))
+    return embedded.unflatten(0, pieces.shape[:2]).mean(1)
+
+
+def _chosen(layers: int | list[int] | None, blocks: int) -> list[int] | None:
+    """Indices from 0 of the blocks that `encoder.layers` names; ValueError for one that is not there."""
+    if layers is None:
+        return None
+    wanted = [layers] if isinstance(layers, int) else layers
+    if outside := [layer for layer in wanted if abs(layer) > blocks]:
+        raise ValueError(f"encoder.layers: there is no block {outside[0]}: the encoder has {blocks}, 1 to {blocks}")
+    return [layer - 1 if layer > 0 else layer for layer in wanted]

@@ -120,7 +120,7 @@ class Trainer:
         else:
             feats = batch.feats.to(self.world.device)
         augment = self.config.train.specaugment
-        return spec_augment(feats, augment, generator) if augment else feats
+        return spec_augment(feats, augment, generator) if augment and self.config.encoder.spectrogram else feats
 
     def _save(self, env: dict[str, str]) -> None:
         config = self.config.train

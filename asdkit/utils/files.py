@@ -5,10 +5,14 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+SETTLED = 2.0  # seconds after its last change from which on a file's time tells whether it has changed
+_digests: dict[tuple[str, int, int, int], str] = {}
 
 
 @contextmanager
@@ -96,12 +100,41 @@ def read_text(path: str | Path) -> str:
 
 
 def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes as hex."""
+    """SHA-256 of a file's bytes as hex; a file that has not changed since this process read it is not read again.
+
+    Raises ValueError naming a file that cannot be read.
+    """
     try:
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha(file)
+            found = os.fstat(file.fileno())
+            key = (os.path.abspath(path), found.st_ino, found.st_size, found.st_mtime_ns)
+            if key not in _digests:
+                digest = _digest(file)
+                # What was written a moment ago may change again and keep its time.
+                if time.time() - found.st_mtime < SETTLED:
+                    return digest
+                _digests[key] = digest
+            return _digests[key]
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
+
+
+def sha256_path(path: str | Path) -> str:
+    """SHA-256 as hex of a file, or of a folder: over the names and hashes of all files in it, hidden ones left out.
+
+    Raises ValueError naming a path that cannot be read or a folder without files.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return sha256_file(path)
+    names = sorted(
+        file.relative_to(folder).as_posix()
+        for file in folder.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+    if not names:
+        raise ValueError(f"{path}: a folder without files")
+    return sha256_text("".join(f"{name}\t{sha256_file(folder / name)}\n" for name in names))
 
 
 def sha256_text(text: str) -> str:
@@ -115,7 +148,7 @@ def _lines(path: str | Path) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def _sha(file: Any) -> str:
+def _digest(file: Any) -> str:
     digest = hashlib.sha256()
     while block := file.read(1 << 20):
         digest.update(block)

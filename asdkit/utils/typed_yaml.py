@@ -4,13 +4,15 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError, ValidationInfo, model_validator
 
 # Marks a field that changes no result: it may differ between runs of one experiment.
 NO_RESULT = {"changes_result": False}
+CHOICE = "choice"  # pydantic's name of the error that a section's kind is unknown
 
 
 class Section(BaseModel):
@@ -31,18 +33,20 @@ class Section(BaseModel):
         return {**{name: extra["absent"] for name, extra in extras.items() if "absent" in extra}, **raw}
 
 
-def one_of(sections: Sequence[type[Section]], key: str, default: str) -> Any:
-    """The type of a section that is one of several, told apart by their field `key`, a Literal; absent: `default`."""
-    names = {section.model_fields[key].default: section.__name__ for section in sections}
+def one_of(key: str, *sections: type[Section]) -> Any:
+    """The type of what is one of two or more `sections`, told apart by the text in their field `key`.
 
-    def tag(value: Any) -> str | None:
-        name = value.get(key, default) if isinstance(value, dict) else getattr(value, key, None)
-        return names.get(name) if isinstance(name, str) else None
+    Each section declares `key: Literal[X] = X`. Where the key is not given, the first section is meant.
+    """
+    names = [section.model_fields[key].default for section in sections]
 
-    tagged = tuple(Annotated[section, Tag(section.__name__)] for section in sections)
-    message = f"a section whose {key!r} is none of {', '.join(names)}"
-    union = Union[tagged] if len(tagged) > 1 else tagged[0]  # noqa: UP007 - made from a tuple
-    return Annotated[union, Discriminator(tag, custom_error_type="one_of", custom_error_message=message)]
+    def tag(raw: Any) -> str | None:
+        return str(raw.get(key, names[0])) if isinstance(raw, dict) else getattr(raw, key, None)
+
+    context = {"key": key, "allowed": ", ".join(names)}
+    choose = Discriminator(tag, custom_error_type=CHOICE, custom_error_message=CHOICE, custom_error_context=context)
+    members = tuple(Annotated[section, Tag(name)] for section, name in zip(sections, names, strict=True))
+    return Annotated[Union[members], choose]  # noqa: UP007 - of a tuple
 
 
 class Loader(yaml.SafeLoader):
@@ -122,8 +126,10 @@ def validate(model: type[Section], raw: dict[str, Any], where: str | Callable[[s
     except ValidationError as error:
         lines = []
         for fault in error.errors():
-            key = ".".join(map(str, _path(fault)))
-            lines.append(f"{where if isinstance(where, str) else where(key)}: {_explain(model, fault, key)}")
+            keys, _ = _walk(model, fault["loc"])
+            place = [*keys, fault["ctx"]["key"]] if fault["type"] == CHOICE else keys
+            file = where if isinstance(where, str) else where(".".join(map(str, place)))
+            lines.append(f"{file}: {_explain(model, fault, keys)}")
         raise ValueError("\n".join(lines)) from None
 
 
@@ -156,38 +162,51 @@ def _words(settings: Sequence[str]) -> str:
     return " ".join(f"--set {setting}" for setting in settings)
 
 
-def _path(fault: Any) -> list[Any]:
-    """Where a fault lies, without the names of the sections that pydantic tried."""
-    return [part for part in fault["loc"] if not (isinstance(part, str) and part.endswith("Config"))]
-
-
-def _explain(model: type[Section], fault: Any, key: str) -> str:
+def _explain(model: type[Section], fault: Any, keys: list[Any]) -> str:
+    key, message, got = ".".join(map(str, keys)), fault["msg"].removeprefix("Value error, "), fault["input"]
     if fault["type"] == "extra_forbidden":
-        *parents, last = _path(fault)
-        allowed = _fields(model, fault["loc"][:-1])
-        near = difflib.get_close_matches(str(last), allowed, n=1)
+        allowed = list(_walk(model, fault["loc"][:-1])[1].model_fields)
+        near = difflib.get_close_matches(str(keys[-1]), allowed, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Allowed: {', '.join(allowed)}"
         return f"unknown key {key!r}. {hint}"
-    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == CHOICE:
+        if not isinstance(got, dict):
+            return f"{key}: expected 'key: value' lines, got {got!r}"
+        name = fault["ctx"]["key"]
+        return f"{key}.{name}: there is no {got[name]!r}. Allowed: {fault['ctx']['allowed']}"
     return (
-        f"{key}: {message}, got {fault['input']!r}"
-        if key and fault["type"] != "value_error"
-        else f"{key}: {message}".lstrip(": ")
+        f"{key}: {message}, got {got!r}" if key and fault["type"] != "value_error" else f"{key}: {message}".lstrip(": ")
     )
 
 
-def _fields(model: Any, path: Sequence[Any]) -> list[str]:
-    """The fields of the section at `path`; where that is one of several, `path` names it."""
-    models = [model]
-    for part in path:
-        if named := [found for found in models if found.__name__ == part]:
-            models = named
-        elif owner := next((found for found in models if part in found.model_fields), None):
-            nested = (kind for kind in _types(owner.model_fields[part].annotation) if isinstance(kind, type))
-            models = [kind for kind in nested if issubclass(kind, BaseModel)] or [owner]
-    return list(models[0].model_fields)
+def _walk(model: type[Section], location: Sequence[Any]) -> tuple[list[Any], Any]:
+    """The keys on the way to a fault, and the type of what stands there (None: unknown).
+
+    pydantic's location also holds which member of a union was tried: that is no key of the user's.
+    """
+    keys: list[Any] = []
+    place: Any = model
+    for part in location:
+        members = members_of(place)
+        if len(members) > 1:
+            place = next((m for m, names in members if part in names), None)
+            continue
+        keys.append(part)
+        place = members[0][0] if members else None
+        if isinstance(place, type) and issubclass(place, BaseModel):
+            field = place.model_fields.get(part)
+            place = field and field.annotation
+        else:
+            place = (get_args(place) or (None,))[-1]  # an item of a list or dict
+    return keys, next((member for member, _ in members_of(place)), None)
 
 
-def _types(annotation: Any) -> list[Any]:
-    parts = getattr(annotation, "__args__", ())
-    return [annotation, *(inner for part in parts for inner in _types(part))]
+def members_of(place: Any) -> list[tuple[Any, set[str]]]:
+    """The types that may stand at a place, other than None, each with the names that pydantic gives it."""
+    if get_origin(place) is Annotated:
+        inner, *notes = get_args(place)
+        tags = {note.tag for note in notes if isinstance(note, Tag)}
+        return [(member, names | tags) for member, names in members_of(inner)]
+    if get_origin(place) in (Union, UnionType):
+        return [member for argument in get_args(place) for member in members_of(argument)]
+    return [] if place in (None, NoneType) else [(place, {str(place), getattr(place, "__name__", "")})]

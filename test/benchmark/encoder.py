@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from asdkit.config import BeatsArch, EncoderConfig  # noqa: E402
+from asdkit.config import BeatsArch, BeatsEncoder  # noqa: E402
 from asdkit.encoders import build_encoder  # noqa: E402
 from asdkit.infer.clips import fold  # noqa: E402
 from asdkit.utils.memory import reuse_freed_memory  # noqa: E402
@@ -52,7 +52,7 @@ def linear(dtype: torch.dtype) -> tuple[Callable[[], object], float]:
 def work(arch: BeatsArch) -> dict[tuple[str, str], tuple[Callable[[], object], float]]:
     """(dtype, what) -> function to time and its GFLOP."""
     torch.manual_seed(0)
-    encoder = build_encoder(EncoderConfig(name="beats", arch=arch)).eval().requires_grad_(False)
+    encoder = build_encoder(BeatsEncoder(arch=arch)).eval().requires_grad_(False)
     encoders = {name: copy.deepcopy(encoder) for name in DTYPES}
     for name, dtype in DTYPES.items():
         fold(encoders[name], dtype)  # as stage 4 does

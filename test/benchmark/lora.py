@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 
 from asdkit.adapt.lora import add_lora
-from asdkit.config import EncoderConfig, LoraConfig, TrainConfig
+from asdkit.config import BeatsEncoder, LoraConfig, TrainConfig
 from asdkit.encoders import build_encoder
 from asdkit.train.optim import adamw
 from asdkit.utils.memory import reuse_freed_memory
@@ -27,7 +27,7 @@ from asdkit.utils.memory import reuse_freed_memory
 def make(lora: LoraConfig | None) -> tuple[Callable[[torch.Tensor], None], int]:
     """A step of BEATs base with LoRA, or with all its weights trained, and how many numbers it trains."""
     torch.manual_seed(0)
-    encoder = build_encoder(EncoderConfig()).train()
+    encoder = build_encoder(BeatsEncoder()).train()
     encoder.requires_grad_(lora is None)
     if lora:
         add_lora(encoder, lora)
