@@ -9,13 +9,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# Stands in for python3: writes its arguments to $CALLS, fails or sleeps when they contain $FAIL_AT or $SLEEP_AT.
+# Stands in for python3: writes its arguments to $CALLS; fails, sleeps, or waits for the file $GO when they contain
+# $FAIL_AT, $SLEEP_AT or $WAIT_AT; fails while there is no file $AFTER.
 FAKE_PYTHON = """#!/usr/bin/env bash
 [[ $1 != -c ]] || exit "${NO_TORCH:-0}"
 (IFS='|' && printf '%s\\n' "$*" >>"$CALLS")
+[[ -e ${AFTER-/} ]] || { echo "error: too early" >&2; exit 3; }
 [[ -z ${SLEEP_AT-} || $* != *$SLEEP_AT* ]] || sleep 600
+if [[ -n ${WAIT_AT-} && $* == *$WAIT_AT* ]]; then
+    for ((i = 0; i < 600; i++)); do
+        [[ ! -e $GO ]] || break
+        sleep 0.1
+    done
+    (IFS='|' && printf 'ended|%s\\n' "$*" >>"$CALLS")
+fi
 [[ -z ${FAIL_AT-} || $* != *$FAIL_AT* ]] || { echo "error: made up" >&2; exit 3; }
-[[ $* == *bin.configure* ]] || echo "fan 12 clips"
+[[ $* == *bin.configure* ]] || echo "${SAY-fan 12 clips}"
 """
 
 
@@ -24,6 +33,45 @@ def write_script(path: Path, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o755)
     return path
+
+
+# A Slurm of one job at a time: sbatch runs the array behind the caller's back, as a cluster does, with its state in
+# queue/<name>; squeue prints it, or fails while there is a file `down`.
+FAKE_SBATCH = """#!/usr/bin/env bash
+cd "$SLURM"
+printf '%s\\n' "$@" >>words
+for word; do
+    [[ $word != --job-name=* ]] || name=${word#*=}
+    [[ $word != --array=* ]] || { last=${word#*=1-} && last=${last%%%*}; }
+    [[ $word != --chdir=* ]] || chdir=${word#*=}
+done
+cat >"script.$name"
+for fd in /proc/self/fd/*; do
+    fd=${fd##*/}
+    ((fd < 3)) || exec {fd}>&-
+done
+echo "7_1 RUNNING" >"queue/$name"
+export name last chdir
+setsid bash -c 'cd "$chdir"
+    for ((task = 1; task <= last; task++)); do
+        SLURM_ARRAY_TASK_ID=$task SLURM_CPUS_PER_TASK=2 bash "$SLURM/script.$name"
+    done
+    rm "$SLURM/queue/$name"' </dev/null >/dev/null 2>&1 &
+echo "7;cluster"
+"""
+FAKE_SQUEUE = """#!/usr/bin/env bash
+[[ ! -e $SLURM/down ]] || { echo "Unable to contact slurm controller" >&2; exit 1; }
+[[ "$1 $2 $4 $5" == "--noheader --name --format %i %T" ]] || exit 2
+cat "$SLURM/queue/$3" 2>/dev/null || true
+"""
+
+
+def fake_slurm(folder: Path) -> dict[str, str]:
+    """Write sbatch and squeue to folder/bin; what the environment needs to find them."""
+    (folder / "queue").mkdir(parents=True)
+    write_script(folder / "bin/sbatch", FAKE_SBATCH)
+    write_script(folder / "bin/squeue", FAKE_SQUEUE)
+    return {"SLURM": str(folder)}
 
 
 class Checkout:
@@ -47,6 +95,23 @@ class Checkout:
         return subprocess.run(
             [self.recipe / "run.sh", *words], env=self.env | env, capture_output=True, text=True, timeout=60
         )
+
+    def start(self, *words: str, **env: str) -> subprocess.Popen:
+        """Start run.sh in a session of its own."""
+        return subprocess.Popen(
+            [self.recipe / "run.sh", *words],
+            env=self.env | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def write_config(self, text: str) -> None:
+        """Write exp/default/config.yaml."""
+        path = self.recipe / "exp/default/config.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
     def calls(self) -> list[list[str]]:
         if not self.calls_file.exists():

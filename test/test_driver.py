@@ -13,11 +13,11 @@ GOLDEN = Path(__file__).parent / "golden" / "dry_run_mini.txt"
 STAGES = {
     0: [],
     1: ["prepare_data"],
-    2: ["configure", "make_lists", "extract_feats", "extract_feats", "extract_feats"],
+    2: ["make_lists"],
     3: ["train"],
     4: ["extract_embeddings"] * 3,
     5: ["score"],
-    6: ["evaluate", "report"],
+    6: ["report"],
 }
 
 
@@ -46,12 +46,29 @@ def test_stage_range_runs_its_programs(mini, first, last):
     assert all(line.startswith("# ended code 0") for line in last_lines(mini))
 
 
+def test_features_are_dumped_where_the_experiment_says_so(mini):
+    mini.write_config("data:\n  feats_type: fbank\n")
+    assert mini.run("--stage", "2", "--stop-stage", "2", "--nj", "3").returncode == 0
+    assert mini.programs() == ["configure", "make_lists", *["extract_feats"] * 4]
+    assert mini.calls()[-1][-4:] == ["--num-jobs", "3", "--merge", "true"]
+    mini.write_config("data:\n  feats_type: raw\n")
+    mini.run("--stage", "2", "--stop-stage", "2")
+    assert mini.programs()[6:] == ["configure", "make_lists"]
+
+
+def test_the_table_of_stage_1_is_that_of_the_latest_run(mini):
+    for clips in ("fan 12 clips", "fan 13 clips"):
+        done = mini.run("--stage", "1", "--stop-stage", "1", SAY=clips)
+        assert [line for line in done.stdout.splitlines() if "clips" in line] == [clips]
+    assert "fan 12 clips" in (mini.recipe / "data/log/1.prepare_data.log").read_text()
+
+
 def test_recipe_begins_with_stage_0(mini):
     assert mini.run("--stop-stage", "1").returncode == 0
     assert (mini.recipe / "downloads/mini/made").exists()
 
 
-@pytest.mark.parametrize(("folder", "stages"), [("data", "1 1"), ("exp/default", "2 3")])
+@pytest.mark.parametrize(("folder", "stages"), [("data", "1 1"), ("exp/default", "2 3"), ("exp/default", "5 5")])
 def test_runs_with_one_folder_wait_for_each_other(mini, folder, stages):
     lock = mini.recipe / folder / ".lock"
     lock.parent.mkdir(parents=True)
@@ -59,23 +76,23 @@ def test_runs_with_one_folder_wait_for_each_other(mini, folder, stages):
                              stdout=subprocess.PIPE)  # fmt: skip
     assert other.stdout.readline() == b"locked\n"
     first, last = stages.split()
-    done = mini.run("--stage", first, "--stop-stage", last)
-    assert done.returncode == 0
+    done = mini.run("--stage", first, "--stop-stage", last, AFTER=f"{lock}.other" if first == "5" else "/")
+    assert done.returncode == 0, "from stage 3 on the experiment is opened under its lock"
     assert done.stdout.startswith(f"== waiting for another run with {folder}, or a job that a killed one left")
     assert lock.with_name(".lock.other").exists()
 
 
 @pytest.mark.parametrize(
     ("stages", "check"),
-    [("0 6", "--check true --force true"), ("2 2", "--check true --force true"), ("5 5", "--must-exist true")],
+    [("0 6", ""), ("2 2", ""), ("5 5", "--must-exist true")],
 )
 def test_the_experiment_is_checked_before_the_first_stage(mini, stages, check):
     first, last = stages.split()
     mini.run("--stage", first, "--stop-stage", last, "--set", "score.k=2", "--tag", "x", "--force")
     assert mini.calls()[0] == shlex.split(
-        f"-m asdkit.bin.configure --config conf/default.yaml --set score.k=2 --exp exp/x {check}"
+        f"-m asdkit.bin.configure --config conf/default.yaml --set score.k=2 --exp exp/x {check} --force true"
     )
-    assert sum("--check" in call or "--must-exist" in call for call in mini.calls()) == 1
+    assert mini.programs().count("configure") == 1
 
 
 def test_stages_that_use_no_configuration_do_not_check_it(mini):
@@ -96,14 +113,16 @@ def test_arguments_arrive_whole(mini, tmp_path):
         *("--tag", "x", "--dump", "my dump", "--force"),
     )
     assert done.returncode == 0, done.stderr
-    _, prepare, configure, lists = mini.calls()[:4]
+    _, prepare, lists = mini.calls()[:3]
     assert prepare[2:] == (
         ["--dataset", "conf/dataset.yaml", "--corpus", corpus, "--data", "data"]
         + ["--machines", "fan,toy car", "--channel", "0", "--resample", "true"]
         + ["--revealed-attributes", "told later", "--force", "true"]
     )
-    assert configure[4:8] == ["--set", value, "--set", "a=b"]
-    assert lists[2:] == ["--data", "data", "--dump", "my dump", "--exp", "exp/x", "--force", "true"]
+    assert lists[2:] == (
+        ["--config", "conf/default.yaml", "--set", value, "--set", "a=b"]
+        + ["--data", "data", "--dump", "my dump", "--exp", "exp/x", "--force", "true"]
+    )
 
 
 def test_seeds_and_shards(mini):
@@ -111,7 +130,7 @@ def test_seeds_and_shards(mini):
     assert done.returncode == 0, done.stderr
     seen = [(call[1].split(".")[-1], call[call.index("--seed") + 1]) for call in mini.calls() if "--seed" in call]
     assert sorted(seen) == sorted(
-        [(name, seed) for seed in ("4", "10") for name in ("train", "score", "evaluate", *["extract_embeddings"] * 4)]
+        [(name, seed) for seed in ("4", "10") for name in ("train", "score", *["extract_embeddings"] * 4)]
     )
     shards = [tuple(call[-4:]) for call in mini.calls() if "extract_embeddings" in call[1] and "--job" in call]
     assert sorted(shards) == sorted([("--num-jobs", "3", "--job", str(job)) for job in (1, 2, 3)] * 2)
@@ -127,11 +146,44 @@ def test_seeds_and_shards(mini):
         (["--config", "conf/frozen.yaml"], "frozen"),
         (["--data", "/JOBS/data", "--tag", "MYJOB"], "MYJOB"),
         (["--set", "train.lr=3e-5", "--set", "data.sets=[a, b]"], "default_train.lr_3e-5_data.sets__a__b_"),
+        (["--set", "score.knn.k=3", "--set", "score={knn: {k: 2}}", "--set", "data.workers=4"], "default"),
+        (["--set", "train.log_every=5", "--set", "train.steps=9"], "default_train.steps_9"),
+        (["--set", "scores=1", "--set", "data.workers2=1"], "default_scores_1_data.workers2_1"),
     ],
 )
 def test_tag(mini, options, tag):
     done = mini.run("--dry-run", "--stage", "6", *options)
-    assert done.stdout.splitlines()[-1].endswith(f"python3 -m asdkit.bin.report --exp exp/{tag}")
+    assert done.stdout.splitlines()[-1].endswith(f" --exp exp/{tag}")
+
+
+def test_the_tag_leaves_out_what_the_configuration_declares_to_change_no_result():
+    from asdkit.config import Config
+
+    def declared(model, path=""):
+        for name, field in model.model_fields.items():
+            if (field.json_schema_extra or {}).get("changes_result") is False:
+                yield f"{path}{name}"
+            section = field.default if field.default_factory is None else field.default_factory()
+            if hasattr(type(section), "model_fields"):
+                yield from declared(type(section), f"{path}{name}.")
+
+    (line,) = [line for line in (ROOT / "utils/asd.sh").read_text().splitlines() if line.startswith("untagged=(")]
+    assert set(line.removeprefix("untagged=(").removesuffix(")").split()) == {"score", *declared(Config)}
+
+
+@pytest.mark.parametrize("options", [[], ["--score", "knn,gmm"]])
+def test_scores_by_name(mini, options):
+    mini.run("--stage", "5", *options, "--force")
+    score, report = mini.calls()[1:]
+    assert score[2:] == ["--data", "data", "--exp", "exp/default", "--seed", "0", *options, "--force", "true"]
+    assert report[2:] == ["--data", "data", "--exp", "exp/default", *options, "--force", "true"]
+
+
+def test_published_figures_are_given_to_the_report(mini):
+    (mini.recipe / "conf").mkdir()
+    (mini.recipe / "conf/published.yaml").touch()
+    mini.run("--stage", "6")
+    assert mini.calls()[-1][-2:] == ["--published", "conf/published.yaml"]
 
 
 def test_dry_run_prints_the_commands_and_runs_nothing(mini):
@@ -144,11 +196,18 @@ def test_dry_run_prints_the_commands_and_runs_nothing(mini):
 
 def test_dry_run_is_what_is_run(mini):
     printed = [shlex.split(line) for line in mini.run("--dry-run").stdout.splitlines() if not line.startswith("#")]
+    mini.write_config("data:\n  feats_type: fbank\n")
     mini.run()
-    logs = [word for words in printed for word in words if word.endswith(".log")]
-    logs = [log.replace("JOB", n) for log in logs for n in (("1", "2") if ".JOB." in log else ("0",))]
-    made = [str(path.relative_to(mini.recipe)) for path in mini.recipe.rglob("*.log")]
-    assert len(printed) == 12 and sorted(made) == sorted(set(logs))
+    expected = []
+    for words in printed:
+        jobs = {"JOB=1:2": "12", "JOB=0": "0"}.get(next((word for word in words if word.startswith("JOB=")), ""), " ")
+        words = words[next(i for i, word in enumerate(words) if word in ("python3", "local/data.sh")) :]
+        expected += [[word.replace("JOB", job) for word in words[1:]] for job in jobs if words[0] == "python3"]
+    assert len(printed) == 11 and sorted(mini.calls()) == sorted(expected)
+    later = mini.run("--dry-run", "--stage", "3", "--stop-stage", "3").stdout.splitlines()
+    assert shlex.split(later[1])[1:] == shlex.split(
+        "-m asdkit.bin.configure --config conf/default.yaml --exp exp/default --must-exist true"
+    )
 
 
 def test_several_gpus_train_under_torchrun(mini):
@@ -162,11 +221,11 @@ def test_several_gpus_train_under_torchrun(mini):
 
 def test_cmd_is_split_into_words_and_wins(mini):
     line = mini.run("--dry-run", "--cmd", "run_slurm.sh --partition main", "--num-threads", "4").stdout.splitlines()
-    assert [text.split()[:3] for text in line if not text.startswith("#")] == [
-        ["../../utils/run_slurm.sh", "--partition", "main"] if "--num-threads" not in text else text.split()[:3]
-        for text in line
-        if not text.startswith("#")
-    ]
+    sent = [text for text in line if ".log" in text]
+    assert sent and all(
+        text.startswith(f"../../utils/run_slurm.sh {'--num-threads 4 ' * ('--num-threads' in text)}--partition main ")
+        for text in sent
+    )
     train = next(text for text in line if "bin.train" in text)
     assert train.startswith("../../utils/run_slurm.sh --num-threads 4 --partition main JOB=0 exp/")
     local = mini.run("--dry-run", "--stage", "3", "--cmd", "run_local.sh --max-jobs-run 2", "--seeds", "0 1").stdout
@@ -178,17 +237,17 @@ def test_cmd_of_ones_own(mini, tmp_path):
     done = mini.run("--stage", "6", "--cmd", "my_cmd $(touch made) --fast")
     assert done.returncode == 0, done.stderr
     first = (tmp_path / "seen").read_text().splitlines()[0]
-    assert first.startswith("$(touch made) --fast JOB=0 exp/default/log/6.evaluate.seedJOB.log python3 -m")
+    assert first.startswith("$(touch made) --fast exp/default/log/6.report.log python3 -m asdkit.bin.report")
 
 
 @pytest.mark.parametrize(
     ("fail_at", "stage", "log", "not_run"),
     [
         ("prepare_data", "stage 1 (data)", "data/log/1.prepare_data.log", "make_lists"),
-        ("default.yaml --data", "stage 2 (lists)", "exp/default/log/2.configure.log", "make_lists"),
+        ("make_lists", "stage 2 (lists)", "exp/default/log/2.make_lists.log", "train"),
         ("train", "stage 3 (train)", "exp/default/log/3.train.seed0.log", "extract_embeddings"),
-        ("--job 2", "stage 2 (lists)", "exp/default/log/2.extract_feats.2.log", "train"),
-        ("score", "stage 5 (score)", "exp/default/log/5.score.seed0.log", "evaluate"),
+        ("--job 2", "stage 4 (embed)", "exp/default/log/4.extract_embeddings.seed0.2.log", "score"),
+        ("score", "stage 5 (score)", "exp/default/log/5.score.seed0.log", "report"),
     ],
 )
 def test_failure_names_stage_and_log_and_shows_its_end(mini, fail_at, stage, log, not_run):

@@ -1,10 +1,13 @@
+import fcntl
+import threading
+
 import pytest
 
 from asdkit.bin import report
 from asdkit.report.evaluation import over_sets
 from asdkit.report.results import over_seeds
 from asdkit.report.tables import cell, table
-from asdkit.utils.files import read_json, write_json, write_text
+from asdkit.utils.files import locked, read_json, write_json, write_text
 
 
 def one_set(official, machines=("fan", "pump"), **changes):
@@ -108,6 +111,22 @@ def test_tags_side_by_side(tmp_path):
     assert cells(text, "b") == [["knn", "dcase2022", "1", "50.00", "60.00", "54.55"]]
     assert text.index("| a ") < text.index("| b ")
     assert "### eval: notes\n\n- no labels" in (exps[1] / "RESULTS.md").read_text()
+
+
+def test_two_experiments_that_end_together_are_both_in_the_table(tmp_path, monkeypatch):
+    write_seed(tmp_path / "first", 0, 0.6)
+    asked, flock = threading.Event(), fcntl.flock
+    with locked(tmp_path / ".results.lock"):
+        monkeypatch.setattr(fcntl, "flock", lambda *words: (asked.set(), flock(*words)))
+        waiting = threading.Thread(target=report.main, args=(["--exp", str(tmp_path / "first")],))
+        waiting.start()
+        assert asked.wait(30)
+        write_seed(tmp_path / "second", 0, 0.7)
+        write_json(tmp_path / "second/results.json", over_seeds(tmp_path / "second"))
+        assert not (tmp_path / "RESULTS.md").exists()
+    waiting.join(30)
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert cells(text, "first") and cells(text, "second")
 
 
 @pytest.mark.parametrize("key", ["protocol", "detector", "config_sha256", "data_sha256", "revealed_attributes"])

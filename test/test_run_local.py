@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from shell_helpers import ROOT, interrupt, running, wait_until
+from shell_helpers import ROOT, interrupt, running, wait_until, write_script
 
 RUN = ROOT / "utils" / "run_local.sh"
 
@@ -21,17 +21,17 @@ def run(folder: Path, *words: object, **env: str) -> subprocess.CompletedProcess
 def test_log_has_command_start_output_and_end(tmp_path):
     done = run(tmp_path, "a log/x.log", "printf", "%s|", "it's", "two words", '"$HOME"', "*")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    first, second, output, last = (tmp_path / "a log" / "x.log").read_text().splitlines()
+    first, *second, output, last = (tmp_path / "a log" / "x.log").read_text().splitlines()
     assert subprocess.run(["bash", "-c", first[2:]], capture_output=True, text=True).stdout == output
     assert output == 'it\'s|two words|"$HOME"|*|'
-    assert second.startswith("# started at 20")
+    assert [line[:16] for line in second] == ["# submitted at 2", "# started at 202"]
     assert re.fullmatch(r"# ended code 0, \d+ s", last)
 
 
 def test_array_replaces_the_word_job_in_log_and_arguments(tmp_path):
     done = run(tmp_path, "JOB=2:4", "log/x.JOB.log", "echo", "seedJOB", "a_JOB.ark", "JOBS", "MYJOB", "JOB JOB")
     assert done.returncode == 0
-    logs = {path.name: path.read_text().splitlines()[2] for path in (tmp_path / "log").iterdir()}
+    logs = {path.name: path.read_text().splitlines()[3] for path in (tmp_path / "log").iterdir()}
     assert logs == {f"x.{n}.log": f"seed{n} a_{n}.ark JOBS MYJOB {n} {n}" for n in (2, 3, 4)}
 
 
@@ -42,7 +42,7 @@ def test_array_of_chosen_numbers(tmp_path):
 
 def test_without_array_job_is_a_word_like_any_other(tmp_path):
     assert run(tmp_path, "JOB.log", "echo", "JOB").returncode == 0
-    assert (tmp_path / "JOB.log").read_text().splitlines()[2] == "JOB"
+    assert (tmp_path / "JOB.log").read_text().splitlines()[3] == "JOB"
 
 
 def test_failed_job_is_named_with_the_end_of_its_log_and_others_go_on(tmp_path):
@@ -66,14 +66,29 @@ def test_missing_program_fails_with_its_name(tmp_path):
     assert "no-such-program: command not found" in done.stderr and "# ended code 127" in done.stderr
 
 
-def test_old_log_is_not_taken_for_a_new_one(tmp_path):
+def test_a_log_keeps_every_run(tmp_path):
+    for word in ("one", "two"):
+        assert run(tmp_path, "x.log", "echo", word).returncode == 0
+    text = (tmp_path / "x.log").read_text()
+    runs = [lines.splitlines() for lines in text.split("\n\n")]
+    assert [(lines[0], lines[3]) for lines in runs] == [("# echo one", "one"), ("# echo two", "two")]
+    assert all(lines[-1].startswith("# ended code 0, ") for lines in runs)
+
+
+def test_the_end_of_an_old_run_is_not_taken_for_that_of_a_new_one(tmp_path):
     (tmp_path / "x.log").write_text("# ended code 0, 1 s\n")
     assert run(tmp_path, "x.log", "bash", "-c", "kill -KILL $PPID").returncode == 1
 
 
+def test_of_a_failed_job_the_latest_run_alone_is_shown(tmp_path):
+    assert run(tmp_path, "x.log", "echo", "old").returncode == 0
+    done = run(tmp_path, "x.log", "no-such-program")
+    assert "    # no-such-program\n    # submitted at " in done.stderr and "old" not in done.stderr
+
+
 def test_last_line_stands_alone_after_output_without_newline(tmp_path):
     assert run(tmp_path, "x.log", "printf", "no newline").returncode == 0
-    assert (tmp_path / "x.log").read_text().splitlines()[2] == "no newline"
+    assert (tmp_path / "x.log").read_text().splitlines()[3:-1] == ["no newline"]
 
 
 def test_program_reads_no_input(tmp_path):
@@ -101,11 +116,63 @@ def test_threads(tmp_path, options, array, threads):
     script = 'echo "$OMP_NUM_THREADS $MKL_NUM_THREADS"'
     assert run(tmp_path, *options, *array, "x.JOB.log", "bash", "-c", script).returncode == 0
     log = tmp_path / ("x.1.log" if array else "x.JOB.log")
-    assert log.read_text().splitlines()[2] == threads.replace("all", f"{cores} {cores}")
+    assert log.read_text().splitlines()[3] == threads.replace("all", f"{cores} {cores}")
 
 
 def test_cluster_options_are_accepted(tmp_path):
-    assert run(tmp_path, "--gpu", 1, "--mem", "8G", "--time", "1:00:00", "x.log", "true").returncode == 0
+    assert run(tmp_path, "--mem", "8G", "--time", "1:00:00", "x.log", "true").returncode == 0
+
+
+def seen_gpus(folder: Path, *words: object, **env: str) -> list[str]:
+    done = run(folder, *words, "x.JOB.log", "bash", "-c", 'echo "see ${CUDA_VISIBLE_DEVICES-all}"', **env)
+    assert done.returncode == 0, done.stderr
+    return [path.read_text().splitlines()[3].removeprefix("see ") for path in sorted(folder.glob("x.*.log"))]
+
+
+@pytest.fixture
+def four_gpus(tmp_path):
+    lines = [f"GPU {n}: NVIDIA H100 (UUID: GPU-1{n}-1)\n  MIG 1g.10gb Device 0: (UUID: MIG-{n})" for n in range(4)]
+    write_script(tmp_path / "bin/nvidia-smi", f"#!/bin/sh\n[ $1 = -L ] && cat <<END\n{chr(10).join(lines)}\nEND\n")
+    return {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "array", "visible", "seen"),
+    [
+        (1, "JOB=1:3", None, ["0", "1", "2"]),
+        (1, "JOB=0,7", None, ["0", "1"]),
+        (2, "JOB=1:3", None, ["0,1", "2,3", "0,1"]),
+        (3, "JOB=1:2", None, ["0,1,2", "3,0,1"]),
+        (1, "JOB=1:3", "5,GPU-1-1", ["5", "GPU-1-1", "5"]),
+        (1, "JOB=1:2", "6,-1,7", ["6", "6"]),
+        (0, "JOB=1:2", None, ["all", "all"]),
+        (0, "JOB=1:2", "2,3", ["2,3", "2,3"]),
+    ],
+)
+def test_jobs_have_gpus_of_their_own(tmp_path, four_gpus, gpus, array, visible, seen):
+    env = four_gpus | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+    assert seen_gpus(tmp_path, "--gpu", gpus, array, **env) == seen
+
+
+@pytest.mark.parametrize(
+    ("gpus", "visible", "message"),
+    [
+        (5, None, "--gpu 5: a job needs 5 of the GPUs named by nvidia-smi -L, which are 4"),
+        (1, "", "--gpu 1: a job needs 1 of the GPUs in CUDA_VISIBLE_DEVICES '', which are 0"),
+        (2, "1,-1", "a job needs 2 of the GPUs in CUDA_VISIBLE_DEVICES '1,-1', which are 1"),
+        ("two", None, "--gpu is a number from 0, not 'two'"),
+    ],
+)
+def test_more_gpus_than_there_are_is_an_error(tmp_path, four_gpus, gpus, visible, message):
+    env = four_gpus | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+    done = run(tmp_path, "--gpu", gpus, "x.log", "true", **env)
+    assert done.returncode == 1 and message in done.stderr and not (tmp_path / "x.log").exists()
+
+
+def test_a_machine_without_gpus(tmp_path):
+    write_script(tmp_path / "bin/nvidia-smi", "#!/bin/sh\necho no driver\nexit 9\n")
+    done = run(tmp_path, "--gpu", 1, "x.log", "true", PATH=f"{tmp_path}/bin:/usr/bin:/bin")
+    assert done.returncode == 1 and "named by nvidia-smi -L, which are 0" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,11 @@ def test_array_runs_with_arguments_whole(cluster, tmp_path):
     done = run(folder, "JOB=3,5", "a log/x.JOB.log", *words)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
     assert sorted(path.name for path in (folder / "a log").iterdir()) == ["x.3.log", "x.5.log"]
-    first, second, output, last = (folder / "a log" / "x.5.log").read_text().splitlines()
+    first, submitted, started, output, last = (folder / "a log" / "x.5.log").read_text().splitlines()
     assert output == 'it\'s|two words|"$HOME"|*|seed5|JOBS||'
     assert subprocess.run(["bash", "-c", first[2:]], capture_output=True, text=True).stdout == output
-    assert second.startswith("# started at ") and re.fullmatch(r"# ended code 0, \d+ s", last)
+    assert submitted.startswith("# submitted at ") and started.startswith("# started at ")
+    assert re.fullmatch(r"# ended code 0, \d+ s", last)
 
 
 @pytest.mark.slurm
@@ -73,7 +74,7 @@ def test_environment_and_threads_arrive(cluster, tmp_path):
     for options, threads in ([], 1), (["--num-threads", cores], cores):
         done = run(tmp_path, *options, "x.log", "bash", "-c", script, env=env)
         assert done.returncode == 0, done.stderr
-        assert (tmp_path / "x.log").read_text().splitlines()[2] == f"red {threads} {tmp_path}"
+        assert (tmp_path / "x.log").read_text().splitlines()[-2] == f"red {threads} {tmp_path}"
 
 
 @pytest.mark.slurm
@@ -118,10 +119,32 @@ def test_scores_are_those_of_a_local_run(cluster, tmp_path):
 def test_driver_names_the_stage_that_failed(cluster, tmp_path):
     mini = Checkout(tmp_path)
     cmd = ["--cmd", "run_slurm.sh --partition main"]
-    done = mini.run("--stage", "2", "--stop-stage", "2", *cmd, FAIL_AT="--job 2")
+    done = mini.run("--stage", "4", "--stop-stage", "4", *cmd, FAIL_AT="--job 2")
     assert done.returncode == 1
-    assert "1 / 2 failed:\n  exp/default/log/2.extract_feats.2.log\n" in done.stderr
-    assert "error: made up" in done.stderr and done.stderr.endswith("asd.sh: stage 2 (lists) failed\n")
+    assert "1 / 2 failed:\n  exp/default/log/4.extract_embeddings.seed0.2.log\n" in done.stderr
+    assert "error: made up" in done.stderr and done.stderr.endswith("asd.sh: stage 4 (embed) failed\n")
+
+
+@pytest.mark.slurm
+def test_a_training_that_a_killed_run_left_is_waited_for(cluster, tmp_path):
+    corpus = make_corpus(tmp_path / "mini")
+    options = ["--set", "train.steps=300", "--tag", "tiny"]
+    whole, killed = Recipe(tmp_path / "whole", corpus), Recipe(tmp_path / "killed", corpus)
+    for recipe, last in ((whole, "6"), (killed, "2")):
+        done = recipe.run("--stop-stage", last, *options)
+        assert done.returncode == 0, done.stdout
+    options += ["--stage", "3", "--cmd", "run_slurm.sh --partition main"]
+    log = killed.exp / "log/3.train.seed0.log"
+    killed.kill_when(killed.exp / "seed0/checkpoint/last.pt", *options)
+    (left,) = (killed.exp / ".jobs").iterdir()
+    assert left.name in queue() and "# ended" not in log.read_text(), "too quick for this test"
+    again = killed.run(*options)
+    assert again.returncode == 0, again.stdout
+    assert re.match(r"== waiting for jobs of a killed run with \S+; Slurm: \d+_1 RUNNING\n", again.stdout)
+    runs = log.read_text().split("\n\n")
+    assert len(runs) == 2 and all(re.search(r"\n# ended code 0, \d+ s\n*$", run) for run in runs)
+    assert "already trained" in runs[1] and not left.exists()
+    assert killed.results() == whole.results()
 
 
 @pytest.fixture
@@ -136,7 +159,7 @@ done
 echo "77;cluster"
 """
     write_script(tmp_path / "bin/sbatch", script)
-    write_script(tmp_path / "bin/squeue", "#!/bin/sh\necho 'Invalid job id specified' >&2\nexit 1\n")
+    write_script(tmp_path / "bin/squeue", "#!/bin/sh\n")
     return {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "TASKS": "2"}
 
 
@@ -158,9 +181,11 @@ def test_options_become_sbatch_options(tmp_path, fake_sbatch):
     options += ["--num-threads", 4, "--max-jobs-run", 3, "--sbatch-opt=--constraint=a100 --exclusive"]
     done = run(tmp_path, *options, "JOB=1:2", "my log/x.JOB.log", "true", env=fake_sbatch)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "words").read_text().splitlines() == [
-        *("--parsable", "--export=ALL", "--nodes=1", "--ntasks=1", "--job-name=x.1", f"--chdir={tmp_path}"),
-        *("--array=1-2%3", "--output=my log/.slurm-%A_%a.out", "--partition=main", "--account=me", "--qos=high"),
+    words = (tmp_path / "words").read_text().splitlines()
+    assert re.fullmatch(r"--job-name=x\.1-[0-9a-f]{8}", words.pop(4))
+    assert words == [
+        *("--parsable", "--export=ALL", "--nodes=1", "--ntasks=1", f"--chdir={tmp_path}"),
+        *("--array=1-2%3", "--output=my log/.slurm-%x_%a.out", "--partition=main", "--account=me", "--qos=high"),
         *("--mem=8G", "--time=1:00:00", "--gres=gpu:2", "--cpus-per-task=4", "--constraint=a100", "--exclusive"),
     ]
 

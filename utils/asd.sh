@@ -19,6 +19,7 @@ stop_stage=6                 # last stage to run
 config=conf/default.yaml     # the experiment
 set=()                       # changes a value of the experiment, repeatable: --set train.lr=3e-5
 tag=                         # the experiment's name (default: the config's name and the --set values)
+score=                       # only these settings of the experiment's score, separated by commas (default: all)
 seeds=0                      # one training per seed: --seeds "0 1 2"
 corpus=downloads             # folder of the recordings, or a CSV file that lists them
 dataset=conf/dataset.yaml    # what the corpus looks like
@@ -40,6 +41,8 @@ dry_run=false                # true: print the commands, run nothing
 
 utils=$(dirname "${BASH_SOURCE[0]}")
 first_stage=0 last_stage=6
+# What is trained and embedded does not depend on these: another value is no other experiment.
+untagged=(score data.workers train.log_every train.checkpoint_every)
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
 # shellcheck source=utils/path.sh
@@ -76,6 +79,7 @@ sources=()
 for key in machines sections channel resample revealed_attributes; do
     [[ -z ${!key} ]] || sources+=("--${key//_/-}" "${!key}")
 done
+[[ -z $score ]] && chosen=() || chosen=(--score "$score")
 
 child=
 stop() {
@@ -96,10 +100,22 @@ begin() {
     if [[ $dry_run == true ]]; then echo "# $name"; else echo "== $name: $(date +%T)"; fi
 }
 
+# call WORDS: run a command, or print it in a dry run.
+call() {
+    if [[ $dry_run == true ]]; then
+        printf '%q' "$1" && printf ' %q' "${@:2}" && echo
+        return
+    fi
+    "$@" &
+    child=$!
+    wait "$child" || return
+    child=
+}
+
 # run [options of $cmd] [JOB=...] PROGRAM[.PART] ARGS: run asdkit.bin.PROGRAM, or a script of the recipe, through $cmd.
 # Options in --cmd come after the driver's, and so win.
 run() {
-    local options=() array=() words=() line what
+    local options=() array=() words=() what
     while [[ $1 == --* ]]; do
         options+=("$1" "$2")
         shift 2
@@ -107,32 +123,24 @@ run() {
     [[ $1 != JOB=* ]] || { array=("$1") && shift; }
     words=("${python[@]}" "asdkit.bin.${1%%.*}") what=$1
     [[ $1 != */* ]] || { words=("$1") && what=$(basename "$1" .sh); }
-    words=("${cmd_words[0]}" "${options[@]}" "${cmd_words[@]:1}" "${array[@]}"
-        "$logs/$current.$what.log" "${words[@]}" "${@:2}")
-    if [[ $dry_run == true ]]; then
-        printf -v line ' %q' "${words[@]}"
-        echo "${line:1}"
-        return
-    fi
-    "${words[@]}" &
-    child=$!
-    wait "$child" || die "$name failed"
-    child=
+    call "${cmd_words[0]}" "${options[@]}" "${cmd_words[@]:1}" "${array[@]}" \
+        "$logs/$current.$what.log" "${words[@]}" "${@:2}" || die "$name failed"
 }
 
-# A mistake in the experiment is found before the first stage, and leaves nothing behind.
-if [[ $dry_run == false ]]; then
-    check_python
-    check=(--check true "${forced[@]}")
-    ((stage <= 2)) || check=(--must-exist true)
-    ((stop_stage < 2)) || "${python[@]}" asdkit.bin.configure "${settings[@]}" --exp "$exp" "${check[@]}" ||
+# A mistake in the experiment is found before the first stage, and leaves nothing behind. From stage 3 on, the experiment is
+# there; it may get new settings of its score.
+[[ $dry_run == true ]] || check_python
+if ((stop_stage >= 2)); then
+    there=()
+    ((stage <= 2)) || there=(--must-exist true)
+    ((stage <= 2)) || [[ ! -d $exp ]] || lock_folder "$exp"
+    [[ $dry_run == false ]] || echo "# before the first stage"
+    call "${python[@]}" asdkit.bin.configure "${settings[@]}" --exp "$exp" "${there[@]}" "${forced[@]}" ||
         die "no stage was run"
 fi
 
 # Experiments that start together on the same data prepare them once.
-if [[ $dry_run == false ]] && ((stage <= 1)); then
-    lock_folder "$data"
-fi
+((stage >= 2)) || lock_folder "$data"
 
 if begin 0 download; then
     if [[ -x local/data.sh ]]; then
@@ -147,17 +155,21 @@ fi
 
 if begin 1 data; then
     run prepare_data --dataset "$dataset" --corpus "$corpus" --data "$data" "${sources[@]}" "${forced[@]}"
-    [[ $dry_run == true ]] || sed '/^#/d' "$logs/1.prepare_data.log"
+    [[ $dry_run == true ]] || latest_run "$logs/1.prepare_data.log" | sed '/^#/d'
 fi
 
-[[ -z ${lock-} ]] || exec {lock}>&-
-[[ $dry_run == true ]] || ((stop_stage < 2)) || lock_folder "$exp"
+((stage >= 2)) || free_folder
+((stage > 2 || stop_stage < 2)) || lock_folder "$exp"
 
 if begin 2 lists; then
-    run configure "${settings[@]}" --data "$data" --exp "$exp" "${forced[@]}"
-    run make_lists "${work[@]}" "${forced[@]}"
-    run "${compute[@]}" JOB=1:"$nj" extract_feats.JOB "${work[@]}" --num-jobs "$nj" --job JOB "${forced[@]}"
-    run extract_feats.merge "${work[@]}" --num-jobs "$nj" --merge true "${forced[@]}"
+    lock_folder "$dump" # features are shared by experiments
+    run make_lists "${settings[@]}" "${work[@]}" "${forced[@]}"
+    [[ $dry_run == false ]] || echo "# only where exp/<tag>/config.yaml says data.feats_type: fbank"
+    if [[ $dry_run == true ]] || grep -qsx "  feats_type: fbank" "$exp/config.yaml"; then
+        run "${compute[@]}" JOB=1:"$nj" extract_feats.JOB "${work[@]}" --num-jobs "$nj" --job JOB "${forced[@]}"
+        run extract_feats.merge "${work[@]}" --num-jobs "$nj" --merge true "${forced[@]}"
+    fi
+    free_folder
 fi
 
 if begin 3 train; then
@@ -177,13 +189,12 @@ if begin 4 embed; then
 fi
 
 if begin 5 score; then
-    run "$seed_jobs" score.seedJOB --data "$data" --exp "$exp" --seed JOB "${forced[@]}"
+    run "$seed_jobs" score.seedJOB --data "$data" --exp "$exp" --seed JOB "${chosen[@]}" "${forced[@]}"
 fi
 
 if begin 6 report; then
-    run "$seed_jobs" evaluate.seedJOB --data "$data" --exp "$exp" --seed JOB "${forced[@]}"
     published=()
     [[ ! -f conf/published.yaml ]] || published=(--published conf/published.yaml)
-    run report --exp "$exp" "${published[@]}"
+    run report --data "$data" --exp "$exp" "${published[@]}" "${chosen[@]}" "${forced[@]}"
     [[ $dry_run == true ]] || echo "== results: $exp/RESULTS.md"
 fi

@@ -1,13 +1,15 @@
 # shellcheck shell=bash
 # Sourced by a script with the options stage, stop_stage, config, set, tag, expdir, cmd and gpu, after
-# utils/parse_options.sh, with the words left in "$@" and the script's stages in first_stage and last_stage:
-# checks these options and sets
+# utils/parse_options.sh, with the words left in "$@", the script's stages in first_stage and last_stage, and the settings
+# that make no other experiment in untagged: checks these options and sets
 #     tag          the experiment's name, if none was given
 #     exp          its folder
 #     settings     its configuration, as options of a program
 #     cmd_words    what runs the programs
 # shellcheck disable=SC2034,SC2154
 
+# shellcheck source=utils/jobs.sh
+. "$utils/jobs.sh"
 (($# == 0)) || die "unexpected word '$1'; --help lists all options"
 for key in stage stop_stage; do
     [[ ${!key} =~ ^[$first_stage-$last_stage]$ ]] ||
@@ -25,21 +27,64 @@ fi
 
 if [[ -z $tag ]]; then
     tag=$(basename "$config" .yaml)
-    for change in "${set[@]}"; do tag+=_${change//[^[:alnum:].+-]/_}; done
+    for change in "${set[@]}"; do
+        for key in "${untagged[@]}"; do [[ $change != "$key"[.=]* ]] || continue 2; done
+        tag+=_${change//[^[:alnum:].+-]/_}
+    done
 fi
 [[ $tag =~ ^[[:alnum:]][[:alnum:]._+-]{0,199}$ ]] ||
     die "--tag '$tag' has to be a folder's name: up to 200 letters, digits, . _ + -"
 exp=$expdir/$tag
 
-# lock_folder FOLDER: take it for this run and the jobs that it starts, which hold it even when the run is killed;
-# sets lock, whose closing gives the folder free.
+# The folders that this run has, one a line, for run_slurm.sh.
+export ASDKIT_LOCKED=
+
+# lock_folder FOLDER: take it for this run and the jobs that it starts, which keep it even when the run is killed. Jobs on
+# this machine inherit the lock. Those of a cluster cannot: run_slurm.sh leaves their names in FOLDER/.jobs, and Slurm is
+# asked for them. free_folder gives up what was taken last.
 lock_folder() {
+    local taken=false seconds=0 why said=
+    [[ ${dry_run-} != true ]] || return 0
     mkdir -p -- "$1"
     exec {lock}>>"$1/.lock"
-    if ! flock --nonblock "$lock"; then
-        echo "== waiting for another run with $1, or a job that a killed one left; 'fuser $1/.lock' names its process"
-        flock "$lock"
-    fi
+    while :; do
+        [[ $taken == true ]] || ! flock --timeout "$seconds" "$lock" || taken=true
+        left_jobs "$1" "$taken"
+        [[ $taken == false || -n $REPLY ]] || break
+        why="jobs of a killed run with $1"
+        [[ $taken == true ]] ||
+            why="another run with $1, or a job that a killed one left; 'fuser $1/.lock' names its process"
+        why+=${REPLY:+; Slurm: $REPLY}
+        [[ $why == "$said" ]] || echo "== waiting for $why"
+        said=$why
+        ((seconds == 10)) || ((seconds += 1))
+        [[ $taken == false ]] || sleep "$seconds"
+    done
+    ASDKIT_LOCKED+=$'\n'$1
+}
+
+free_folder() {
+    [[ ${dry_run-} != true ]] || return 0
+    exec {lock}>&-
+    ASDKIT_LOCKED=${ASDKIT_LOCKED%$'\n'*}
+}
+
+# left_jobs FOLDER TAKEN: set REPLY to what Slurm has of the jobs named in FOLDER/.jobs; names of jobs that have ended are
+# removed, but not under another run.
+left_jobs() {
+    local record all=
+    for record in "$1"/.jobs/*; do
+        [[ -e $record ]] || continue
+        if ! command -v squeue >/dev/null; then
+            [[ $2 == false ]] || die "a job of a killed run may still write to $1, and there is no squeue here to ask: \
+start this where Slurm answers, or, when no such job runs any more, remove $record"
+        elif queued "$(basename -- "$record")"; then
+            all+=${all:+, }$REPLY
+        elif [[ $2 == true ]]; then
+            rm -f -- "$record"
+        fi
+    done
+    REPLY=$all
 }
 
 settings=(--config "$config")

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Sourced by the job wrappers run_local.sh and run_slurm.sh: what they have in common.
-# After utils/parse_options.sh, for die.
+# Sourced by the job wrappers run_local.sh and run_slurm.sh, and by the drivers through utils/experiment.sh: jobs, their
+# logs and what Slurm says of them. After utils/parse_options.sh, for die.
 
 # Read `[JOB=1:N | JOB=A,B,...] LOG PROGRAM ARGS...` into jobs (numbers; one empty word when it is no array),
-# log and command; make the logs' folders and remove old logs, whose last line must not be taken for a new one.
+# log and command.
 read_job() {
     jobs=("")
     if [[ ${1-} == JOB=* ]]; then
@@ -19,11 +19,19 @@ read_job() {
     (($# >= 2)) || die "got no LOG and PROGRAM after the options; see --help"
     log=$1
     command=("${@:2}")
-    local job
+}
+
+# A log holds all runs of its job. A run begins when it is submitted, so that the last line of the one before is not taken
+# for its own.
+begin_logs() {
+    local job words
     for job in "${jobs[@]}"; do
-        put_job "$log" "$job"
+        job_words "$job"
         mkdir -p -- "$(dirname -- "$REPLY")"
-        rm -f -- "$REPLY"
+        {
+            [[ ! -s $REPLY ]] || echo
+            printf '#%s\n# submitted at %s\n' "$(printf ' %q' "${words[@]}")" "$(date '+%F %T')"
+        } >>"$REPLY"
     done
 }
 
@@ -39,30 +47,42 @@ put_job() {
     REPLY+=$rest
 }
 
-# Run one job: log and output go to its log, which starts with the command and ends in `# ended code C, S s`.
-run_job() {
-    local job=$1 job_log word words=() code=0
-    put_job "$log" "$job"
-    job_log=$REPLY
+# Set words to the command of a job, and REPLY to its log.
+job_words() {
+    local word
+    words=()
     for word in "${command[@]}"; do
-        put_job "$word" "$job"
+        put_job "$word" "$1"
         words+=("$REPLY")
     done
+    put_job "$log" "$1"
+}
+
+# Run one job: its output goes to its log, after `# started at ...`; the last line is `# ended code C, S s`.
+run_job() {
+    local job_log words code=0
+    job_words "$1"
+    job_log=$REPLY
     SECONDS=0
     # shellcheck disable=SC2094
     {
-        printf '#%s\n' "$(printf ' %q' "${words[@]}")"
-        printf '# started at %s on %s, %s threads\n' "$(date '+%F %T')" "$(uname -n)" "${OMP_NUM_THREADS-}"
+        printf '# started at %s on %s, %s threads%s\n' "$(date '+%F %T')" "$(uname -n)" "${OMP_NUM_THREADS-}" \
+            "${CUDA_VISIBLE_DEVICES:+, GPU $CUDA_VISIBLE_DEVICES}"
         "${words[@]}" </dev/null || code=$?
         # The last line begins on a line of its own.
         [[ -z $(tail -c 1 -- "$job_log") ]] || echo
         printf '# ended code %d, %d s\n' "$code" "$SECONDS"
-    } >"$job_log" 2>&1
+    } >>"$job_log" 2>&1
     return "$code"
 }
 
+# Print what the latest run of a job wrote to its log.
+latest_run() {
+    tac -- "$1" | sed '/^# submitted at /{n;q}' | tac
+}
+
 has_ended() {
-    [[ -e $1 && $(tail -n 1 -- "$1") == "# ended code $2"* ]]
+    [[ $(tail -n 1 -- "$1") == "# ended code $2"* ]]
 }
 
 # Judge the jobs by their logs' last lines: 1 when any failed, naming the failed logs and showing the end of the first.
@@ -76,7 +96,7 @@ report_jobs() {
     {
         printf '%s: %d / %d failed:\n' "${0##*/}" "${#failed[@]}" "${#jobs[@]}"
         for job_log in "${failed[@]}"; do
-            if [[ ! -e $job_log ]]; then
+            if [[ $(tail -n 1 -- "$job_log") == "# submitted at "* ]]; then
                 echo "  $job_log (never started)"
             elif has_ended "$job_log" ""; then
                 echo "  $job_log"
@@ -85,7 +105,14 @@ report_jobs() {
             fi
         done
         echo "End of ${failed[0]}:"
-        [[ ! -e ${failed[0]} ]] || tail -n 15 -- "${failed[0]}" | sed 's/^/    /'
+        latest_run "${failed[0]}" | tail -n 15 | sed 's/^/    /'
     } >&2
     return 1
+}
+
+# Whether Slurm may have jobs of this name; sets REPLY to their ids and states.
+queued() {
+    REPLY=$(squeue --noheader --name "$1" --format "%i %T" 2>/dev/null) || REPLY="squeue does not answer"
+    REPLY=${REPLY//$'\n'/, }
+    [[ -n $REPLY ]]
 }

@@ -7,7 +7,7 @@ set -euo pipefail
 # Options
 max_jobs_run=    # jobs that run at a time (default: all)
 num_threads=     # threads of a job (default: the cores divided by the jobs that run at a time)
-gpu=0            # for clusters: here every job sees the GPUs that the shell sees (CUDA_VISIBLE_DEVICES)
+gpu=0            # GPUs of a job, of those in CUDA_VISIBLE_DEVICES or of all; jobs take turns (0: a job sees them all)
 mem=             # for clusters: no effect here
 time=            # for clusters: no effect here
 # End of options
@@ -17,7 +17,20 @@ utils=$(dirname "${BASH_SOURCE[0]}")
 . "$utils/parse_options.sh"
 # shellcheck source=utils/jobs.sh
 . "$utils/jobs.sh"
-: "$gpu" "$mem" "$time"
+: "$mem" "$time"
+[[ $gpu =~ ^[0-9]+$ ]] || die "--gpu is a number from 0, not '$gpu'"
+devices=()
+if ((gpu > 0)); then
+    if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
+        IFS=, read -ra devices <<<"$CUDA_VISIBLE_DEVICES" # -1 ends the list
+        for i in "${!devices[@]}"; do [[ ${devices[i]} != -* ]] || { devices=("${devices[@]:0:i}") && break; }; done
+        told="in CUDA_VISIBLE_DEVICES '$CUDA_VISIBLE_DEVICES'"
+    else
+        mapfile -t devices < <(nvidia-smi -L 2>/dev/null | sed -n 's/^GPU \([0-9]*\):.*/\1/p')
+        told="named by nvidia-smi -L"
+    fi
+    ((gpu <= ${#devices[@]})) || die "--gpu $gpu: a job needs $gpu of the GPUs $told, which are ${#devices[@]}"
+fi
 read_job "$@"
 
 at_once=${max_jobs_run:-${#jobs[@]}}
@@ -50,10 +63,14 @@ trap 'stop 129' HUP
 trap 'stop 130' INT
 trap 'stop 143' TERM
 
-for job in "${jobs[@]}"; do
+begin_logs
+for turn in "${!jobs[@]}"; do
     while (($(jobs -rp | wc -l) >= at_once)); do wait -n || true; done
+    own=()
+    for ((i = turn * gpu; i < (turn + 1) * gpu; i++)); do own+=("${devices[i % ${#devices[@]}]}"); done
+    ((gpu == 0)) || CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${own[*]}") && export CUDA_VISIBLE_DEVICES
     set -m # a process group of its own for each job
-    run_job "$job" &
+    run_job "${jobs[turn]}" &
     set +m
 done
 wait

@@ -26,13 +26,23 @@ utils=$(dirname "${BASH_SOURCE[0]}")
 command -v sbatch >/dev/null || die "there is no sbatch on this machine: is it a login node of a Slurm cluster?"
 read_job "$@"
 
+# A name that no other job has, left in the folders that the driver has taken before there is a job: should both be killed,
+# the next run finds it and asks for it.
 put_job "$log" "${jobs[0]}"
-name=$(basename -- "$REPLY" .log)
+read -r token </proc/sys/kernel/random/uuid
+name=$(basename -- "$REPLY" .log)-${token%%-*}
 folder=$(dirname -- "$REPLY")
+records=()
+while IFS= read -r locked; do
+    [[ -n $locked ]] || continue
+    mkdir -p -- "$locked/.jobs"
+    records+=("$locked/.jobs/$name")
+    : >"${records[-1]}"
+done <<<"${ASDKIT_LOCKED-}"
 options=(--parsable --export=ALL --nodes=1 --ntasks=1 --job-name="$name" --chdir="$PWD")
 options+=(--array="1-${#jobs[@]}${max_jobs_run:+%$max_jobs_run}")
 # Slurm's own words (time limit, out of memory) do not pass through the job's shell.
-options+=(--output="${folder//%/%%}/.slurm-%A_%a.out")
+options+=(--output="${folder//%/%%}/.slurm-%x_%a.out")
 for key in partition account qos mem time; do
     [[ -z ${!key} ]] || options+=("--$key=${!key}")
 done
@@ -46,7 +56,7 @@ done
 # The script of one task: all that it needs is in it, quoted by bash, so later edits of these files do not matter.
 task_script() {
     echo '#!/usr/bin/env bash'
-    declare -f put_job run_job
+    declare -f put_job job_words run_job
     declare -p jobs log command
     # shellcheck disable=SC2016
     printf '%s\n' 'threads=${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}' \
@@ -54,24 +64,22 @@ task_script() {
         'run_job "${jobs[SLURM_ARRAY_TASK_ID - 1]}"'
 }
 
-# False only when Slurm says so: a controller that does not answer leaves the job running.
-is_queued() {
-    local answer
-    if answer=$(squeue --noheader --jobs "$id" 2>&1); then [[ -n $answer ]]; else [[ $answer != *"Invalid job id"* ]]; fi
+forget() {
+    rm -f -- "${records[@]}" "$folder/.slurm-${name}_"*.out
 }
 
-id=
+sent=
 stop() {
     trap '' INT TERM HUP
-    if [[ -n $id ]]; then
-        scancel "$id"
+    if [[ -n $sent ]]; then
+        scancel --name "$name"
         for ((tries = 0; tries < 50; tries++)); do
-            is_queued || break
+            queued "$name" || break
             sleep 0.2
         done
-        rm -f "$folder/.slurm-${id}_"*.out
-        echo "run_slurm.sh: cancelled job $id" >&2
+        echo "run_slurm.sh: cancelled job ${id:-$name}" >&2
     fi
+    queued "$name" || forget
     exit "$1"
 }
 trap 'stop 129' HUP
@@ -88,7 +96,12 @@ look() {
     left=("${still[@]}")
 }
 
-id=$(sbatch "${options[@]}" < <(task_script)) || die "sbatch did not take the job: sbatch ${options[*]}"
+begin_logs
+sent=true
+id=$(sbatch "${options[@]}" < <(task_script)) || {
+    queued "$name" || forget # a controller in a hurry may take a job and not say so
+    die "sbatch did not take the job: sbatch ${options[*]}"
+}
 id=${id%%;*}
 # Watching the logs shows the end within a second (sbatch --wait looks every 2 to 32 s); the queue is asked now and
 # then, for tasks that were killed and write no last line.
@@ -97,15 +110,15 @@ for ((seconds = 0; ; seconds++)); do
     look
     ((${#left[@]})) || break
     if [[ -z $gone ]]; then
-        ((seconds % 15)) || is_queued || gone=$seconds
+        ((seconds % 15)) || queued "$name" || gone=$seconds
     else
         # On a network file system a log's end shows a little after its task's.
         ((seconds < gone + 10)) || break
     fi
     sleep 1
 done
-said=$(cat "$folder/.slurm-${id}_"*.out 2>/dev/null || true)
-rm -f "$folder/.slurm-${id}_"*.out
+said=$(cat "$folder/.slurm-${name}_"*.out 2>/dev/null || true)
+forget
 report_jobs || {
     [[ -z $said ]] || printf 'Slurm says:\n%s\n' "$said" >&2
     exit 1

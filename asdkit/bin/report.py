@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.report.results import over_seeds, score_folders, seed_folders
     from asdkit.report.schema import TagResult, read_results
     from asdkit.report.tables import ordered, overview, pages, title
-    from asdkit.utils.files import write_json, write_text
+    from asdkit.utils.files import locked, write_json, write_text
 
     if args.data is not None:
         from asdkit.report.seeds import evaluate_seed
@@ -41,14 +41,16 @@ def main(argv: list[str] | None = None) -> None:
     published = {name: beside_published(found, systems) for name, found in results["scores"].items()}
     write_text(args.exp / "RESULTS.md", pages(results, published))
     scores, left_out = [], []
-    for path in sorted(folder.glob("*/results.json")):
-        try:
-            found = read_results(path, TagResult)["scores"]
-            scores += [{**score, "tag": path.parent.name} for score in ordered(found).values()]
-        except ValueError as error:
-            left_out.append(str(error).replace(f"{folder}/", ""))
-            logging.warning("left out of %s: %s", folder / "RESULTS.md", left_out[-1])
-    write_text(folder / "RESULTS.md", comparison(scores, left_out, systems))
+    # Of two experiments that end together, the later one finds what the earlier one wrote.
+    with locked(folder / ".results.lock"):
+        for path in sorted(folder.glob("*/results.json")):
+            try:
+                found = read_results(path, TagResult)["scores"]
+                scores += [{**score, "tag": path.parent.name} for score in ordered(found).values()]
+            except ValueError as error:
+                left_out.append(str(error).replace(f"{folder}/", ""))
+                logging.warning("left out of %s: %s", folder / "RESULTS.md", left_out[-1])
+        write_text(folder / "RESULTS.md", comparison(scores, left_out, systems))
     for found in ordered(results["scores"]).values():
         print(f"{title(found)}, {found['protocol']}, seeds {', '.join(map(str, found['seeds']))}:")
         print(overview(found), end="")

@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and how they are hashed."""
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -29,6 +30,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Have the file `path` locked during the block; wait while another has it. It is made if need be, never removed."""
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def remove_stale(path: str | Path) -> None:

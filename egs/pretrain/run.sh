@@ -27,7 +27,7 @@ force=false                  # true: train again from the start
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 utils=$here/../../utils
-first_stage=1 last_stage=4
+first_stage=1 last_stage=4 untagged=()
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
 cd "$here"
@@ -67,5 +67,5 @@ job 3 export_encoder --checkpoint "$exp/checkpoint/final.pt" --out "$exp/encoder
 if [[ -n $probe_clips ]]; then
     job 4 probe --clips "$probe_clips" --checkpoint "$exp/encoder.pt" --out "$exp/probe.json" \
         ${probe_channel:+--channel "$probe_channel"}
-    ((stop_stage < 4)) || cat "$exp/log/4.probe.log"
+    ((stop_stage < 4)) || latest_run "$exp/log/4.probe.log"
 fi
