@@ -1,6 +1,7 @@
 """What holds for the whole repository: order of imports, sizes, style."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,12 @@ def test_imports_make_no_circle():
     for module, targets in GRAPH.items():
         parts.setdefault(part(module), set()).update(part(target) for target in targets if part(target) != part(module))
     assert not find_circle(parts)
+
+
+@pytest.mark.parametrize("package", ["torch", "torchaudio"])
+def test_setup_asks_for_a_torch_that_runs_no_code_of_checkpoints(package):
+    wanted = re.findall(rf'"{package}>=(\d+)\.(\d+)', (ROOT / "setup.py").read_text(encoding="utf-8"))
+    assert len(wanted) == 1 and tuple(map(int, wanted[0])) >= (2, 10)
 
 
 def test_programs_are_not_imported():
