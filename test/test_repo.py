@@ -76,7 +76,7 @@ GRAPH = {module_name(path): imports(path) for path in MODULES if module_name(pat
 
 def test_the_checks_see_the_package():
     assert len(MODULES) >= 30 and len(SCRIPTS) >= 8
-    assert "asdkit.utils.cli" in GRAPH["asdkit.bin.train"] and "asdkit.train.loop" in GRAPH["asdkit.bin.train"]
+    assert "asdkit.utils.cli" in GRAPH["asdkit.bin.train"] and "asdkit.train.finetune" in GRAPH["asdkit.bin.train"]
     assert find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
 
 

@@ -45,7 +45,7 @@ def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
     from asdkit.data.batches import training_dataset
     from asdkit.data.lists import read_classes
     from asdkit.train.distributed import join_world, leave_world
-    from asdkit.train.loop import Trainer
+    from asdkit.train.finetune import fine_tuning
     from asdkit.utils.provenance import environment
 
     classes = read_classes(args.exp)
@@ -55,9 +55,9 @@ def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
             "Add machines, sections or attributes, or train nothing: --config conf/frozen.yaml or conf/logmel.yaml"
         )
     world = join_world(args.device)
-    trainer = Trainer(config, classes, args.seed, folder, done.inputs, world)
+    trainer = fine_tuning(config, classes, args.seed, folder, done.inputs, world)
     trainer.resume()
-    encoder = trainer.module.model.encoder
+    encoder = trainer.system.model.encoder
     dataset = training_dataset(config, encoder, args.data, args.dump, args.exp, args.seed, world.share)
     steps = range(trainer.step + 1, config.train.steps + 1)
     loader = DataLoader(dataset, batch_size=None, sampler=steps, num_workers=config.data.workers)

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from asdkit.config.encoders import EncoderConfig
 from asdkit.config.models import ModelConfig
 from asdkit.config.scoring import EmbedConfig, ScoreConfig
-from asdkit.config.training import DataConfig, LossConfig, TrainConfig
+from asdkit.config.training import DataConfig, LossConfig, TrainConfig, check_warmup
 from asdkit.utils.done import flatten
 from asdkit.utils.files import sha256_file
 from asdkit.utils.typed_yaml import Section, load
@@ -47,8 +47,18 @@ class Config(Section):
 
 
 def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
-    """Read an experiment; `settings` replace values, `section.key=value`. Errors as for `typed_yaml.load`."""
-    return load(Config, path, settings)
+    """Read a user's experiment; `settings` replace values, `section.key=value`.
+
+    Errors as for `typed_yaml.load` and `check_new`.
+    """
+    config = load(Config, path, settings)
+    check_new(config, path, settings)
+    return config
+
+
+def check_new(config: Config, path: str | Path, settings: Sequence[str] = ()) -> None:
+    """Raise ValueError for what existing experiments may hold, but no new one; `path`, `settings`: its source."""
+    check_warmup(config.train, path, settings)
 
 
 def check_checkpoint(config: Config, where: str) -> None:
