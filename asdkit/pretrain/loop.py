@@ -64,7 +64,7 @@ def pretraining(
     if not trainer.resume():
         _fit_tokenizer(system, config, corpus, seed, world)
     framing = Framing(system.sample_rate, system.window, system.hop)
-    frames = framing.frames(round(config.sound.crop_seconds * encoder.sample_rate))
+    frames = framing.frames(round(config.sound.crop_seconds * framing.rate))
     tokens = (frames // system.patch) * (MELS // system.patch)
     return trainer, Sounds(config, corpus, seed, tokens, world)
 
