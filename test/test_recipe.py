@@ -7,6 +7,8 @@ import time
 import pytest
 from recipe import Recipe, make_corpus
 
+WRITTEN_ANEW = ("RESULTS.md", "results.json", "dataset.yaml")  # by every run, with the same text
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
@@ -29,7 +31,7 @@ def test_ends_with_results(whole):
     text = json.dumps(results)
     assert results["seed"] == 0 and re.search(r'"git": ?"[0-9a-f]{40}|unknown', text)
     assert "fan" in (recipe.exp / "RESULTS.md").read_text()
-    assert len(recipe.results()) == 2 + 1 + 4
+    assert len(recipe.results()) == 2 + 2 + 4
 
 
 def test_experiment_folder_describes_itself(whole):
@@ -41,15 +43,28 @@ def test_experiment_folder_describes_itself(whole):
     assert log[0].startswith("# python3 -m asdkit.bin.train ") and re.fullmatch(r"# ended code 0, \d+ s", log[-1])
 
 
+def test_a_run_starts_nine_interpreters(whole):
+    recipe, _ = whole
+    logs = [path.name for folder in (recipe.folder / "data/log", recipe.exp / "log") for path in folder.iterdir()]
+    assert sorted(logs) == sorted(
+        ["1.prepare_data.log", "2.make_lists.log", "3.train.seed0.log", "5.score.seed0.log", "6.report.log"]
+        + [f"4.extract_embeddings.seed0.{part}.log" for part in ("1", "2", "merge")]
+    ), "the check before the first stage is the ninth, and has no log"
+
+
 def test_run_twice_skips_everything(whole):
     recipe, _ = whole
     files = [path for path in recipe.folder.rglob("*") if path.is_file() and "log" not in path.parts]
     files = [path for path in files if path.name != "out.txt"]
-    tables = [path for path in files if path.name in ("RESULTS.md", "results.json")]  # written anew, with the same text
+    tables = [path for path in files if path.name in WRITTEN_ANEW]
     before = {path: path.read_bytes() if path in tables else path.stat().st_mtime_ns for path in files}
+    log = recipe.exp / "log/3.train.seed0.log"
+    first = log.read_text()
     start = time.monotonic()
     assert recipe.run().returncode == 0
-    assert time.monotonic() - start < 60  # generous: twenty starts of Python on a busy machine
+    assert time.monotonic() - start < 60  # generous: nine starts of Python on a busy machine
+    kept, added = log.read_text()[: len(first)], log.read_text()[len(first) :]
+    assert kept == first and "already trained" in added and added.startswith("\n# python3 -m asdkit.bin.train ")
     assert before == {path: path.read_bytes() if path in tables else path.stat().st_mtime_ns for path in files}
 
 
@@ -126,3 +141,33 @@ def test_a_later_stage_of_an_experiment_that_is_not_there_leaves_nothing(corpus,
     assert failed.returncode == 1
     assert "exp/other/config.yaml does not exist: run stage 2 first" in failed.stdout
     assert not (tmp_path / "exp").exists()
+
+
+def test_another_score_trains_and_embeds_nothing(whole):
+    recipe, _ = whole
+    before = recipe.results()
+    done = recipe.run("--stage", "3", "--set", "score.wide={detector: knn, per_domain: false}")
+    assert done.returncode == 0, done.stdout
+    after = recipe.results()
+    added = {name for name in after if name not in before}
+    assert before.items() <= after.items() and {name.split("/")[2] for name in added} == {"wide"}
+    for log, said in (
+        ("3.train.seed0", "already trained"),
+        ("4.extract_embeddings.seed0.1", "all embeddings are there"),
+    ):
+        assert said in (recipe.exp / f"log/{log}.log").read_text().split("\n\n")[-1]
+    assert "wide" in (recipe.exp.parent / "RESULTS.md").read_text()
+    only = recipe.run("--stage", "5", "--score", "wide")
+    assert only.returncode == 0 and "knn" not in (recipe.exp / "log/5.score.seed0.log").read_text().split("\n\n")[-1]
+    wrong = recipe.run("--stage", "5", "--score", "wid")
+    assert wrong.returncode == 1 and "wid" in wrong.stdout and "stage 5 (score) failed" in wrong.stdout
+
+
+def test_two_experiments_at_once_share_the_features_that_one_of_them_dumps(corpus, tmp_path):
+    recipes = [Recipe(tmp_path, corpus), Recipe(tmp_path, corpus)]
+    assert recipes[0].run("--stop-stage", "1").returncode == 0
+    options = ["--stage", "2", "--stop-stage", "2", "--set", "data.feats_type=fbank", "--tag"]
+    runs = [recipe.start(*options, tag) for recipe, tag in zip(recipes, ("a", "b"), strict=True)]
+    assert [run.wait(300) for run in runs] == [0, 0]
+    logs = [(tmp_path / f"exp/{tag}/log/2.extract_feats.1.log").read_text() for tag in ("a", "b")]
+    assert sorted("already done" in log for log in logs) == [False, True]

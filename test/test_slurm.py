@@ -111,7 +111,7 @@ def test_scores_are_those_of_a_local_run(cluster, tmp_path):
     for recipe, options in ((local, []), (sent, ["--cmd", "run_slurm.sh --partition main"])):
         done = recipe.run("--set", "train.steps=4", "--tag", "tiny", *options)
         assert done.returncode == 0, done.stdout
-    assert len(local.results()) == 2 + 1 + 4
+    assert len(local.results()) == 2 + 2 + 4
     assert sent.results() == local.results()
 
 
