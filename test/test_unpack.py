@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asdkit.fetch import unpack
-from asdkit.fetch.unpack import machine_files, merge, unpacked
+from asdkit.fetch.unpack import machine_files, move_in, unpacked
 
 WAV = b"RIFF" + bytes(range(256)) * 8
 
@@ -22,7 +22,7 @@ def write_zip(path: Path, members: list[tuple[str | zipfile.ZipInfo, bytes]]) ->
 
 def bring(archive: Path, into: Path, machine: str = "fan") -> list[str]:
     with unpacked(archive, str(archive), into, machine_files(machine, str(archive))) as (folder, left_out):
-        merge(folder, into)
+        move_in(folder, into)
     return left_out
 
 

@@ -109,7 +109,7 @@ def test_stages_1_to_6(year: int, tmp_path: Path) -> None:
     if year == 2025:
         assert "ignored: 2 supplemental clips in" in (tmp_path / "data/log/1.prepare_data.log").read_text()
         assert not [path for path in (tmp_path / "data").glob("*/*.tsv") if "supplemental" in path.read_text()]
-        extra = read_table(tmp_path / "data/supplemental.tsv", ("wav", "machine", "set", "kind"))
+        extra = read_table(tmp_path / "data/supplemental.tsv", ("wav", "machine", "part", "kind"))
         assert len(extra) == 2 * 15 and {row["kind"] for row in extra} == {"machine", "noise"}
     if year == 2026:
         assert "channel: 0\n" in (tmp_path / "data/dataset.yaml").read_text()

@@ -37,14 +37,14 @@ def main(argv: list[str] | None = None) -> None:
     archives = archives if args.recordings else []
     truth = records.truth_path(plan, what, args.download)
     servers = {key: value.rstrip("/") for key in ("api", "codeload") if (value := getattr(args, key))}
-    place = download.Place(Path(args.out), unpack=args.unpack, jobs=args.jobs, force=args.force, **servers)
+    transfer = download.Transfer(Path(args.out), unpack=args.unpack, jobs=args.jobs, force=args.force, **servers)
     print(f"licence of the recordings: {plan.licence}")
     if plan.ground_truth:
         print(f"licence of the ground truth: {plan.ground_truth.licence}")
     if args.dry_run:
-        print("\n".join(download.describe(plan, archives, truth, place)))
+        print("\n".join(download.describe(plan, archives, truth, transfer)))
         return
-    download.download(plan, archives, truth, place)
+    download.download(plan, archives, truth, transfer)
     print(f"{args.out}: complete ({len(archives)} archives)")
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
-from asdkit.fetch.https import Remote, Stopped, TransferError, fetch, md5_file, remote_size
-from asdkit.fetch.records import Answer, Archive, Plan, ask_record, file_url
+from asdkit.fetch.https import RemoteFile, Stopped, TransferError, fetch, md5_file, remote_size
+from asdkit.fetch.records import Archive, DownloadPlan, RecordAnswer, ask_record, file_url
 from asdkit.fetch.repository import CODELOAD, fetch_repository, marker
-from asdkit.fetch.unpack import machine_files, merge, unpacked
+from asdkit.fetch.unpack import machine_files, move_in, unpacked
 from asdkit.utils import cli
 from asdkit.utils.done import Done
 from asdkit.utils.files import atomic_path
@@ -26,8 +26,8 @@ UNPACKED = 1.3  # bytes of recordings per byte of their zip; the corpora need 1.
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where things come from and go to."""
+class Transfer:
+    """How archives are fetched: from where, to where, how many at once, what becomes of them."""
 
     out: Path
     api: str = API
@@ -51,7 +51,7 @@ class Place:
         return Done(self.stored(archive).with_name(archive.name + ".done.unpack"), inputs)
 
 
-def download(plan: Plan, archives: list[Archive], truth: str | None, place: Place) -> None:
+def download(plan: DownloadPlan, archives: list[Archive], truth: str | None, transfer: Transfer) -> None:
     """Fetch `archives` to out/archives, unpack them to out/<folder>, put the ground truth to out/<truth>.
 
     What is done is skipped. Raises ValueError with the first fault; finished archives and parts stay, and the next
@@ -59,35 +59,36 @@ def download(plan: Plan, archives: list[Archive], truth: str | None, place: Plac
     """
     labels = _labels(plan)
     try:
-        with _locked(place.out / "archives"):
-            if place.force:
-                _forget([*archives, *labels], place)
-            todo = [archive for archive in [*archives, *labels] if not _finished(archive, place)]
+        with _locked(transfer.out / "archives"):
+            if transfer.force:
+                _forget([*archives, *labels], transfer)
+            todo = [archive for archive in [*archives, *labels] if not _finished(archive, transfer)]
             logging.info("%d of %d archives to do", len(todo), len(archives) + len(labels))
-            remotes = _remotes([a for a in todo if not _is_fetched(a, place)], plan, place)
-            _check_space(todo, remotes, place)
-            labels_to = place.out / (truth or "")
-            tasks = [_task(archive, remotes.get(archive), labels_to, place) for archive in todo]
-            _run(tasks, place.jobs, sum(remote.size for remote in remotes.values()) >> 20)
+            remotes = _remotes([a for a in todo if not _is_fetched(a, transfer)], plan, transfer)
+            _check_space(todo, remotes, transfer)
+            labels_to = transfer.out / (truth or "")
+            tasks = [_task(archive, remotes.get(archive), labels_to, transfer) for archive in todo]
+            _run(tasks, transfer.jobs, sum(remote.size for remote in remotes.values()) >> 20)
             if plan.ground_truth and plan.ground_truth.repository:
-                fetch_repository(plan.ground_truth, labels_to, place.out / "archives", place.codeload)
+                fetch_repository(plan.ground_truth, labels_to, transfer.out / "archives", transfer.codeload)
     except OSError as error:
-        raise ValueError(f"{error.filename or place.out}: {error.strerror or error}") from None
+        raise ValueError(f"{error.filename or transfer.out}: {error.strerror or error}") from None
 
 
-def describe(plan: Plan, archives: list[Archive], truth: str | None, place: Place) -> list[str]:
+def describe(plan: DownloadPlan, archives: list[Archive], truth: str | None, transfer: Transfer) -> list[str]:
     """One line per archive: where it is fetched from and what it becomes."""
     lines = [
-        f"{file_url(place.api, archive)} -> {place.out / archive.folder / archive.machine}" for archive in archives
+        f"{file_url(transfer.api, archive)} -> {transfer.out / archive.folder / archive.machine}"
+        for archive in archives
     ]
-    lines += [f"{file_url(place.api, archive)} -> {place.out / (truth or '')}" for archive in _labels(plan)]
+    lines += [f"{file_url(transfer.api, archive)} -> {transfer.out / (truth or '')}" for archive in _labels(plan)]
     if plan.ground_truth and plan.ground_truth.repository:
-        url = f"{place.codeload}/{plan.ground_truth.repository}/zip/{plan.ground_truth.commit}"
-        lines.append(f"{url}: {', '.join(plan.ground_truth.paths)} -> {place.out / (truth or '')}")
+        url = f"{transfer.codeload}/{plan.ground_truth.repository}/zip/{plan.ground_truth.commit}"
+        lines.append(f"{url}: {', '.join(plan.ground_truth.paths)} -> {transfer.out / (truth or '')}")
     return lines
 
 
-def _labels(plan: Plan) -> list[Archive]:
+def _labels(plan: DownloadPlan) -> list[Archive]:
     truth = plan.ground_truth
     return [Archive(truth.record, truth.file)] if truth and truth.record and truth.file else []
 
@@ -103,37 +104,38 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _forget(archives: list[Archive], place: Place) -> None:
+def _forget(archives: list[Archive], transfer: Transfer) -> None:
     for archive in archives:
-        place.fetched(archive).path.unlink(missing_ok=True)
-        place.opened(archive).path.unlink(missing_ok=True)
-    marker(place.out / "archives").unlink(missing_ok=True)
+        transfer.fetched(archive).path.unlink(missing_ok=True)
+        transfer.opened(archive).path.unlink(missing_ok=True)
+    marker(transfer.out / "archives").unlink(missing_ok=True)
 
 
-def _is_fetched(archive: Archive, place: Place) -> bool:
-    return place.fetched(archive).is_done() and place.stored(archive).exists()
+def _is_fetched(archive: Archive, transfer: Transfer) -> bool:
+    return transfer.fetched(archive).is_done() and transfer.stored(archive).exists()
 
 
-def _finished(archive: Archive, place: Place) -> bool:
-    return place.opened(archive).is_done() if place.unpack or not archive.machine else _is_fetched(archive, place)
+def _finished(archive: Archive, transfer: Transfer) -> bool:
+    opened = transfer.unpack or not archive.machine
+    return transfer.opened(archive).is_done() if opened else _is_fetched(archive, transfer)
 
 
-def _remotes(archives: list[Archive], plan: Plan, place: Place) -> dict[Archive, Remote]:
+def _remotes(archives: list[Archive], plan: DownloadPlan, transfer: Transfer) -> dict[Archive, RemoteFile]:
     """Address, size and MD5 of each archive: from its record's answer, from the plan's table where there is none."""
-    answers: dict[int, Answer | None] = {}
+    answers: dict[int, RecordAnswer | None] = {}
     for record in dict.fromkeys(archive.record for archive in archives):
         try:
-            answer = ask_record(place.api, record)
+            answer = ask_record(transfer.api, record)
             logging.info("record %d: licence %s", record, answer.licence)
         except TransferError as error:
             logging.warning("record %d: no answer (%s): MD5s are those of the recipe", record, error)
             answer = None
         answers[record] = answer
-    return {archive: _remote(archive, answers[archive.record], plan, place) for archive in archives}
+    return {archive: _remote(archive, answers[archive.record], plan, transfer) for archive in archives}
 
 
-def _remote(archive: Archive, answer: Answer | None, plan: Plan, place: Place) -> Remote:
-    url, known = file_url(place.api, archive), plan.md5.get(archive.name)
+def _remote(archive: Archive, answer: RecordAnswer | None, plan: DownloadPlan, transfer: Transfer) -> RemoteFile:
+    url, known = file_url(transfer.api, archive), plan.md5.get(archive.name)
     if answer:
         if archive.name not in answer.files:
             raise ValueError(
@@ -147,30 +149,30 @@ def _remote(archive: Archive, answer: Answer | None, plan: Plan, place: Place) -
                 f"{archive.name}: record {archive.record} says MD5 {md5}, the recipe's conf/download.yaml {known}. "
                 "Find out which is right, and correct or delete the line there"
             )
-        return Remote(url, size, md5)
+        return RemoteFile(url, size, md5)
     if known is None:
         raise ValueError(
             f"{archive.name}: record {archive.record} does not answer and its MD5 is not in conf/download.yaml. "
             "Try again later, or add the MD5 from the record's page under 'md5:'"
         )
     try:
-        stored = place.stored(archive)
-        return Remote(url, stored.stat().st_size if stored.exists() else remote_size(url), known)
+        stored = transfer.stored(archive)
+        return RemoteFile(url, stored.stat().st_size if stored.exists() else remote_size(url), known)
     except TransferError as error:
         raise ValueError(f"{error}. Try again later") from None
 
 
-def _check_space(todo: list[Archive], remotes: dict[Archive, Remote], place: Place) -> None:
+def _check_space(todo: list[Archive], remotes: dict[Archive, RemoteFile], transfer: Transfer) -> None:
     needed = 0
     for archive in todo:
-        stored = place.stored(archive)
+        stored = transfer.stored(archive)
         part = stored.with_name(stored.name + ".part")
         size = remotes[archive].size if archive in remotes else stored.stat().st_size
         have = next((path.stat().st_size for path in (stored, part) if path.exists()), 0)
-        needed += max(0, size - have) + int(UNPACKED * size) * (place.unpack and bool(archive.machine))
-    if needed > (free := shutil.disk_usage(place.out).free):
+        needed += max(0, size - have) + int(UNPACKED * size) * (transfer.unpack and bool(archive.machine))
+    if needed > (free := shutil.disk_usage(transfer.out).free):
         raise ValueError(
-            f"{place.out}: needs {needed / 1e9:.1f} GB for archives and recordings, {free / 1e9:.1f} GB are free. "
+            f"{transfer.out}: needs {needed / 1e9:.1f} GB for archives and recordings, {free / 1e9:.1f} GB are free. "
             "Make room, choose another folder, or name some --machines"
         )
 
@@ -178,22 +180,22 @@ def _check_space(todo: list[Archive], remotes: dict[Archive, Remote], place: Pla
 Task = Callable[[Callable[[int], None], threading.Event], None]
 
 
-def _task(archive: Archive, remote: Remote | None, truth: Path, place: Place) -> Task:
+def _task(archive: Archive, remote: RemoteFile | None, truth: Path, transfer: Transfer) -> Task:
     def task(tick: Callable[[int], None], stop: threading.Event) -> None:
-        stored = place.stored(archive)
+        stored = transfer.stored(archive)
         if remote:
             if not stored.exists():
                 fetch(remote, stored, tick, stop)
             elif (got := md5_file(stored)) != remote.md5:
                 raise ValueError(f"{stored}: its MD5 is {got}, expected {remote.md5}. Move it away and run again")
-            place.fetched(archive).finish()
-        if archive.machine and place.unpack:
-            _unpack(stored, archive.machine, place.out / archive.folder)
-            place.opened(archive).finish()
+            transfer.fetched(archive).finish()
+        if archive.machine and transfer.unpack:
+            _unpack(stored, archive.machine, transfer.out / archive.folder)
+            transfer.opened(archive).finish()
         elif not archive.machine:
             with atomic_path(truth) as copy:
                 shutil.copyfile(stored, copy)
-            place.opened(archive).finish()
+            transfer.opened(archive).finish()
 
     return task
 
@@ -203,7 +205,7 @@ def _unpack(stored: Path, machine: str, into: Path) -> None:
         if left_out:
             logging.info("%s: left out %d members such as %s", stored.name, len(left_out), min(left_out))
         with _MERGING:
-            merge(folder, into)
+            move_in(folder, into)
 
 
 def _run(tasks: list[Task], jobs: int, mebibytes: int) -> None:

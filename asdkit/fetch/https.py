@@ -33,7 +33,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFile:
     """A file on a server. size: bytes, md5: hex."""
 
     url: str
@@ -103,7 +103,7 @@ def remote_size(url: str) -> int:
     return int(size)
 
 
-def fetch(remote: Remote, path: Path, tick: Callable[[int], None], stop: threading.Event) -> None:
+def fetch(remote: RemoteFile, path: Path, tick: Callable[[int], None], stop: threading.Event) -> None:
     """Bring a file to `path`, through `path`.part, which a later call continues.
 
     `tick` is told the bytes of each block. Raises ValueError when the attempts are used up or the MD5 is wrong (the
@@ -131,7 +131,7 @@ def md5_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _fetch_part(remote: Remote, part: Path, tick: Callable[[int], None], stop: threading.Event) -> None:
+def _fetch_part(remote: RemoteFile, part: Path, tick: Callable[[int], None], stop: threading.Event) -> None:
     failed, most = 0, -1
     while (have := part.stat().st_size if part.exists() else 0) != remote.size:
         if have > remote.size:
@@ -148,7 +148,7 @@ def _fetch_part(remote: Remote, part: Path, tick: Callable[[int], None], stop: t
             _pause(failed, error, stop)
 
 
-def _transfer(remote: Remote, part: Path, have: int, tick: Callable[[int], None], stop: threading.Event) -> None:
+def _transfer(remote: RemoteFile, part: Path, have: int, tick: Callable[[int], None], stop: threading.Event) -> None:
     with open_url(remote.url, {"Range": f"bytes={have}-"} if have else None) as answer:
         if answer.status == 206:
             expected = f"bytes {have}-{remote.size - 1}/{remote.size}"

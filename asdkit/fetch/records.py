@@ -16,7 +16,7 @@ Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Hex40 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
-class Group(Section):
+class MachineArchives(Section):
     """One archive per machine, all in one record."""
 
     record: int = Field(gt=0)
@@ -47,13 +47,13 @@ class GroundTruth(Section):
         return self
 
 
-class Plan(Section):
+class DownloadPlan(Section):
     """A corpus's archives; machines come from the dataset description."""
 
     licence: str = Field(description="of the recordings; printed")
-    dev: Group | None = None
-    eval_train: Group | None = None
-    eval_test: Group | None = None
+    dev: MachineArchives | None = None
+    eval_train: MachineArchives | None = None
+    eval_test: MachineArchives | None = None
     md5: dict[FileName, Hex32] = Field({}, description="for when the record's REST answer cannot be had")
     ground_truth: GroundTruth | None = Field(None, description="none: not published")
 
@@ -69,19 +69,19 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RecordAnswer:
     """A record's REST answer. files: name -> (bytes, MD5)."""
 
     files: dict[str, tuple[int, str]]
     licence: str
 
 
-def load_plan(path: str) -> Plan:
+def load_plan(path: str) -> DownloadPlan:
     """Read conf/download.yaml; raises ValueError naming file, key, what was got and what is allowed."""
-    return validate(Plan, read_yaml(path), path)
+    return validate(DownloadPlan, read_yaml(path), path)
 
 
-def archives(plan: Plan, description: Description, machines: list[str] | None, where: str) -> list[Archive]:
+def archives(plan: DownloadPlan, description: Description, machines: list[str] | None, where: str) -> list[Archive]:
     """All archives of a plan, for the machines of the description, or for `machines` alone.
 
     Raises ValueError for a machine that the description lacks, and where the two files do not fit together.
@@ -109,7 +109,7 @@ def archives(plan: Plan, description: Description, machines: list[str] | None, w
     return [archive for archive in found if machines is None or archive.machine in machines]
 
 
-def truth_path(plan: Plan, description: Description, where: str) -> str | None:
+def truth_path(plan: DownloadPlan, description: Description, where: str) -> str | None:
     """Where the ground truth goes, relative to the corpus; raises ValueError where the two files disagree."""
     if bool(plan.ground_truth) != bool(description.ground_truth):
         raise ValueError(f"{where}: 'ground_truth' must be given here and in the dataset description, or in neither")
@@ -121,7 +121,7 @@ def file_url(api: str, archive: Archive) -> str:
     return f"{api}/records/{archive.record}/files/{archive.name}/content"
 
 
-def ask_record(api: str, record: int) -> Answer:
+def ask_record(api: str, record: int) -> RecordAnswer:
     """Sizes and MD5s of a record's files; raises TransferError when there is no answer, ValueError for a wrong one."""
     url = f"{api}/records/{record}"
     content = read_url(url, limit=10 << 20, attempts=3)
@@ -139,7 +139,7 @@ def ask_record(api: str, record: int) -> Answer:
         if key in found:
             raise ValueError(f"{url}: the file {key!r} occurs twice")
         found[key] = (size, checksum.removeprefix("md5:"))
-    return Answer(found, str(licence.get("id", "-")) if isinstance(licence, dict) else "-")
+    return RecordAnswer(found, str(licence.get("id", "-")) if isinstance(licence, dict) else "-")
 
 
 def _check_file(key: Any, size: Any, checksum: Any, url: str) -> None:

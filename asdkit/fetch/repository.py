@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from asdkit.fetch.https import TransferError, read_url
 from asdkit.fetch.records import GroundTruth
-from asdkit.fetch.unpack import Select, merge, unpacked
+from asdkit.fetch.unpack import Select, move_in, unpacked
 from asdkit.utils.done import Done
 
 CODELOAD = "https://codeload.github.com"
@@ -45,7 +45,7 @@ def fetch_repository(truth: GroundTruth, target: Path, archives: Path, codeload:
         for path in truth.paths:
             place = target if (folder / path).is_file() else target / Path(path).name
             place.parent.mkdir(parents=True, exist_ok=True)
-            merge(folder / path, place)
+            move_in(folder / path, place)
     done.finish()
 
 

@@ -40,7 +40,7 @@ def unpacked(source: Path | BinaryIO, where: str, into: Path, select: Select) ->
     """Give a temporary folder below `into` with the members that `select` names, and the names that it left out.
 
     `select` maps a member's path to its place in that folder, or to None. The folder is gone when the block ends:
-    `merge` what it holds. Raises ValueError, with nothing unpacked, when a member has an absolute name or one with
+    `move_in` what it holds. Raises ValueError, with nothing unpacked, when a member has an absolute name or one with
     `..`, is a link, encrypted or given twice, when the archive is broken, too large unpacked or empty.
     """
     folder = into / f".unpack.{Path(where).name}"
@@ -59,7 +59,7 @@ def unpacked(source: Path | BinaryIO, where: str, into: Path, select: Select) ->
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def merge(new: Path, old: Path) -> None:
+def move_in(new: Path, old: Path) -> None:
     """Move a file, or what lies in a folder, from `new` to `old`; files that are there already must be the same.
 
     Raises ValueError naming the first file that differs, before anything is moved.
