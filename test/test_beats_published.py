@@ -171,6 +171,8 @@ def test_cut_file(tmp_path, keep):
 def test_missing_file(tmp_path):
     with pytest.raises(ValueError, match="cannot read .*none.pt: No such file"):
         build_encoder(BeatsEncoder(checkpoint=str(tmp_path / "none.pt")))
+    with pytest.raises(ValueError, match=r"cannot read \S+: Is a directory$"):
+        load_beats(tmp_path)
 
 
 @pytest.mark.parametrize("cfg", [{}, {"finetuned_model": True, "predictor_class": 5}])

@@ -1,8 +1,10 @@
 """Stages 1 to 4 as programs on a tiny generated corpus: what shards, features and restarts may and may not change."""
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import kaldiio
@@ -10,9 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 
 from asdkit.bin import extract_embeddings, extract_feats, make_lists, prepare_data, train
+from asdkit.config import BeatsArch
+from asdkit.encoders.beats import random_beats
+from asdkit.encoders.beats_checkpoint import save_beats
 from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
+from asdkit.utils import files
 
 MINI = Path(__file__).parents[1] / "egs" / "mini"
 CONFIG = """
@@ -185,6 +192,22 @@ def test_changed_shard_and_cut_shard_are_refused(trained, tmp_path):
     assert not (trained.exp / "seed0/embed/dev_test/.done").exists()
     shutil.rmtree(ark.parent)
     trained.embed(1)
+
+
+def test_stage_4_reads_each_file_once_to_hash_it(corpus, tmp_path, monkeypatch):
+    weights = tmp_path / "encoder.pt"
+    save_beats(random_beats(BeatsArch(**yaml.safe_load(CONFIG)["encoder"]["arch"])), weights)
+    recipe = Recipe(tmp_path, corpus, f"encoder={{checkpoint: {weights}}}")
+    recipe.train()
+    final = recipe.exp / "seed0/checkpoint/final.pt"
+    for path in (weights, final):
+        os.utime(path, times=(time.time() - 60,) * 2)
+    monkeypatch.setattr(files, "_digests", {})  # as in a process of its own
+    read = []
+    digest = files._digest
+    monkeypatch.setattr(files, "_digest", lambda file: (read.append(Path(file.name)), digest(file))[1])
+    extract_embeddings.main([*recipe.work, "--device", "cpu"])
+    assert (read.count(weights), read.count(final)) == (1, 1)
 
 
 def test_job_outside_the_shards(trained):
