@@ -13,8 +13,10 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["asdkit", "asdkit.*"]),
     install_requires=[
-        "torch>=2.4",
-        "torchaudio>=2.4",
+        # torch.load(weights_only=True) has to keep a checkpoint from running code: below 2.6 it runs code all the same
+        # (CVE-2025-32434), below 2.10 a made-up file corrupts memory (CVE-2026-24747).
+        "torch>=2.10",
+        "torchaudio>=2.10",
         "numpy>=1.26",
         "scikit-learn>=1.4",
         "pyyaml>=6",

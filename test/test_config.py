@@ -175,6 +175,25 @@ def test_every_yaml_of_every_recipe_loads():
     assert all(count > 0 for count in counts.values()), counts
 
 
+@pytest.mark.parametrize(
+    ("text", "settings", "place"),
+    [
+        ("train: {steps: 500}", [], "x.yaml"),
+        ("", ["train.lr=1", "train.steps=500"], "--set train.steps=500"),
+        ("train: {steps: 500}", ["train.warmup_steps=960"], "--set train.warmup_steps=960"),
+    ],
+)
+def test_a_warm_up_longer_than_the_training_is_refused(tmp_path, text, settings, place):
+    message = f"{place}: train.warmup_steps 960 is longer than train.steps 500: .*Set train.warmup_steps to 500 at most"
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, text, *settings)
+
+
+def test_a_warm_up_as_long_as_the_training_is_fine(tmp_path):
+    assert load(tmp_path, "train: {steps: 960}").train.warmup_steps == 960
+    assert load(tmp_path, "train: {steps: 0}").train.warmup_steps == 960  # nothing is trained
+
+
 @pytest.fixture
 def work(tmp_path):
     write_corpus(tmp_path / "corpus")
@@ -195,11 +214,11 @@ def work(tmp_path):
 
 def test_configure_writes_the_whole_configuration(work):
     tmp, run = work
-    run("--set", "train.steps=7", "--set", "train.amp=bfloat16")
+    run("--set", "train.steps=970", "--set", "train.precision=bfloat16")
     text = (tmp / "exp/a/config.yaml").read_text()
-    assert re.match(r"# made by: .*asdkit\.bin\.make_lists --config .*x\.yaml --set train\.steps=7 --set ", text)
+    assert re.match(r"# made by: .*asdkit\.bin\.make_lists --config .*x\.yaml --set train\.steps=970 --set ", text)
     config = load_config(tmp / "exp/a/config.yaml")
-    assert config == load_config(tmp / "x.yaml", ["train.steps=7", "train.amp=bfloat16"])
+    assert config == load_config(tmp / "x.yaml", ["train.steps=970", "train.precision=bfloat16"])
     assert set(yaml.safe_load(text)) == set(Config.model_fields)
     env = dict(line.split(": ", 1) for line in (tmp / "exp/a/env.txt").read_text().splitlines())
     assert {"git", "python", "torch", "host", "command"} <= env.keys()

@@ -1,47 +1,134 @@
-"""Training with two processes is training with one on the same batches."""
+"""Training with several processes is training with one on the same batches."""
 
+import json
+import math
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from recipe import CONFIG, environment, make_corpus
+from recipe import CONFIG, ROOT, environment, make_corpus
 from test_pipeline import MINI
 
-from asdkit.bin import make_lists, prepare_data, train
+from asdkit.bin import make_lists, prepare_data, pretrain, train
 from asdkit.models.checkpoint import read_checkpoint
+from asdkit.train.curve import Curve
 from asdkit.train.distributed import World, join_world
 
+STEPS = 50
+# Unequal shares of 4 and 3 clips; SpecAugment and batch normalisation are on by default.
+SETTINGS = (
+    f"train.steps={STEPS}", "train.batch_size=7", "train.lr=1e-4", "train.grad_clip=5.0", "train.log_every=1",
+    "train.checkpoint_every=20", "encoder.arch.encoder_layerdrop=0.3", "loss.dlcl.memory=11",
+    "loss.dlcl.temperature=0.5", "loss.aam.scale=10.0",
+)  # fmt: skip
+PRETRAIN = """
+arch: {encoder_layers: 2, encoder_embed_dim: 24, encoder_ffn_embed_dim: 48, encoder_attention_heads: 4,
+       embed_dim: 16, conv_pos: 16, conv_pos_groups: 4}
+sound: {crop_seconds: 0.5, generated: 1.0}
+tokenizer: {codes: 16, dim: 8, codebooks: 2, statistics_clips: 16}
+predictor: {dim: 16, heads: 2, conv_pos: 8}
+train: {steps: 30, batch_size: 5, warmup_steps: 5, log_every: 1}
+"""
+# Several trainings by one pair of processes, which take long to start.
+PROGRAM = """
+import importlib, json, sys, torch
+from asdkit.train import distributed
+world, leave = distributed.join_world("cpu"), distributed.leave_world
+assert torch.get_num_threads() == 1, "two processes divide two threads"
+distributed.join_world, distributed.leave_world = lambda device: world, lambda world: None
+for name, words in json.loads(sys.argv[1]):
+    importlib.import_module(f"asdkit.bin.{name}").main(words)
+leave(world)
+"""
 
-def test_two_processes_give_the_weights_of_one(tmp_path):
-    data, exp = tmp_path / "data", tmp_path / "exp/one"
-    corpus = str(make_corpus(tmp_path / "mini"))
+
+class Killed(Exception):
+    """Stands for kill -9."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Trainings by one process ("one"), by two ("two"), and by one that was killed and two that went on ("both")."""
+    root = tmp_path_factory.mktemp("processes")
+    data, exp = root / "data", root / "exp"
+    corpus = str(make_corpus(root / "mini"))
     prepare_data.main(["--dataset", str(MINI / "conf/dataset.yaml"), "--corpus", corpus, "--data", str(data)])
-    (tmp_path / "conf.yaml").write_text(CONFIG)
-    # what differs between processes on CPUs is off: masks, dropped layers, memory banks, batch normalisation
-    changes = [
-        "train.specaugment=null",
-        "loss.normalise=false",
-        "loss.dlcl=null",
-        "encoder.arch.encoder_layerdrop=0.0",
-        "train.steps=4",
-    ]
-    sets = [word for change in changes for word in ("--set", change)]
-    work = ["--data", str(data), "--dump", str(tmp_path / "dump")]
-    make_lists.main(["--config", str(tmp_path / "conf.yaml"), *sets, *work, "--exp", str(exp)])
-    shutil.copytree(exp, tmp_path / "exp/two")
-    train.main([*work, "--exp", str(exp), "--device", "cpu"])
+    (root / "conf.yaml").write_text(CONFIG)
+    (root / "pretrain.yaml").write_text(PRETRAIN)
+    sets = [word for setting in SETTINGS for word in ("--set", setting)]
+    work = ["--data", str(data), "--dump", str(root / "dump"), "--device", "cpu"]
+    make_lists.main(["--config", str(root / "conf.yaml"), *sets, *work[:4], "--exp", str(exp / "one")])
+    for name in ("two", "both"):
+        shutil.copytree(exp / "one", exp / name)
+    sounds = ["--config", str(root / "pretrain.yaml"), "--device", "cpu"]
+    train.main([*work, "--exp", str(exp / "one")])
+    pretrain.main([*sounds, "--exp", str(exp / "one/pretrain")])
+    killed(lambda: train.main([*work, "--exp", str(exp / "both")]), step=33)
+    runs = [("train", [*work, "--exp", str(exp / name)]) for name in ("two", "both")]
+    runs.append(("pretrain", [*sounds, "--exp", str(exp / "two/pretrain")]))
+    two_processes(root / "program.py", runs)
+    return exp
+
+
+def killed(run, step):
+    """`run` a training whose process dies after `step` steps."""
+    add = Curve.add
+
+    def until(curve, now, *rest):
+        if now > step:
+            raise Killed
+        add(curve, now, *rest)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Curve, "add", until)
+        run()
+
+
+def two_processes(program: Path, runs):
+    program.write_text(PROGRAM)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "asdkit.bin.train", *work, "--exp", str(tmp_path / "exp/two"), "--device", "cpu"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(OMP_NUM_THREADS="1"), timeout=300)
+    command += [str(program), json.dumps(runs)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment(OMP_NUM_THREADS="2", PYTHONPATH=str(ROOT)), timeout=300
+    )
     assert done.returncode == 0, done.stderr
-    one, two = (read_checkpoint(tmp_path / f"exp/{name}/seed0/checkpoint/final.pt") for name in ("one", "two"))
-    assert one["step"] == two["step"] == 4
+
+
+def curve(folder):
+    """train.tsv: name of a column -> its numbers."""
+    names, *rows = [line.split("\t") for line in (folder / "train.tsv").read_text().splitlines()]
+    return {name: [float(row[column]) for row in rows] for column, name in enumerate(names)}
+
+
+def assert_same_curve(one, other):
+    assert one.keys() == other.keys()
+    for name, numbers in one.items():
+        assert other[name] == pytest.approx(numbers, rel=1e-5, abs=1e-5), name
+
+
+@pytest.mark.parametrize("name", ["two", "both"])
+def test_two_processes_train_what_one_trains(folders, name):
+    one, other = (curve(folders / folder / "seed0") for folder in ("one", name))
+    assert one["step"] == list(range(1, STEPS + 1))
+    assert len(set(one["loss"])) == STEPS
+    assert_same_curve(one, other)
+    one, other = (read_checkpoint(folders / folder / "seed0/checkpoint/final.pt") for folder in ("one", name))
+    assert one["objective"]["dlcl.seen"] == other["objective"]["dlcl.seen"] > 11  # the memory has gone round
+    torch.testing.assert_close(other["objective"]["dlcl.bank"], one["objective"]["dlcl.bank"], rtol=0, atol=1e-4)
     for key, tensor in one["model"].items():
         if key.endswith("k_proj.bias"):
             continue  # its gradient is nothing but rounding, which Adam scales up
-        torch.testing.assert_close(two["model"][key], tensor, rtol=1e-3, atol=1e-4, msg=key)
+        torch.testing.assert_close(other["model"][key], tensor, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def test_two_processes_pretrain_what_one_pretrains(folders):
+    one, two = (curve(folders / folder / "pretrain") for folder in ("one", "two"))
+    assert len(one["step"]) == 30 and min(one["perplexity"]) > 2
+    assert_same_curve(one, two)
+    assert all(math.isfinite(value) for value in one["loss"])
 
 
 def test_shares_cover_the_batch():

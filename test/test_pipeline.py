@@ -18,7 +18,7 @@ from asdkit.bin import extract_embeddings, extract_feats, make_lists, prepare_da
 from asdkit.config import BeatsArch
 from asdkit.encoders.beats import random_beats
 from asdkit.encoders.beats_checkpoint import save_beats
-from asdkit.models.checkpoint import read_checkpoint
+from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.utils import files
 
 MINI = Path(__file__).parents[1] / "egs" / "mini"
@@ -141,6 +141,14 @@ def test_reader_processes_change_no_bit(trained, corpus, tmp_path):
     recipe = Recipe(tmp_path, corpus, "data.workers=2")
     again, first = recipe.train()["model"], read_checkpoint(trained.exp / "seed0/checkpoint/final.pt")["model"]
     assert all(torch.equal(again[key], first[key]) for key in first)
+
+
+def test_a_forced_training_starts_anew(trained, tmp_path):
+    last = trained.exp / "seed0/checkpoint/last.pt"
+    once, content = read_checkpoint(last.with_name("final.pt")), read_checkpoint(last)
+    save_checkpoint(last, content | {"model": {name: tensor + 1 for name, tensor in content["model"].items()}})
+    again = trained.train("--force", "true")
+    assert all(torch.equal(again["model"][name], tensor) for name, tensor in once["model"].items())
 
 
 def test_kept_step_can_be_embedded(corpus, tmp_path):

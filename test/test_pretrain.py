@@ -16,13 +16,14 @@ from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.pretrain.config import PretrainConfig, TokenizerConfig, load_pretrain_config
 from asdkit.pretrain.corpus import Recordings, list_audio, list_digest, write_list
 from asdkit.pretrain.export import export
-from asdkit.pretrain.loop import Pretrainer
+from asdkit.pretrain.loop import pretraining
 from asdkit.pretrain.masking import draw_mask, take
 from asdkit.pretrain.model import encode_visible
 from asdkit.pretrain.synth import Dice, generate
 from asdkit.pretrain.teacher import TeacherTokenizer, centres
 from asdkit.pretrain.tokenizer import RandomTokenizer, cut_patches, perplexity
 from asdkit.train.distributed import World
+from asdkit.train.loop import Trainer
 from asdkit.utils.files import sha256_file
 from asdkit.utils.typed_yaml import dump_yaml, validate
 
@@ -47,10 +48,9 @@ def config(**changes) -> PretrainConfig:
     return validate(PretrainConfig, raw, "test")
 
 
-def pretrained(what, folder, corpus=None, stop=None) -> Pretrainer:
-    trainer = Pretrainer(what, corpus, 0, folder, {"made": "from"}, CPU)
-    trainer.start()
-    trainer.run(range(trainer.step + 1, (stop or what.train.steps) + 1), {})
+def pretrained(what, folder, corpus=None, stop=None) -> Trainer:
+    trainer, sounds = pretraining(what, corpus, 0, folder, {"made": "from"}, CPU)
+    trainer.run(sounds.batches(range(trainer.step + 1, (stop or what.train.steps) + 1)), {})
     return trainer
 
 
@@ -198,9 +198,8 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, recordings):
 
 def test_other_inputs_are_refused(tmp_path):
     pretrained(config(), tmp_path, stop=3)
-    trainer = Pretrainer(config(), None, 0, tmp_path, {"made": "otherwise"}, CPU)
     with pytest.raises(ValueError, match="made = 'from', now 'otherwise'"):
-        trainer.start()
+        pretraining(config(), None, 0, tmp_path, {"made": "otherwise"}, CPU)
 
 
 @pytest.mark.parametrize("half", [True, False])
@@ -209,7 +208,7 @@ def test_an_exported_encoder_loads_strictly(tmp_path, half):
     digest = export(tmp_path / "checkpoint/final.pt", tmp_path / "out.pt", half)
     encoder = load_beats(tmp_path / "out.pt").eval()
     assert all(value.dtype == torch.float32 for value in encoder.state_dict().values())
-    expected = trainer.encoder.eval()(feats())
+    expected = trainer.system.encoder.eval()(feats())
     tolerance = 5e-3 if half else 1e-6
     torch.testing.assert_close(encoder(feats()), expected, rtol=tolerance, atol=tolerance)
     assert digest == sha256_file(tmp_path / "out.pt")
@@ -219,8 +218,8 @@ def test_an_exported_encoder_loads_strictly(tmp_path, half):
 
 def test_weights_that_16_bits_cannot_hold_are_refused(tmp_path):
     trainer = pretrained(config(), tmp_path, stop=3)
-    trainer.encoder.layer_norm.weight.data[0] = 1e6
-    trainer.run([4], {})
+    trainer.system.encoder.layer_norm.weight.data[0] = 1e6
+    trainer.run([], {})
     with pytest.raises(ValueError, match="--half false"):
         export(tmp_path / "checkpoint/final.pt", tmp_path / "out.pt", True)
     assert not (tmp_path / "out.pt").exists()
@@ -230,12 +229,11 @@ def test_pretraining_goes_on_from_a_file(tmp_path):
     pretrained(config(), tmp_path / "first", stop=3)
     export(tmp_path / "first/checkpoint/final.pt", tmp_path / "first.pt", False)
     what = config(init=str(tmp_path / "first.pt"), arch=None)
-    trainer = Pretrainer(what, None, 0, tmp_path / "second", {}, CPU)
-    start = copy.deepcopy(trainer.encoder.state_dict())
+    trainer, sounds = pretraining(what, None, 0, tmp_path / "second", {}, CPU)
+    start = copy.deepcopy(trainer.system.encoder.state_dict())
     assert all(torch.equal(value, start[key]) for key, value in load_beats(tmp_path / "first.pt").state_dict().items())
-    trainer.start()
-    trainer.run(range(1, 7), {})
-    assert any(not torch.equal(value, start[key]) for key, value in trainer.encoder.state_dict().items())
+    trainer.run(sounds.batches(range(1, 7)), {})
+    assert any(not torch.equal(value, start[key]) for key, value in trainer.system.encoder.state_dict().items())
 
 
 def teacher(tmp_path):
@@ -295,7 +293,7 @@ def test_a_killed_forced_training_leaves_no_old_network(tmp_path, monkeypatch):
     (tmp_path / "c.yaml").write_text(dump_yaml(config()))
     words = ["--config", str(tmp_path / "c.yaml"), "--exp", str(tmp_path / "exp"), "--set", "train.steps=2"]
     program.main(words)
-    monkeypatch.setattr(Pretrainer, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Trainer, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         program.main([*words, "--force", "true"])
     assert not list((tmp_path / "exp/checkpoint").iterdir())
@@ -339,6 +337,9 @@ def test_wrong_input_is_explained(tmp_path, recordings):
     (tmp_path / "c.yaml").write_text("train:\n  step: 5\n")
     with pytest.raises(ValueError, match="Did you mean 'steps'"):
         load_pretrain_config(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("train: {steps: 20}\n")
+    with pytest.raises(ValueError, match="c.yaml: train.warmup_steps 200 is longer than train.steps 20"):
+        load_pretrain_config(tmp_path / "c.yaml")
     (tmp_path / "c.yaml").write_text("mask: 0.5\n")
     with pytest.raises(ValueError, match="no --list"):
         program.main(["--config", str(tmp_path / "c.yaml"), "--exp", str(tmp_path)])
@@ -372,7 +373,13 @@ def test_the_shipped_file_is_the_one_that_its_card_describes():
 
 
 def test_the_recipe_goes_on_from_the_shipped_file_on_anyones_recordings(tmp_path, recordings):
-    settings = ["train.steps=2", "train.batch_size=2", "sound.crop_seconds=0.5", "tokenizer.statistics_clips=4"]
+    settings = [
+        "train.steps=2",
+        "train.warmup_steps=1",
+        "train.batch_size=2",
+        "sound.crop_seconds=0.5",
+        "tokenizer.statistics_clips=4",
+    ]
     command = [
         "bash",
         str(ROOT / "egs/pretrain/run.sh"),

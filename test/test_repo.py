@@ -1,6 +1,7 @@
 """What holds for the whole repository: order of imports, sizes, style."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -77,7 +78,7 @@ GRAPH = {module_name(path): imports(path) for path in MODULES if module_name(pat
 
 def test_the_checks_see_the_package():
     assert len(MODULES) >= 30 and len(SCRIPTS) >= 8
-    assert "asdkit.utils.cli" in GRAPH["asdkit.bin.train"] and "asdkit.train.loop" in GRAPH["asdkit.bin.train"]
+    assert "asdkit.utils.cli" in GRAPH["asdkit.bin.train"] and "asdkit.train.finetune" in GRAPH["asdkit.bin.train"]
     assert find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
 
 
@@ -101,6 +102,12 @@ def test_imports_make_no_circle():
     for module, targets in GRAPH.items():
         parts.setdefault(part(module), set()).update(part(target) for target in targets if part(target) != part(module))
     assert not find_circle(parts)
+
+
+@pytest.mark.parametrize("package", ["torch", "torchaudio"])
+def test_setup_asks_for_a_torch_that_runs_no_code_of_checkpoints(package):
+    wanted = re.findall(rf'"{package}>=(\d+)\.(\d+)', (ROOT / "setup.py").read_text(encoding="utf-8"))
+    assert len(wanted) == 1 and tuple(map(int, wanted[0])) >= (2, 10)
 
 
 def test_programs_are_not_imported():

@@ -6,9 +6,12 @@ import torch
 
 from asdkit.config import BeatsArch, Config
 from asdkit.models.checkpoint import read_checkpoint
+from asdkit.models.classifier import Classifier
 from asdkit.train.distributed import World
-from asdkit.train.loop import Trainer
+from asdkit.train.finetune import fine_tuning
 from asdkit.train.optim import learning_rate
+from asdkit.train.seeding import generator_of
+from asdkit.train.specaugment import spec_augment
 from asdkit.utils.typed_yaml import validate
 
 ARCH = BeatsArch(
@@ -43,7 +46,7 @@ def batch(step, size=4):
 
 def run(folder, settings, stop=None, inputs=None, seed=0):
     """Train to the end, or as if killed after the step `stop`."""
-    trainer = Trainer(settings, CLASSES, seed, folder, inputs or {"seed": seed}, CPU)
+    trainer = fine_tuning(settings, CLASSES, seed, folder, inputs or {"seed": seed}, CPU)
     trainer.resume()
     steps = range(trainer.step + 1, settings.train.steps + 1)
     if stop is None:
@@ -93,9 +96,11 @@ def test_seeds_differ_and_the_same_seed_repeats(tmp_path):
 
 def test_frozen_weights_stay_bit_identical_and_others_move(tmp_path):
     settings = config(encoder__train=False)
-    before = {n: p.clone() for n, p in Trainer(settings, CLASSES, 0, tmp_path, {}, CPU).module.model.named_parameters()}
+    before = {
+        n: p.clone() for n, p in fine_tuning(settings, CLASSES, 0, tmp_path, {}, CPU).system.model.named_parameters()
+    }
     trainer = run(tmp_path, settings)
-    for name, parameter in trainer.module.model.named_parameters():
+    for name, parameter in trainer.system.model.named_parameters():
         added = ".lora_" in name or ".adapters." in name or not name.startswith("encoder.")
         assert parameter.requires_grad == added, name
         assert torch.equal(parameter, before[name]) != added or "decide.0.bias" in name, name
@@ -103,13 +108,13 @@ def test_frozen_weights_stay_bit_identical_and_others_move(tmp_path):
 
 def test_full_fine_tuning_moves_the_encoder(tmp_path):
     settings = config(model__lora=None)
-    before = Trainer(settings, CLASSES, 0, tmp_path, {}, CPU).module.model.encoder.layer_norm.weight.clone()
-    assert not torch.equal(run(tmp_path, settings).module.model.encoder.layer_norm.weight, before)
+    before = fine_tuning(settings, CLASSES, 0, tmp_path, {}, CPU).system.model.encoder.layer_norm.weight.clone()
+    assert not torch.equal(run(tmp_path, settings).system.model.encoder.layer_norm.weight, before)
 
 
 def test_printed_number_of_parameters_is_the_closed_form(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        Trainer(config(encoder__train=False), CLASSES, 0, tmp_path, {}, CPU)
+        fine_tuning(config(encoder__train=False), CLASSES, 0, tmp_path, {}, CPU)
     dim, ffn, layers = 24, 48, 2
     lora = layers * 2 * 2 * (4 * (dim + dim) + 2 * (dim + ffn))
     adapter = layers * ((dim * 4 + 4) + (4 * 3 + 3) + 3 * dim)
@@ -126,7 +131,7 @@ def test_other_inputs_are_refused_on_resume(tmp_path):
 
 
 def test_loss_that_is_not_finite_names_the_clips(tmp_path):
-    trainer = Trainer(config(), CLASSES, 0, tmp_path, {}, CPU)
+    trainer = fine_tuning(config(), CLASSES, 0, tmp_path, {}, CPU)
     bad = batch(1)
     bad.wavs[2] = float("nan")
     with pytest.raises(ValueError, match="step 1: the loss is not finite.*utt1-0 utt1-1 utt1-2 utt1-3"):
@@ -143,12 +148,19 @@ def test_chosen_steps_are_kept(tmp_path):
 
 def test_nothing_to_train_writes_a_checkpoint(tmp_path):
     settings = config(train__steps=0)
-    trainer = Trainer(settings, CLASSES, 0, tmp_path, {}, CPU)
+    trainer = fine_tuning(settings, CLASSES, 0, tmp_path, {}, CPU)
     trainer.run([], {})
     assert read_checkpoint(tmp_path / "checkpoint/final.pt")["step"] == 0
 
 
-@pytest.mark.parametrize("changes", [{"train__amp": "bfloat16"}, {"train__grad_clip": 0.1}, {"loss__dlcl": None}])
+CHANGES = [
+    {"train__precision": "bfloat16"}, {"train__grad_clip": 0.1}, {"train__schedule": "linear"},
+    {"train__warmup_steps": 5}, {"train__weight_decay": 0.5}, {"train__specaugment": None}, {"loss__dlcl": None},
+    {"loss__normalise": False},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_options_train_and_change_the_result(tmp_path, changes):
     run(tmp_path / "a", config())
     run(tmp_path / "b", config(**changes))
@@ -157,9 +169,24 @@ def test_options_train_and_change_the_result(tmp_path, changes):
     assert all(torch.isfinite(t).all() for t in b.values())
 
 
+def test_the_network_hears_what_specaugment_leaves(tmp_path, monkeypatch):
+    heard = []
+    losses = Classifier.losses
+    monkeypatch.setattr(
+        Classifier, "losses", lambda self, feats, batch: heard.append(feats) or losses(self, feats, batch)
+    )
+    masks = {"time_masks": 1, "time_width": 9, "freq_masks": 1, "freq_width": 30, "warp": 3}
+    settings = config(train__specaugment=masks)
+    trainer = run(tmp_path, settings, seed=5)
+    for step, feats in enumerate(heard, 1):
+        plain = trainer.system.frontend(batch(step).wavs)
+        expected = spec_augment(plain, settings.train.specaugment, generator_of(5, step, 0))
+        assert torch.equal(feats, expected) and not torch.equal(feats, plain)
+
+
 def test_training_lowers_the_loss(tmp_path):
     settings = config(train__steps=60, train__lr=3e-3, train__log_every=10, train__specaugment=None)
-    trainer = Trainer(settings, CLASSES, 0, tmp_path, {}, CPU)
+    trainer = fine_tuning(settings, CLASSES, 0, tmp_path, {}, CPU)
     trainer.run((batch(0) for _ in range(60)), {})
     losses = [float(row["loss"]) for row in trainer.curve.rows]
     assert losses[-1] < 0.5 * losses[0]

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     from asdkit.pretrain.config import load_pretrain_config
     from asdkit.pretrain.corpus import Recordings, list_digest
-    from asdkit.pretrain.loop import Pretrainer
+    from asdkit.pretrain.loop import pretraining
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.utils.provenance import environment
     from asdkit.utils.typed_yaml import dump_yaml
@@ -49,12 +49,11 @@ def main(argv: list[str] | None = None) -> None:
             (args.exp / "checkpoint" / old).unlink(missing_ok=True)
     world = join_world(args.device)
     corpus = Recordings(args.list, config.sound) if args.list else None
-    trainer = Pretrainer(config, corpus, args.seed, args.exp, inputs, world)
-    trainer.start()
+    trainer, sounds = pretraining(config, corpus, args.seed, args.exp, inputs, world)
     if world.rank == 0:
         write_text(args.exp / "config.yaml", dump_yaml(config))
     steps = range(trainer.step + 1, config.train.steps + 1)
-    trainer.run(cli.progress(steps, "pre-train"), environment())
+    trainer.run(sounds.batches(cli.progress(steps, "pre-train")), environment())
     if world.rank == 0:
         done.finish()
     leave_world(world)

@@ -46,7 +46,7 @@ def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
     from asdkit.data.batches import Framing, training_dataset
     from asdkit.data.lists import read_classes
     from asdkit.train.distributed import join_world, leave_world
-    from asdkit.train.loop import Trainer
+    from asdkit.train.finetune import fine_tuning
     from asdkit.utils.provenance import environment
 
     classes = read_classes(args.exp)
@@ -56,10 +56,9 @@ def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
             "Add machines, sections or attributes, or train nothing: --config conf/frozen.yaml or conf/logmel.yaml"
         )
     world = join_world(args.device)
-    trainer = Trainer(config, classes, args.seed, folder, done.inputs, world)
+    trainer = fine_tuning(config, classes, args.seed, folder, done.inputs, world)
     trainer.resume()
-    encoder = trainer.module.model.encoder
-    framing = Framing(encoder.sample_rate, encoder.window, encoder.hop)
+    framing = Framing(trainer.system.sample_rate, trainer.system.window, trainer.system.hop)
     dataset = training_dataset(config, framing, args.data, args.dump, args.exp, args.seed, world.share)
     steps = range(trainer.step + 1, config.train.steps + 1)
     loader = DataLoader(dataset, batch_size=None, sampler=steps, num_workers=config.data.workers)

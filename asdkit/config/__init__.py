@@ -1,10 +1,19 @@
 """The experiment, typed: one YAML file holds what differs from the defaults of these sections."""
 
 from asdkit.config.encoders import AnyEncoder, BeatsArch, BeatsEncoder, EncoderConfig, LogmelEncoder, check_sizes
-from asdkit.config.experiment import Config, check_checkpoint, load_config, open_config
+from asdkit.config.experiment import Config, check_checkpoint, check_new, load_config, open_config
 from asdkit.config.models import GroupAdapterConfig, LoraConfig, ModelConfig
 from asdkit.config.scoring import DetectorConfig, EmbedConfig, GivenConfig, KnnConfig, ScoreConfig
-from asdkit.config.training import AamConfig, DataConfig, DlclConfig, LossConfig, SpecAugmentConfig, TrainConfig
+from asdkit.config.training import (
+    AamConfig,
+    DataConfig,
+    DlclConfig,
+    LossConfig,
+    OptimizeConfig,
+    SpecAugmentConfig,
+    TrainConfig,
+    check_warmup,
+)
 
 __all__ = [
     "AamConfig",
@@ -24,11 +33,14 @@ __all__ = [
     "LoraConfig",
     "LossConfig",
     "ModelConfig",
+    "OptimizeConfig",
     "ScoreConfig",
     "SpecAugmentConfig",
     "TrainConfig",
     "check_checkpoint",
+    "check_new",
     "check_sizes",
+    "check_warmup",
     "load_config",
     "open_config",
 ]

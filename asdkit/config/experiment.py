@@ -9,7 +9,7 @@ from pydantic import model_validator
 from asdkit.config.encoders import BeatsEncoder, EncoderConfig
 from asdkit.config.models import ModelConfig
 from asdkit.config.scoring import EmbedConfig, KnnConfig, Scores
-from asdkit.config.training import DataConfig, LossConfig, TrainConfig
+from asdkit.config.training import DataConfig, LossConfig, TrainConfig, check_warmup
 from asdkit.config.upgrade import today
 from asdkit.utils.typed_yaml import Section, load, read_yaml, validate
 
@@ -60,11 +60,18 @@ class Config(Section):
 
 
 def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
-    """Read an experiment that a user wrote; `settings` replace values, `section.key=value`.
+    """Read a user's experiment; `settings` replace values, `section.key=value`.
 
-    Errors as for `typed_yaml.load`.
+    Errors as for `typed_yaml.load` and `check_new`.
     """
-    return load(Config, path, settings)
+    config = load(Config, path, settings)
+    check_new(config, path, settings)
+    return config
+
+
+def check_new(config: Config, path: str | Path, settings: Sequence[str] = ()) -> None:
+    """Raise ValueError for what existing experiments may hold, but no new one; `path`, `settings`: its source."""
+    check_warmup(config.train, path, settings)
 
 
 def open_config(path: str | Path) -> Config:

@@ -1,10 +1,12 @@
 """Data, objective and optimisation of a training."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from asdkit.utils.typed_yaml import NO_RESULT, Section
+from asdkit.utils.typed_yaml import NO_RESULT, Section, given
 
 
 class DataConfig(Section):
@@ -60,18 +62,17 @@ class SpecAugmentConfig(Section):
     warp: int = Field(5, ge=0, description="largest shift of the time warp's centre, frames; 0: no warp")
 
 
-class TrainConfig(Section):
-    """Optimisation (paper Sec. IV-F)."""
+class OptimizeConfig(Section):
+    """Optimisation, of a fine-tuning as of a pre-training."""
 
     steps: int = Field(60000, ge=0, description="0: nothing is trained")
-    batch_size: int = Field(32, ge=1, description="chunks of a step, all processes together")
+    batch_size: int = Field(32, ge=1, description="clips of a step, all processes together")
     lr: float = Field(1e-4, gt=0, description="learning rate after the warm-up")
     warmup_steps: int = Field(960, ge=0, description="steps over which the learning rate rises from 0")
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     grad_clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no clipping")
-    amp: Literal["none", "bfloat16"] = Field("none", description="autocast")
-    specaugment: SpecAugmentConfig | None = Field(SpecAugmentConfig(), description="null: none")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
     log_every: int = Field(50, ge=1, json_schema_extra=NO_RESULT, description="steps between rows of train.tsv")
     checkpoint_every: int = Field(
         500,
@@ -79,4 +80,21 @@ class TrainConfig(Section):
         json_schema_extra=NO_RESULT,
         description="steps between writes of last.pt, from which training resumes",
     )
+
+
+class TrainConfig(OptimizeConfig):
+    """Optimisation of a fine-tuning (paper Sec. IV-F)."""
+
+    specaugment: SpecAugmentConfig | None = Field(SpecAugmentConfig(), description="null: none")
     save_steps: list[int] = Field([], description="steps whose weights are kept as step<N>.pt")
+
+
+def check_warmup(train: OptimizeConfig, path: str | Path, settings: Sequence[str] = ()) -> None:
+    """Raise ValueError when the warm-up is longer than the training; `path`, `settings`: where they were read."""
+    if 0 < train.steps < train.warmup_steps:
+        said = [given(settings, f"train.{key}") for key in ("steps", "warmup_steps")]
+        raise ValueError(
+            f"{' '.join(filter(None, said)) or path}: train.warmup_steps {train.warmup_steps} is longer than "
+            f"train.steps {train.steps}: the learning rate would never reach train.lr. Set train.warmup_steps to "
+            f"{train.steps} at most, for example --set train.warmup_steps={train.steps // 10}"
+        )

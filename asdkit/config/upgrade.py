@@ -7,6 +7,7 @@ from asdkit.config.scoring import by_name
 
 # Old key -> (new key, old value -> new value); other values stay.
 RENAMED: dict[tuple[str, ...], tuple[str, dict[Any, Any]]] = {
+    ("train", "amp"): ("precision", {"none": "float32"}),
     ("embed", "amp"): ("precision", {"none": "float32"}),
     ("score", "*", "backend"): ("detector", {}),
 }

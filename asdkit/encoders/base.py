@@ -42,13 +42,14 @@ class Encoder(nn.Module):
     """Recordings to tokens.
 
     Attributes: `sample_rate` in Hz, `window` and `hop` of one feature frame in samples (both 1 where features are
-    samples), `dim` of a token.
+    samples), `dim` of a token, `layer_drop`: probability that training leaves a layer out.
     """
 
     sample_rate: int
     window: int
     hop: int
     dim: int
+    layer_drop: float = 0.0
 
     def frontend(self, wav: Tensor) -> Tensor:
         """wav [B, T], floats in [-1, 1] -> features [B, frames, bands] or samples [B, T], as the network wants them.

@@ -42,7 +42,7 @@ class Beats(Encoder):
     def __init__(self, cfg: BeatsConfig) -> None:
         super().__init__()
         self.cfg = cfg
-        self.dim = cfg.encoder_embed_dim
+        self.dim, self.layer_drop = cfg.encoder_embed_dim, cfg.encoder_layerdrop
         patch, width = cfg.input_patch_size, cfg.embed_dim
         self.fbank = Fbank(MELS)
         self.post_extract_proj = nn.Linear(width, self.dim) if width != self.dim else None

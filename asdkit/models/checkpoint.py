@@ -64,6 +64,12 @@ def load_model(model: nn.Module, content: dict[str, Any], path: str | Path) -> N
     model.load_state_dict(content["model"], strict=False)
 
 
+def load_tensors(module: nn.Module, tensors: dict[str, torch.Tensor], where: str | Path) -> None:
+    """Put all tensors of `module` back; raises ValueError with `where` when names or shapes differ."""
+    _compare_keys(where, tensors, module.state_dict())
+    module.load_state_dict(tensors)
+
+
 def _compare_keys(path: str | Path, got: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     for what, keys in (("lacks", expected.keys() - got.keys()), ("has the unknown", got.keys() - expected.keys())):
         if keys:

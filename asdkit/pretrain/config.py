@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from asdkit.config import BeatsArch
+from asdkit.config import BeatsArch, OptimizeConfig, check_warmup
 from asdkit.utils.typed_yaml import Section, load
 
 
@@ -48,7 +48,7 @@ class PredictorConfig(Section):
     conv_pos: int = Field(32, ge=1, description="width of its position convolution, tokens")
 
 
-class OptimizeConfig(Section):
+class PretrainOptimizeConfig(OptimizeConfig):
     """Optimisation."""
 
     steps: int = Field(4000, ge=1, description="steps of the whole training")
@@ -56,10 +56,7 @@ class OptimizeConfig(Section):
     lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up")
     warmup_steps: int = Field(200, ge=0, description="steps over which the learning rate rises from 0")
     schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="after the warm-up")
-    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
-    grad_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
-    log_every: int = Field(50, ge=1, description="steps between rows of train.tsv")
+    grad_clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: no clipping")
     checkpoint_every: int = Field(200, ge=1, description="steps between writes of last.pt, from which training resumes")
 
 
@@ -72,7 +69,7 @@ class PretrainConfig(Section):
     sound: SoundConfig = SoundConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     predictor: PredictorConfig = PredictorConfig()
-    train: OptimizeConfig = OptimizeConfig()
+    train: PretrainOptimizeConfig = PretrainOptimizeConfig()
 
     @model_validator(mode="after")
     def _agree(self) -> "PretrainConfig":
@@ -86,5 +83,10 @@ class PretrainConfig(Section):
 
 
 def load_pretrain_config(path: str | Path, settings: Sequence[str] = ()) -> PretrainConfig:
-    """Read a pre-training; `settings` replace values, `section.key=value`. Errors as for `typed_yaml.load`."""
-    return load(PretrainConfig, path, settings)
+    """Read a pre-training; `settings` replace values, `section.key=value`.
+
+    Errors as for `typed_yaml.load`; a warm-up longer than the training is one too.
+    """
+    config = load(PretrainConfig, path, settings)
+    check_warmup(config.train, path, settings)
+    return config

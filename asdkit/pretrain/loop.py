@@ -1,160 +1,78 @@
-"""The pre-training loop."""
+"""A pre-training run: its system, its sounds, its trainer."""
 
 import logging
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from asdkit.config import BeatsArch
-from asdkit.encoders.beats import MELS, Beats, random_beats
-from asdkit.encoders.beats_checkpoint import load_beats
-from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
+from asdkit.data.batches import Framing
+from asdkit.encoders.beats import MELS
 from asdkit.pretrain.config import PretrainConfig
 from asdkit.pretrain.corpus import Recordings, training_sounds
 from asdkit.pretrain.masking import draw_mask
-from asdkit.pretrain.model import MaskedPrediction
-from asdkit.pretrain.teacher import TeacherTokenizer
-from asdkit.pretrain.tokenizer import RandomTokenizer, perplexity
-from asdkit.train.curve import Curve
+from asdkit.pretrain.model import Pretraining
 from asdkit.train.distributed import World
-from asdkit.train.optim import adamw, learning_rate
-from asdkit.train.seeding import seed_everything
-from asdkit.utils.done import compare
+from asdkit.train.loop import Trainer
+from asdkit.train.seeding import generator_of, seed_everything
 
 
-class Pretrainer:
-    """One pre-training run: builds networks and tokeniser, trains, writes checkpoints, resumes after a kill.
+@dataclass(frozen=True)
+class SoundBatch:
+    """wavs float32 [B, T]; indices of the patches that are seen and hidden, visible [B, V], masked [B, N - V]."""
 
-    `corpus` None: generated sounds alone. `inputs`: what the run is made from; a `last.pt` with others is refused.
-    All random numbers of a step come from (seed, step, rank).
+    wavs: Tensor
+    visible: Tensor
+    masked: Tensor
+    feats: None = None
+    utts: tuple[str, ...] = ()
+
+
+class Sounds:
+    """Batches of training sounds; the batch of a step depends on seed and step alone.
+
+    Every process makes the whole batch, and keeps its rows. `tokens`: patches of a clip.
     """
 
-    def __init__(
-        self,
-        config: PretrainConfig,
-        corpus: Recordings | None,
-        seed: int,
-        folder: Path,
-        inputs: dict[str, Any],
-        world: World,
-    ) -> None:
-        self.config, self.corpus, self.seed, self.inputs, self.world = config, corpus, seed, inputs, world
-        self.checkpoints = folder / "checkpoint"
-        self.curve = Curve(folder, config.train.log_every)
-        self.step = 0
-        seed_everything(seed)
-        encoder = load_beats(config.init) if config.init else random_beats(config.arch or BeatsArch())
-        patch = encoder.cfg.input_patch_size
-        if MELS % patch:
-            raise ValueError(f"pre-training cuts {MELS} mel bands into patches of {patch}: choose a divisor of {MELS}")
-        self.module = MaskedPrediction(encoder, config.predictor, config.tokenizer, MELS // patch)
-        self.module.to(world.device).train()
-        seed_everything(seed)  # so that networks of all sizes learn the same codes
-        self.tokenizer = _tokenizer(config, patch).to(world.device)
-        self.parameters = [p for name, p in self.module.named_parameters() if not _is_unused(name)]
-        self.optimizer = adamw(self.parameters, config.train)
-        weights = sum(p.numel() for p in encoder.parameters())
-        logging.info("%s encoder weights, %s in all", f"{weights:,}", f"{sum(p.numel() for p in self.parameters):,}")
+    def __init__(self, config: PretrainConfig, corpus: Recordings | None, seed: int, tokens: int, world: World) -> None:
+        self.config, self.corpus, self.seed, self.tokens, self.world = config, corpus, seed, tokens, world
 
-    @property
-    def encoder(self) -> Beats:
-        """The network that is pre-trained."""
-        return self.module.encoder
-
-    def start(self) -> None:
-        """Continue from last.pt, or fit the tokeniser where there is none; ValueError for one of other inputs."""
-        path = self.checkpoints / "last.pt"
-        if not path.exists():
-            self._fit_tokenizer()
-            return
-        content = read_checkpoint(path)
-        compare(path, content["inputs"], self.inputs)
-        self.module.load_state_dict(content["module"])
-        self.tokenizer.load_state_dict(content["tokenizer"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.curve.load(content["curve"])
-        self.step = content["step"]
-        logging.info("resumed from %s at step %d", path, self.step)
-
-    def run(self, steps: Iterable[int], env: dict[str, str]) -> None:
-        """Train the given steps, which follow the current one, and write final.pt."""
-        module = self.world.wrap(self.module)
-        begun, first = time.process_time(), self.step
-        for self.step in steps:  # noqa: B020
-            values = self._update(module)
-            if self.world.rank == 0:
-                self.curve.add(self.step, values, self.optimizer.param_groups[0]["lr"])
-                if self.step % self.config.train.checkpoint_every == 0:
-                    save_checkpoint(self.checkpoints / "last.pt", self._content(env))
-        if self.world.rank == 0:
-            self.curve.close(self.step, self.optimizer.param_groups[0]["lr"])
-            save_checkpoint(self.checkpoints / "final.pt", self._content(env))
-            spent = time.process_time() - begun
-            logging.info("trained steps %d to %d in %.0f s of CPU time", first + 1, self.step, spent)
-        self.world.barrier()
-
-    def _update(self, module: nn.Module) -> dict[str, float]:
-        config = self.config.train
-        generator = seed_everything(self.seed, self.step, self.world.rank)
-        feats = self._features(len(self.world.share(list(range(config.batch_size)))), generator)
-        tokens = self.tokenizer(feats)  # [B, N, codebooks]
-        masks = draw_mask(len(feats), tokens.shape[1], self.config.mask, generator)
-        visible, masked = (index.to(feats.device) for index in masks)
-        with torch.autocast(feats.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            losses = module(feats, tokens, visible, masked)
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        if not values["loss"] < float("inf"):
-            raise ValueError(f"step {self.step}: the loss is not finite ({values['loss']}): lower train.lr")
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        nn.utils.clip_grad_norm_(self.parameters, config.grad_clip)
-        self.optimizer.step()
-        return values | {"perplexity": float(perplexity(tokens, self.config.tokenizer.codes))}
-
-    @torch.no_grad()
-    def _features(self, clips: int, generator: torch.Generator) -> torch.Tensor:
-        sounds = training_sounds(clips, self.config.sound, self.corpus, generator)
-        return self.encoder.frontend(sounds.to(self.world.device))  # [B, F, M]
-
-    def _fit_tokenizer(self) -> None:
-        # Step 0 of rank 0: the same sounds in every process.
-        self.tokenizer.fit(self._features(self.config.tokenizer.statistics_clips, seed_everything(self.seed, 0, 0)))
-
-    def _content(self, env: dict[str, str]) -> dict[str, Any]:
-        def copied(module: nn.Module) -> dict[str, torch.Tensor]:
-            return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
-
-        return {
-            "module": copied(self.module),
-            "tokenizer": copied(self.tokenizer),
-            "cfg": self.encoder.cfg.model_dump(),
-            "optimizer": self.optimizer.state_dict(),
-            "curve": self.curve.state(),
-            "inputs": self.inputs,
-            "config": self.config.model_dump(mode="json"),
-            "env": env,
-            "step": self.step,
-        }
+    def batches(self, steps: Iterable[int]) -> Iterator[SoundBatch]:
+        """This process's share of the batches of `steps`, made when they are asked for."""
+        for step in steps:
+            generator, clips = generator_of(self.seed, step, 0), self.config.train.batch_size
+            wavs = training_sounds(clips, self.config.sound, self.corpus, generator)
+            visible, masked = draw_mask(clips, self.tokens, self.config.mask, generator)
+            yield SoundBatch(*map(self.world.share, (wavs, visible, masked)))
 
 
-def _tokenizer(config: PretrainConfig, patch: int) -> RandomTokenizer | TeacherTokenizer:
-    if config.tokenizer.teacher is None:
-        return RandomTokenizer(config.tokenizer, patch, MELS)
-    tokenizer = TeacherTokenizer(config.tokenizer)
-    if tokenizer.encoder.cfg.input_patch_size != patch:
-        raise ValueError(
-            f"tokenizer.teacher {config.tokenizer.teacher}: has patches of {tokenizer.encoder.cfg.input_patch_size}, "
-            f"the network to train of {patch}; they have to agree"
-        )
-    return tokenizer
+def pretraining(
+    config: PretrainConfig, corpus: Recordings | None, seed: int, folder: Path, inputs: dict[str, Any], world: World
+) -> tuple[Trainer, Sounds]:
+    """Trainer and sounds, ready for the step after `trainer.step`: from last.pt, or with a tokeniser just fitted.
+
+    `corpus` None: generated sounds alone. `inputs`: what the run is made from; a `last.pt` with others is refused
+    (ValueError).
+    """
+    system = Pretraining(config, seed)
+    trainer = Trainer(system, config.train, seed, folder, inputs, world)
+    weights = (sum(p.numel() for p in module) for module in (system.encoder.parameters(), trainer.parameters))
+    logging.info("%s encoder weights, %s in all", *(f"{count:,}" for count in weights))
+    if not trainer.resume():
+        _fit_tokenizer(system, config, corpus, seed, world)
+    framing = Framing(system.sample_rate, system.window, system.hop)
+    frames = framing.frames(round(config.sound.crop_seconds * framing.rate))
+    tokens = (frames // system.patch) * (MELS // system.patch)
+    return trainer, Sounds(config, corpus, seed, tokens, world)
 
 
-def _is_unused(name: str) -> bool:
-    """Whether a weight takes no part: the head of a fine-tuned network."""
-    return name.startswith("encoder.predictor.")
+@torch.no_grad()
+def _fit_tokenizer(
+    system: Pretraining, config: PretrainConfig, corpus: Recordings | None, seed: int, world: World
+) -> None:
+    # Step 0, and torch's global generator too: the same sounds and first centres in every process.
+    sounds = training_sounds(config.tokenizer.statistics_clips, config.sound, corpus, seed_everything(seed, 0, 0))
+    system.tokenizer.fit(system.frontend(sounds.to(world.device)))

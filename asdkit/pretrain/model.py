@@ -1,14 +1,93 @@
 """Masked acoustic token prediction (BEATs, Sec. 3.1.2): the encoder sees a quarter, a predictor names the rest."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asdkit.encoders.beats import Beats
+from asdkit.config import BeatsArch
+from asdkit.encoders.beats import MELS, Beats, random_beats
+from asdkit.encoders.beats_checkpoint import load_beats
 from asdkit.encoders.beats_layers import Transformer
-from asdkit.pretrain.config import PredictorConfig, TokenizerConfig
+from asdkit.losses.gather import gather, whole_mean
+from asdkit.models.checkpoint import load_tensors, model_state
+from asdkit.models.system import System
+from asdkit.pretrain.config import PredictorConfig, PretrainConfig, TokenizerConfig
 from asdkit.pretrain.masking import take
-from asdkit.pretrain.tokenizer import cut_patches
+from asdkit.pretrain.teacher import TeacherTokenizer
+from asdkit.pretrain.tokenizer import RandomTokenizer, cut_patches, perplexity
+from asdkit.train.seeding import seed_everything
+
+
+class Pretraining(System):
+    """The networks that are trained and the tokeniser that says what they have to name.
+
+    Checkpoints hold `module` (the networks), `tokenizer` and `cfg` (of the encoder), as those of older versions.
+    """
+
+    def __init__(self, config: PretrainConfig, seed: int) -> None:
+        super().__init__()
+        self.config = config
+        seed_everything(seed)
+        encoder = load_beats(config.init) if config.init else random_beats(config.arch or BeatsArch())
+        self.sample_rate, self.window, self.hop = encoder.sample_rate, encoder.window, encoder.hop
+        self.patch = encoder.cfg.input_patch_size
+        if MELS % self.patch:
+            raise ValueError(
+                f"pre-training cuts {MELS} mel bands into patches of {self.patch}: choose a divisor of {MELS}"
+            )
+        if encoder.predictor is not None:  # a fine-tuned network's head, which takes no part
+            encoder.predictor.requires_grad_(False)
+        self.network = MaskedPrediction(encoder, config.predictor, config.tokenizer, MELS // self.patch)
+        seed_everything(seed)  # so that networks of all sizes learn the same codes
+        self.tokenizer = _tokenizer(config, self.patch)
+
+    @property
+    def encoder(self) -> Beats:
+        """The network that is pre-trained."""
+        return self.network.encoder
+
+    def frontend(self, wav: Tensor) -> Tensor:
+        """wav [B, T] -> the encoder's features [B, F, M]."""
+        return self.encoder.frontend(wav)
+
+    def losses(self, feats: Tensor, batch: Any) -> dict[str, Tensor]:
+        """Features [B, F, M], batch.visible [B, V], batch.masked [B, N - V] -> loss, accuracy, perplexity of the codes.
+
+        Every clip has as many masked patches, so that a share counts by its clips.
+        """
+        tokens = self.tokenizer(feats)  # [B, N, codebooks]
+        found = self.network(feats, tokens, batch.visible.to(feats.device), batch.masked.to(feats.device))
+        means = {name: whole_mean(value, len(feats)) for name, value in found.items()}
+        return means | {"perplexity": perplexity(gather(tokens)[0], self.config.tokenizer.codes)}
+
+    def state(self) -> dict[str, Any]:
+        """Networks, tokeniser, the encoder's `cfg`, configuration."""
+        return {
+            "module": model_state(self.network, None),
+            "tokenizer": model_state(self.tokenizer, None),
+            "cfg": self.encoder.cfg.model_dump(),
+            "config": self.config.model_dump(mode="json"),
+        }
+
+    def load_state(self, content: dict[str, Any], path: str | Path) -> None:
+        """Take up networks and tokeniser; raises ValueError when names or shapes differ."""
+        load_tensors(self.network, content["module"], path)
+        load_tensors(self.tokenizer, content["tokenizer"], f"{path}: tokenizer")
+
+
+def _tokenizer(config: PretrainConfig, patch: int) -> RandomTokenizer | TeacherTokenizer:
+    if config.tokenizer.teacher is None:
+        return RandomTokenizer(config.tokenizer, patch, MELS)
+    tokenizer = TeacherTokenizer(config.tokenizer)
+    if tokenizer.encoder.cfg.input_patch_size != patch:
+        raise ValueError(
+            f"tokenizer.teacher {config.tokenizer.teacher}: has patches of {tokenizer.encoder.cfg.input_patch_size}, "
+            f"the network to train of {patch}; they have to agree"
+        )
+    return tokenizer
 
 
 class MaskedPrediction(nn.Module):

@@ -1,132 +1,133 @@
-"""Fine-tuning by steps (paper Sec. IV-F)."""
+"""The training loop, for every family of networks."""
 
 import logging
+import math
 import time
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from asdkit.config import Config
-from asdkit.config.identity import reread_training
-from asdkit.losses.objective import Objective
-from asdkit.models.checkpoint import backbone_record, load_model, model_state, read_checkpoint, save_checkpoint
-from asdkit.models.embedder import Embedder
+from asdkit.config import OptimizeConfig
+from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
+from asdkit.models.system import System
 from asdkit.train.curve import Curve
 from asdkit.train.distributed import World
 from asdkit.train.optim import adamw, learning_rate
 from asdkit.train.seeding import seed_everything
-from asdkit.train.specaugment import spec_augment
 from asdkit.utils.done import compare
 
-
-class TrainingStep(nn.Module):
-    """Model and objective as one module, so that one backward pass covers both."""
-
-    def __init__(self, model: Embedder, objective: Objective) -> None:
-        super().__init__()
-        self.model, self.objective = model, objective
-
-    def forward(self, feats: Tensor, labels: Tensor, attributed: Tensor) -> dict[str, Tensor]:
-        """Features [B, F, M], labels [B], attributed [B] -> losses."""
-        return self.objective(self.model(feats), labels, attributed)
+Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Trainer:
-    """One training run with one seed: builds the model, trains it, writes checkpoints, resumes after a kill.
+    """One training run with one seed: trains a system, writes checkpoints, resumes after a kill to the same bits.
 
-    `folder`: exp/<tag>/seed<K>. `inputs`: what the run is made from; a `last.pt` with other inputs is refused.
+    `folder`: gets checkpoint/{last,final,step<N>}.pt and train.tsv. `inputs`: what the run is made from; a `last.pt`
+    with other inputs is refused. `augment`: changes the features [B, F, M] of every batch, given a generator on the
+    CPU. `save_steps`: steps whose weights are kept. `reread`: brings `inputs` of an older version into today's terms.
+
+    Several processes train what one trains, up to rounding: everything random comes from (seed, step), is drawn for the
+    whole batch, and each process takes its rows; losses are those of the whole batch (`System.losses`). What cannot
+    agree are the masks of dropout inside a network, which each process draws for its rows, and layer drop of a network
+    that has dropout too, on CPUs, where both use one generator. BEATs' published dropout is 0.
     """
 
     def __init__(
-        self, config: Config, classes: list[str], seed: int, folder: Path, inputs: dict[str, Any], world: World
+        self,
+        system: System,
+        settings: OptimizeConfig,
+        seed: int,
+        folder: Path,
+        inputs: dict[str, Any],
+        world: World,
+        augment: Augment | None = None,
+        save_steps: Collection[int] = (),
+        reread: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> None:
-        seed_everything(seed)
-        model = Embedder(config)
-        if config.train.steps and not model.trainable():
-            raise ValueError(
-                f"train.steps is {config.train.steps}, but nothing of this model learns: set it to 0, or use "
-                "encoder.train, model.lora, model.group_adapter, model.embedding_dim or attentive pooling"
-            )
-        objective = Objective(config.loss, model.dim, len(classes))
-        self.config, self.classes, self.seed, self.inputs, self.world = config, classes, seed, inputs, world
+        self.system = system.to(world.device).train()
+        self.settings, self.seed, self.inputs, self.world = settings, seed, inputs, world
+        self.augment, self.save_steps, self.reread = augment, save_steps, reread
         self.checkpoints = folder / "checkpoint"
-        self.curve = Curve(folder, config.train.log_every)
-        self.backbone = backbone_record(config.encoder.checkpoint)
+        self.curve = Curve(folder, settings.log_every)
         self.step = 0
-        self.module = TrainingStep(model, objective).to(world.device).train()
-        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.optimizer = adamw(self.parameters, config.train)
-        log_parameters(model)
+        self.parameters = list(system.trainable().values())
+        self.optimizer = adamw(self.parameters, settings)
 
-    def resume(self) -> None:
-        """Continue from last.pt where there is one; raises ValueError when it was made from other inputs."""
+    def resume(self) -> bool:
+        """Continue from last.pt, if there is one, and say so; raises ValueError when it was made from other inputs."""
         path = self.checkpoints / "last.pt"
         if not path.exists():
-            return
+            return False
         content = read_checkpoint(path)
-        compare(path, reread_training(content["inputs"]), self.inputs)
-        load_model(self.module.model, content, path)
-        self.module.objective.load_state_dict(content["objective"])
+        compare(path, self.reread(content["inputs"]), self.inputs)
+        self.system.load_state(content, path)
         self.optimizer.load_state_dict(content["optimizer"])
         self.curve.load(content["curve"])
         self.step = content["step"]
         logging.info("resumed from %s at step %d", path, self.step)
+        return True
 
-    def run(self, batches: Any, env: dict[str, str]) -> None:
-        """Train on `batches`, which start at the step after the current one, and write final.pt."""
-        step_module = self.world.wrap(self.module)
+    def run(self, batches: Iterable[Any], env: dict[str, str]) -> None:
+        """Train on `batches`, which start at the step after the current one, and write final.pt.
+
+        A batch holds `wavs` [B, T] or `feats` [B, F, M] (the other is None), `utts` (names, may be empty), and what the
+        system's losses ask for; of several processes each is given its own share. Raises ValueError for a loss that is
+        not finite.
+        """
+        module = self.world.wrap(self.system, self.system.skips_layers)
         start, first = time.monotonic(), self.step
         for batch in batches:
             self.step += 1
-            losses = self._update(step_module, batch)
+            values = self._update(module, batch)
             if self.world.rank == 0:
-                self.curve.add(self.step, losses, self.optimizer.param_groups[0]["lr"])
+                self.curve.add(self.step, values, self._rate())
                 self._save(env)
         if self.world.rank == 0:
-            self.curve.close(self.step, self.optimizer.param_groups[0]["lr"])
+            self.curve.close(self.step, self._rate())
             save_checkpoint(self.checkpoints / "final.pt", self._content(env))
-            seconds = time.monotonic() - start
-            logging.info("trained steps %d to %d in %.0f s", first + 1, self.step, seconds)
+            logging.info("trained steps %d to %d in %.0f s", first + 1, self.step, time.monotonic() - start)
         self.world.barrier()
 
     def _update(self, module: nn.Module, batch: Any) -> dict[str, float]:
-        config = self.config.train
-        generator = seed_everything(self.seed, self.step, self.world.rank)
-        feats = self._features(batch, generator)
-        device = self.world.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.amp == "bfloat16"):
-            losses = module(feats, batch.labels.to(device), batch.attributed.to(device))
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        if not all(value == value and abs(value) != float("inf") for value in values.values()):
+        settings, device = self.settings, self.world.device
+        feats = self._features(batch, seed_everything(self.seed, self.step, 0))
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            losses = module(feats, batch)
+        # one copy from the device for all of them
+        numbers = torch.stack([value.detach().float() for value in losses.values()]).tolist()
+        values = dict(zip(losses, numbers, strict=True))
+        if not all(map(math.isfinite, numbers)):
             raise ValueError(
-                f"step {self.step}: the loss is not finite ({values}) on the clips {' '.join(batch.utts)}. "
-                "Look at these recordings, or lower train.lr, or set train.grad_clip"
+                f"step {self.step}: the loss is not finite ({values}){_clips(batch)}, "
+                "or lower train.lr, or set train.grad_clip lower"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, self.step)
+            group["lr"] = learning_rate(settings, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        if config.grad_clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, config.grad_clip)
+        if settings.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, settings.grad_clip)
         self.optimizer.step()
         return values
 
     @torch.no_grad()
     def _features(self, batch: Any, generator: torch.Generator) -> Tensor:
-        if batch.feats is None:
-            feats = self.module.model.encoder.frontend(batch.wavs.to(self.world.device))  # [B, F, M]
-        else:
-            feats = batch.feats.to(self.world.device)
-        augment = self.config.train.specaugment
-        return spec_augment(feats, augment, generator) if augment and self.config.encoder.spectrogram else feats
+        device = self.world.device
+        feats = self.system.frontend(batch.wavs.to(device)) if batch.feats is None else batch.feats.to(device)
+        if self.augment is None:
+            return feats
+        return self.world.as_whole(lambda whole: self.augment(whole, generator), feats)
+
+    def _rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
 
     def _save(self, env: dict[str, str]) -> None:
-        config = self.config.train
-        if self.step in config.save_steps:
+        if self.step in self.save_steps:
             save_checkpoint(self.checkpoints / f"step{self.step}.pt", self._content(env))
-        if self.step % config.checkpoint_every == 0 and self.step < config.steps:
+        if self.step % self.settings.checkpoint_every == 0 and self.step < self.settings.steps:
             content = self._content(env) | {
                 "optimizer": self.optimizer.state_dict(),
                 "curve": self.curve.state(),
@@ -135,25 +136,8 @@ class Trainer:
             save_checkpoint(self.checkpoints / "last.pt", content)
 
     def _content(self, env: dict[str, str]) -> dict[str, Any]:
-        objective = {name: t.detach().cpu().clone() for name, t in self.module.objective.state_dict().items()}
-        return {
-            "model": model_state(self.module.model, self.config.encoder.checkpoint),
-            "objective": objective,
-            "backbone": self.backbone,
-            "classes": self.classes,
-            "config": self.config.model_dump(mode="json"),
-            "env": env,
-            "seed": self.seed,
-            "step": self.step,
-        }
+        return self.system.state() | {"env": env, "seed": self.seed, "step": self.step}
 
 
-def log_parameters(model: Embedder) -> None:
-    """Log how many weights are trained, part by part."""
-    parts: dict[str, int] = {}
-    for name, parameter in model.trainable().items():
-        part = "lora" if ".lora_" in name else "group adapter" if ".adapters." in name else name.split(".")[0]
-        parts[part] = parts.get(part, 0) + parameter.numel()
-    total = sum(p.numel() for p in model.parameters())
-    detail = ", ".join(f"{part} {count:,}" for part, count in parts.items()) or "nothing"
-    logging.info("trainable parameters: %s of %s (%s)", f"{sum(parts.values()):,}", f"{total:,}", detail)
+def _clips(batch: Any) -> str:
+    return f" on the clips {' '.join(batch.utts)}. Look at these recordings" if batch.utts else ". Look at the curve"

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from asdkit.config import TrainConfig
+from asdkit.config import OptimizeConfig
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
+def learning_rate(config: OptimizeConfig, step: int) -> float:
     """Learning rate of step 1, 2, ..., `config.steps`: linear warm-up, then constant, linear or cosine to zero."""
     if step <= config.warmup_steps:
         return config.lr * step / config.warmup_steps
@@ -21,6 +21,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr
 
 
-def adamw(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
+def adamw(parameters: Iterable[nn.Parameter], config: OptimizeConfig) -> torch.optim.AdamW:
     """AdamW over `parameters`; the learning rate is set before every step."""
     return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)

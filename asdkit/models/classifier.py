@@ -1,0 +1,61 @@
+"""The paper's system: an encoder that learns to tell machines and their attributes apart."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asdkit.config import Config
+from asdkit.losses.gather import gather
+from asdkit.losses.objective import Objective
+from asdkit.models.checkpoint import backbone_record, load_model, load_tensors, model_state
+from asdkit.models.embedder import Embedder
+from asdkit.models.system import System
+
+
+class Classifier(System):
+    """Embeddings, and the objective over classes that trains them. `classes`: their names."""
+
+    def __init__(self, config: Config, classes: list[str]) -> None:
+        super().__init__()
+        self.config, self.classes = config, classes
+        self.model = Embedder(config)
+        self.objective = Objective(config.loss, self.model.dim, len(classes))
+        self.backbone = backbone_record(config.encoder.checkpoint)
+        encoder = self.model.encoder
+        self.sample_rate, self.window, self.hop = encoder.sample_rate, encoder.window, encoder.hop
+        self.skips_layers = encoder.layer_drop > 0
+
+    def frontend(self, wav: Tensor) -> Tensor:
+        """wav [B, T] -> the encoder's features [B, F, M]."""
+        return self.model.encoder.frontend(wav)
+
+    def losses(self, feats: Tensor, batch: Any) -> dict[str, Tensor]:
+        """Features [B, F, M], batch.labels [B], batch.attributed [B] -> losses of `Objective` over the whole batch.
+
+        Every process gathers all embeddings and computes the objective of the whole batch, so that its means, its batch
+        normalisation and its memory bank are those of one process.
+        """
+        known = torch.stack([batch.labels, batch.attributed.long()], dim=1).to(feats.device)
+        embeddings, known = gather(self.model(feats), known)
+        return self.objective(embeddings, known[:, 0], known[:, 1].bool())
+
+    def represent(self, feats: Tensor) -> dict[str, Tensor]:
+        """Features [B, F, M] -> {"embedding": [B, dim]}."""
+        return {"embedding": self.model(feats)}
+
+    def state(self) -> dict[str, Any]:
+        """Weights of model and objective, the file that they start from, names of the classes, configuration."""
+        return {
+            "model": model_state(self.model, self.config.encoder.checkpoint),
+            "objective": model_state(self.objective, None),
+            "backbone": self.backbone,
+            "classes": self.classes,
+            "config": self.config.model_dump(mode="json"),
+        }
+
+    def load_state(self, content: dict[str, Any], path: str | Path) -> None:
+        """Take up model and objective; raises ValueError when names, shapes or the backbone file differ."""
+        load_model(self.model, content, path)
+        load_tensors(self.objective, content["objective"], f"{path}: objective")

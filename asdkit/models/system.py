@@ -1,0 +1,54 @@
+"""What a family of networks owes: the trainer and the stages after it know nothing else about a family."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class System(nn.Module):
+    """A family of networks: what it hears, what it is trained by, what it says of a clip, what a checkpoint keeps.
+
+    `sample_rate` in Hz, `window` and `hop` of one feature frame in samples (both 1 where features are samples).
+    `skips_layers`: some steps of the training leave weights without gradient (layer drop).
+    """
+
+    sample_rate: int
+    window: int
+    hop: int
+    skips_layers: bool = False
+
+    def frontend(self, wav: Tensor) -> Tensor:
+        """Recordings [B, T], floats in [-1, 1] -> features [B, F, M]; raises ValueError for too short ones."""
+        raise NotImplementedError
+
+    def losses(self, feats: Tensor, batch: Any) -> dict[str, Tensor]:
+        """Features [B, F, M] and what else `batch` holds of the same clips -> scalars for the training curve.
+
+        "loss" is what the step minimises, the others are detached. Of several processes each has its share of a batch,
+        and all of them return the numbers of the whole batch (`asdkit.losses.gather`).
+        """
+        raise NotImplementedError
+
+    def represent(self, feats: Tensor) -> dict[str, Tensor]:
+        """Features [B, F, M] -> named arrays [B, D], a row per clip; nothing where the family is trained only.
+
+        A name that starts with `score.` is an anomaly score already (higher = more anomalous), others are embeddings.
+        """
+        return {}
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter for what is optimised."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def state(self) -> dict[str, Any]:
+        """The family's entries of a checkpoint: copies of tensors, and plain values."""
+        raise NotImplementedError
+
+    def load_state(self, content: dict[str, Any], path: str | Path) -> None:
+        """Take up what `state` gave; raises ValueError naming `path` when it does not fit."""
+        raise NotImplementedError
+
+    def forward(self, feats: Tensor, batch: Any) -> dict[str, Tensor]:
+        """`losses`, under the name that DistributedDataParallel calls."""
+        return self.losses(feats, batch)

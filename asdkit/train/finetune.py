@@ -1,0 +1,52 @@
+"""Fine-tuning by steps (paper Sec. IV-F): the classifier, its trainer and what is done to the features."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asdkit.config import Config
+from asdkit.config.identity import reread_training
+from asdkit.models.classifier import Classifier
+from asdkit.models.embedder import Embedder
+from asdkit.train.distributed import World
+from asdkit.train.loop import Trainer
+from asdkit.train.seeding import seed_everything
+from asdkit.train.specaugment import spec_augment
+
+
+def fine_tuning(
+    config: Config, classes: list[str], seed: int, folder: Path, inputs: dict[str, Any], world: World
+) -> Trainer:
+    """The trainer of an experiment's classifier, new weights and all. `folder`: exp/<tag>/seed<K>.
+
+    `inputs`: what the run is made from. Raises ValueError for steps of a model of which nothing learns.
+    """
+    seed_everything(seed)
+    system = Classifier(config, classes)
+    if config.train.steps and not system.model.trainable():
+        raise ValueError(
+            f"train.steps is {config.train.steps}, but nothing of this model learns: set it to 0, or use "
+            "encoder.train, model.lora, model.group_adapter, model.embedding_dim or attentive pooling"
+        )
+    log_parameters(system.model)
+    masks = config.train.specaugment
+
+    def augment(feats: Tensor, generator: torch.Generator) -> Tensor:
+        return spec_augment(feats, masks, generator) if masks and config.encoder.spectrogram else feats
+
+    kept = config.train.save_steps
+    return Trainer(system, config.train, seed, folder, inputs, world, augment, kept, reread_training)
+
+
+def log_parameters(model: Embedder) -> None:
+    """Log how many weights are trained, part by part."""
+    parts: dict[str, int] = {}
+    for name, parameter in model.trainable().items():
+        part = "lora" if ".lora_" in name else "group adapter" if ".adapters." in name else name.split(".")[0]
+        parts[part] = parts.get(part, 0) + parameter.numel()
+    total = sum(p.numel() for p in model.parameters())
+    detail = ", ".join(f"{part} {count:,}" for part, count in parts.items()) or "nothing"
+    logging.info("trainable parameters: %s of %s (%s)", f"{sum(parts.values()):,}", f"{total:,}", detail)
