@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from asdkit.config import BeatsArch, Config
-from asdkit.infer.clips import fold
-from asdkit.models.embedder import Embedder, embed
+from asdkit.infer.clips import represent
+from asdkit.infer.network import fold
+from asdkit.models.classifier import Classifier
 from asdkit.utils.typed_yaml import validate
 
 ARCH = BeatsArch(
@@ -14,15 +15,16 @@ ARCH = BeatsArch(
 ).model_dump()  # fmt: skip
 
 
-@pytest.mark.parametrize(("amp", "dtype"), [("none", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_folded_weights_give_the_same_embeddings(amp, dtype):
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_folded_weights_give_the_same_embeddings(precision, dtype):
     torch.manual_seed(0)
-    settings = {"encoder": {"arch": ARCH}, "model": {"group_adapter": {}}, "embed": {"amp": amp}}
+    settings = {"encoder": {"arch": ARCH}, "model": {"group_adapter": {}}, "embed": {"precision": precision}}
     config = validate(Config, settings, "test")
-    model = Embedder(config).eval()
+    model = Classifier(config, ["a", "b"]).eval()
     feats = torch.randn(3, 64, 128)
     folded = copy.deepcopy(model)
     fold(folded, dtype)
-    assert folded.projection.weight.dtype == folded.encoder.encoder.pos_conv[0].folded.dtype == dtype
+    assert folded.model.projection.weight.dtype == folded.model.encoder.encoder.pos_conv[0].folded.dtype == dtype
     assert folded.state_dict().keys() == model.state_dict().keys()
-    assert torch.equal(embed(folded, feats, config.embed, 64, 64), embed(model, feats, config.embed, 64, 64))
+    found, expected = (represent(system, feats, config.embed, 64, 64)["embedding"] for system in (folded, model))
+    assert torch.equal(found, expected)

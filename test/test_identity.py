@@ -18,6 +18,7 @@ from asdkit.config.identity import (
     score_identity,
     training_identity,
 )
+from asdkit.pretrain.config import load_pretrain_config, pretrain_identity, reread_pretrain
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_text, write_text
 from asdkit.utils.typed_yaml import dump_yaml
@@ -208,3 +209,27 @@ def test_settings_that_change_no_result_may_change_on_the_way(tmp_path):
     configure.main([*words, "--set", "data.workers=2"])
     found = open_config(experiment.exp / "config.yaml")
     assert (found.train.checkpoint_every, found.data.workers) == (5, 2)
+
+
+def test_a_pre_training_made_by_an_older_version(tmp_path):
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"1")
+    write_text(tmp_path / "p.yaml", f"init: {weights}\n")
+    now = pretrain_identity(load_pretrain_config(tmp_path / "p.yaml"))
+    moved = weights.rename(tmp_path / "moved.pt")
+    write_text(tmp_path / "p.yaml", f"init: {moved}\ntrain: {{log_every: 7, checkpoint_every: 9}}\n")
+    assert pretrain_identity(load_pretrain_config(tmp_path / "p.yaml")) == now and "train.log_every" not in now
+    old = now | {"train.log_every": 50, "init": "/gone/weights.pt", "seed": 3, "recordings": None}
+    assert reread_pretrain(old) == now | {"seed": 3, "recordings": None}
+    assert reread_pretrain(old | {"train.lr": 0.5}) != reread_pretrain(old)
+
+
+@pytest.mark.parametrize("must_exist", ["true", "false"])
+def test_a_misspelt_score_is_found_before_the_stages(tmp_path, must_exist):
+    write_text(tmp_path / "x.yaml", "score: {three: {k: 3}}")
+    write_text(tmp_path / "exp/a/config.yaml", dump_yaml(load_config(tmp_path / "x.yaml")))
+    words = ["--config", str(tmp_path / "x.yaml"), "--exp", str(tmp_path / "exp/a"), "--must-exist", must_exist]
+    with pytest.raises(ValueError, match="--score thre: the experiment's scores are three"):
+        configure.main([*words, "--score", "three,thre"])
+    (tmp_path / "exp/a/seed0/score/mine").mkdir(parents=True)
+    configure.main([*words, "--score", "three,mine"])

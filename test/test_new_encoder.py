@@ -15,7 +15,9 @@ from asdkit.adapt.lora import LoraLinear, merge_lora
 from asdkit.bin import prepare_data
 from asdkit.config import BeatsEncoder, Config, LogmelEncoder
 from asdkit.encoders import ENCODERS, build_encoder
-from asdkit.models.embedder import Embedder, embed
+from asdkit.infer.clips import represent
+from asdkit.models.classifier import Classifier
+from asdkit.models.embedder import Embedder
 from asdkit.utils.typed_yaml import load, one_of, validate
 
 SIZES = {
@@ -120,7 +122,9 @@ def test_chunks_are_cut_from_samples(section):
     model = embedder_of(section)
     wavs = clips(20000)
     settings = validate(WiderConfig, {"embed": {"segment": "chunk"}}, "test").embed
-    chunks = embed(model, wavs, settings, 8000, 6000)
+    system = Classifier(config_of(section), ["a", "b"]).eval()
+    system.model = model
+    chunks = represent(system, wavs, settings, 8000, 6000)["embedding"]
     with torch.no_grad():
         expected = sum(model(wavs[:, start : start + 8000]) for start in (0, 6000, 12000)) / 3
     torch.testing.assert_close(chunks, expected, rtol=1e-4, atol=1e-5)

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from asdkit.config import EmbedConfig, ModelConfig
-from asdkit.models.embedder import embed, segments
+from asdkit.infer.clips import represent, segments
 from asdkit.models.pooling import build_pooling
+from asdkit.models.system import System
 
 
 def test_mean_and_deviation():
@@ -41,13 +42,24 @@ def test_segments_use_every_frame():
     assert segments(feats, 10, 5).shape == (1, 1, 10, 1)
 
 
-class Mean(torch.nn.Module):
-    def forward(self, feats):
-        return feats.mean(1)
+class Mean(System):
+    def represent(self, feats):
+        return {"embedding": feats.mean(1), "score.max": feats.amax(1)}
 
 
 @pytest.mark.parametrize(("segment", "expected"), [("clip", 4.5), ("chunk", (1.5 + 4.5 + 7.5) / 3)])
 def test_embedding_of_clips_and_of_chunks(segment, expected):
     feats = torch.arange(10.0).view(1, 10, 1).repeat(2, 1, 1)
-    result = embed(Mean(), feats, EmbedConfig(segment=segment), chunk=4, hop=3)
-    torch.testing.assert_close(result, torch.full((2, 1), expected))
+    result = represent(Mean(), feats, EmbedConfig(segment=segment), chunk=4, hop=3)
+    assert result.keys() == {"embedding", "score.max"}
+    torch.testing.assert_close(result["embedding"], torch.full((2, 1), expected))
+
+
+@pytest.mark.parametrize("segment", ["clip", "chunk"])
+def test_chunks_are_kept_beside_the_embedding(segment):
+    feats = torch.arange(10.0).view(1, 10, 1).repeat(2, 1, 1)
+    result = represent(Mean(), feats, EmbedConfig(segment=segment, chunks=True), chunk=4, hop=3)
+    assert set(result) == {"embedding", "score.max", "embedding.chunks", "score.max.chunks"}
+    assert result["embedding.chunks"][1].squeeze().tolist() == [1.5, 4.5, 7.5]
+    alone = represent(Mean(), feats, EmbedConfig(segment=segment), chunk=4, hop=3)
+    assert torch.equal(result["embedding"], alone["embedding"])

@@ -135,7 +135,7 @@ if ((stop_stage >= 2)); then
     ((stage <= 2)) || there=(--must-exist true)
     ((stage <= 2)) || [[ ! -d $exp ]] || lock_folder "$exp"
     [[ $dry_run == false ]] || echo "# before the first stage"
-    call "${python[@]}" asdkit.bin.configure "${settings[@]}" --exp "$exp" "${there[@]}" "${forced[@]}" ||
+    call "${python[@]}" asdkit.bin.configure "${settings[@]}" --exp "$exp" "${chosen[@]}" "${there[@]}" "${forced[@]}" ||
         die "no stage was run"
 fi
 

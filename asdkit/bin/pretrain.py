@@ -5,8 +5,8 @@ import logging
 from pathlib import Path
 
 from asdkit.utils import cli
-from asdkit.utils.done import Done, flatten
-from asdkit.utils.files import sha256_file, write_text
+from asdkit.utils.done import Done
+from asdkit.utils.files import write_text
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -25,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Train, or resume, or do nothing when it is done."""
     args = get_parser().parse_args(argv)
-    from asdkit.pretrain.config import load_pretrain_config
+    from asdkit.pretrain.config import load_pretrain_config, pretrain_identity, reread_pretrain
     from asdkit.pretrain.corpus import Recordings, list_digest
     from asdkit.pretrain.loop import pretraining
     from asdkit.train.distributed import join_world, leave_world
@@ -35,12 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     config = load_pretrain_config(args.config, args.set)
     if args.list is None and config.sound.generated < 1:
         raise ValueError("no --list: give one, or --set sound.generated=1 to train on generated sounds alone")
-    inputs = flatten(config.model_dump(mode="json")) | {"seed": args.seed}
+    inputs = pretrain_identity(config) | {"seed": args.seed}
     inputs["recordings"] = list_digest(args.list) if args.list else None
-    for name, path in (("init", config.init), ("tokenizer.teacher", config.tokenizer.teacher)):
-        if path:
-            inputs[f"{name}.sha256"] = sha256_file(path)
-    done = Done(args.exp / "checkpoint" / ".done", inputs, args.force)
+    done = Done(args.exp / "checkpoint" / ".done", inputs, args.force, reread=reread_pretrain)
     if done.is_done():
         logging.info("%s: already trained", args.exp)
         return

@@ -75,14 +75,15 @@ def _write(args: argparse.Namespace, out: Path, settings: "ScoreConfig", sets: l
     from asdkit.config.identity import score_identity
     from asdkit.corpus.names import sets_of
     from asdkit.detectors import DETECTORS
-    from asdkit.detectors.folder import MADE_FROM, TRAIN, load_set, write_scores
+    from asdkit.detectors.folder import MADE_FROM, TRAIN, write_scores
     from asdkit.detectors.scoring import score_sets
+    from asdkit.infer.experiment import Experiment
     from asdkit.report.decisions import complete
     from asdkit.utils.files import write_json
     from asdkit.utils.provenance import git_hash
 
-    embed = args.exp / f"seed{args.seed}" / "embed"
-    loaded = {name: load_set(args.data, embed, name, settings.array) for name in sets}
+    experiment = Experiment.open(args.exp, args.seed, args.data)
+    loaded = {name: experiment.load(name, settings.array) for name in sets}
     train, tests = ({name: loaded[name] for name in sets_of(split, sets)} for split in ("train", "test"))
     scored = score_sets(settings, train, tests)
     for name, scores in scored.scores.items():

@@ -14,7 +14,7 @@ from asdkit.config.experiment import Config, read_older
 from asdkit.config.scoring import ScoreConfig
 from asdkit.config.upgrade import today, unflatten
 from asdkit.utils.files import sha256_path
-from asdkit.utils.typed_yaml import Section
+from asdkit.utils.typed_yaml import settings_of
 
 Flat = dict[str, Any]
 TRAINING = ("encoder", "data", "model", "loss", "train")
@@ -26,8 +26,8 @@ def training_identity(config: Config, checkpoint: str | None = None) -> Flat:
 
     `checkpoint`: SHA-256 of the pre-trained file, which counts in place of its path; None: of the file that is there.
     """
-    flat = _settings(config.encoder.resolved(), "encoder")
-    flat |= {key: value for part in TRAINING[1:] for key, value in _settings(getattr(config, part), part).items()}
+    flat = settings_of(config.encoder.resolved(), "encoder")
+    flat |= {key: value for part in TRAINING[1:] for key, value in settings_of(getattr(config, part), part).items()}
     if path := flat.pop(CHECKPOINT, None):
         flat[f"{CHECKPOINT}.sha256"] = checkpoint or sha256_path(path)
     if config.model.lora and config.model.lora.targets is None and config.encoder.LINEARS:
@@ -45,7 +45,7 @@ def training_identity(config: Config, checkpoint: str | None = None) -> Flat:
 
 def embedding_identity(config: Config) -> Flat:
     """The settings that embeddings depend on, beside the weights that they are made with."""
-    flat = _settings(config.embed, "embed")
+    flat = settings_of(config.embed, "embed")
     if config.embed.segment == "clip" and not config.embed.chunks:
         del flat["embed.hop_seconds"]
     return flat | {f"data.{key}": getattr(config.data, key) for key in ("feats_type", "chunk_seconds")}
@@ -53,7 +53,7 @@ def embedding_identity(config: Config) -> Flat:
 
 def score_identity(settings: ScoreConfig) -> Flat:
     """The settings that scores depend on, beside the embeddings."""
-    return _settings(settings, "score")
+    return settings_of(settings, "score")
 
 
 def experiment_identity(config: Config) -> Flat:
@@ -99,16 +99,3 @@ def _reread(marker: Flat, identity: Callable[[Config], Flat]) -> Flat:
     except ValueError:  # of a later version: compared as it stands
         return marker
     return identity(config) | others
-
-
-def _settings(section: Section, prefix: str) -> Flat:
-    """A section's fields that can change a result, flat."""
-    flat: Flat = {}
-    for name, field in type(section).model_fields.items():
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            flat |= _settings(value, f"{prefix}.{name}")
-        elif extra.get("changes_result", True):
-            flat[f"{prefix}.{name}"] = value
-    return flat

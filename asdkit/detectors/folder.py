@@ -9,11 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ConfigDict, Field
 
-from asdkit.corpus.manifest import Row, read_manifest
-from asdkit.utils.ark import read_vectors
 from asdkit.utils.files import read_json, read_scp, read_table, write_table, write_text
 from asdkit.utils.typed_yaml import Section, validate
 
@@ -32,13 +29,6 @@ class MadeFrom(Section):
     per_section: bool = Field(False, description="a threshold for each section instead of each machine")
     transductive: bool = Field(False, description="a clip's score uses other test clips: no thresholds")
     threshold_percentile: float = Field(90.0, gt=0, lt=100, description="of train.tsv, per machine or section")
-
-
-def load_set(data: Path, embed: Path, name: str, array: str = "embedding") -> tuple[list[Row], np.ndarray]:
-    """Manifest rows of one set and their arrays of stage 4, [clips, D]."""
-    rows = read_manifest(data / name / "manifest.tsv")
-    utts = [row["utt"] for row in rows]
-    return rows, read_vectors(embed / name / f"{array}.ark", utts, zeros=array.startswith("score."))
 
 
 def read_made_from(folder: Path) -> MadeFrom:

@@ -27,7 +27,7 @@ class KNN:
         """
         x = _check(x, "training embeddings")
         if len(x) < self.k:
-            raise ValueError(f"k = {self.k} neighbours of {len(x)} training embeddings: lower score.k")
+            raise ValueError(f"k = {self.k} neighbours of {len(x)} training embeddings: lower k")
         self.train = np.empty(x.shape, np.float32)
         for start in range(0, len(x), QUERIES):
             rows = slice(start, start + QUERIES)

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from asdkit.config import Config
+from asdkit.config import Config, EmbedConfig
 from asdkit.data.batches import Framing, tile
 from asdkit.data.lists import Clip
-from asdkit.models.embedder import Embedder, embed
+from asdkit.models.system import System
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import matrix_shape, read_frames, split_location
 
@@ -56,35 +56,54 @@ class ClipBatches(Dataset):
         return tile(feats, max(self.frames, len(feats))).copy()
 
 
-def fold(model: nn.Module, dtype: torch.dtype) -> None:
-    """Make once, for inference, what every batch would make anew with the same values, in place.
+def segments(feats: Tensor, chunk: int, hop: int) -> Tensor:
+    """Cut features [B, F, ...] into windows of `chunk` frames every `hop` frames: [B, S, chunk, ...].
 
-    That is: the weights of linear layers in autocast's `dtype` (float32: as they are), and what modules with a method
-    `fold_for_inference(dtype)` make themselves.
+    The last window ends where the clip ends, so that every frame is used.
     """
-    for module in model.modules():
-        if hasattr(module, "fold_for_inference"):
-            module.fold_for_inference(dtype)
-        elif isinstance(module, nn.Linear):
-            module.to(dtype)
+    frames = feats.shape[1]
+    starts = list(range(0, frames - chunk, hop)) + [frames - chunk]
+    return torch.stack([feats[:, start : start + chunk] for start in starts], dim=1)
 
 
-def embeddings(
-    config: Config, model: Embedder, batches: list[list[Clip]], reader: AudioReader, device: torch.device
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (id, embedding float32 [dim]) for every clip of `batches`; raises ValueError naming a broken recording."""
-    encoder = model.encoder
-    chunk = round(config.data.chunk_seconds * encoder.sample_rate)
-    framing = Framing(encoder.sample_rate, encoder.window, encoder.hop)
-    dataset = ClipBatches(batches, reader, chunk, framing)
-    frames = dataset.frames
-    hop = max(1, round(config.embed.hop_seconds * encoder.sample_rate / encoder.hop))  # at least one frame
+@torch.inference_mode()
+def represent(system: System, feats: Tensor, config: EmbedConfig, chunk: int, hop: int) -> dict[str, Tensor]:
+    """The system's arrays of clips of one length, from their features [B, F, ...]: name -> [B, D].
+
+    `config.segment` 'clip': the whole clip goes through the network; 'chunk': the mean over windows of `chunk` frames.
+    With `config.chunks` also the arrays of the windows themselves: <name>.chunks -> [B, S, D].
+    """
+    with torch.autocast(feats.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        found = system.represent(feats) if config.segment == "clip" else {}
+        pieces: dict[str, Tensor] = {}
+        if config.segment == "chunk" or config.chunks:
+            cut = segments(feats, chunk, hop)  # [B, S, chunk, ...]
+            flat = system.represent(cut.flatten(0, 1))
+            pieces = {name: array.unflatten(0, cut.shape[:2]) for name, array in flat.items()}  # [B, S, D]
+    if config.segment == "chunk":
+        found = {name: array.mean(1) for name, array in pieces.items()}
+    return found | ({f"{name}.chunks": array for name, array in pieces.items()} if config.chunks else {})
+
+
+def arrays(
+    system: System, config: Config, batches: list[list[Clip]], reader: AudioReader, device: torch.device
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yield (id, {name: float32 [D] or [S, D]}) for every clip of `batches`, as `represent` names them.
+
+    Raises ValueError naming a recording that is broken, or of which an array is not finite.
+    """
+    framing = Framing(system.sample_rate, system.window, system.hop)
+    reader.check_rate(framing.rate)
+    dataset = ClipBatches(batches, reader, round(config.data.chunk_seconds * framing.rate), framing)
+    hop = max(1, round(config.embed.hop_seconds * framing.rate / framing.hop))  # at least one frame
     for utts, wavs, feats in DataLoader(dataset, batch_size=None, num_workers=config.data.workers):
         with torch.inference_mode():
-            feats = encoder.frontend(wavs.to(device)) if feats is None else feats.to(device)
-        vectors = embed(model, feats, config.embed, frames, hop).cpu().numpy()
-        if not np.isfinite(vectors).all():
+            feats = system.frontend(wavs.to(device)) if feats is None else feats.to(device)
+        found = represent(system, feats, config.embed, dataset.frames, hop)
+        tables = {name: array.float().cpu().numpy() for name, array in found.items()}
+        if unusable := [name for name, table in tables.items() if not np.isfinite(table).all()]:
             raise ValueError(
-                f"embeddings of {' '.join(utts)} are not finite: look at the training curve and these clips"
+                f"{unusable[0]}s of {' '.join(utts)} are not finite: look at the training curve and these clips"
             )
-        yield from zip(utts, vectors, strict=True)
+        for row, utt in enumerate(utts):
+            yield utt, {name: table[row] for name, table in tables.items()}

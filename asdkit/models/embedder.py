@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from asdkit.adapt.group_adapter import add_group_adapter
 from asdkit.adapt.lora import add_lora
-from asdkit.config import Config, EmbedConfig
+from asdkit.config import Config
 from asdkit.encoders import build_encoder
 from asdkit.models.pooling import build_pooling
 
@@ -46,30 +46,6 @@ class Embedder(nn.Module):
     def trainable(self) -> dict[str, nn.Parameter]:
         """Name -> parameter for what is optimised."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
-
-
-def segments(feats: Tensor, chunk: int, hop: int) -> Tensor:
-    """Cut features [B, F, ...] into windows of `chunk` frames every `hop` frames: [B, S, chunk, ...].
-
-    The last window ends where the clip ends, so that every frame is used.
-    """
-    frames = feats.shape[1]
-    starts = list(range(0, frames - chunk, hop)) + [frames - chunk]
-    return torch.stack([feats[:, start : start + chunk] for start in starts], dim=1)
-
-
-@torch.inference_mode()
-def embed(model: Embedder, feats: Tensor, config: EmbedConfig, chunk: int, hop: int) -> Tensor:
-    """Embeddings [B, dim] of clips of one length from their features [B, F, ...].
-
-    `config.segment` 'clip': the whole clip goes through the encoder; 'chunk': the mean over windows of `chunk` frames.
-    """
-    with torch.autocast(feats.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        if config.segment == "clip":
-            return model(feats)
-        pieces = segments(feats, chunk, hop)  # [B, S, chunk, ...]
-        embedded = model(pieces.flatten(0, 1))
-    return embedded.unflatten(0, pieces.shape[:2]).mean(1)
 
 
 def _chosen(layers: int | list[int] | None, blocks: int) -> list[int] | None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from asdkit.config import BeatsArch, OptimizeConfig, check_warmup
-from asdkit.utils.typed_yaml import Section, load
+from asdkit.config.upgrade import unflatten
+from asdkit.utils.files import sha256_file
+from asdkit.utils.typed_yaml import NO_RESULT, Section, load, settings_of, validate
 
 
 class SoundConfig(Section):
@@ -57,7 +59,12 @@ class PretrainOptimizeConfig(OptimizeConfig):
     warmup_steps: int = Field(200, ge=0, description="steps over which the learning rate rises from 0")
     schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="after the warm-up")
     grad_clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null: no clipping")
-    checkpoint_every: int = Field(200, ge=1, description="steps between writes of last.pt, from which training resumes")
+    checkpoint_every: int = Field(
+        200,
+        ge=1,
+        json_schema_extra=NO_RESULT,
+        description="steps between writes of last.pt, from which training resumes",
+    )
 
 
 class PretrainConfig(Section):
@@ -80,6 +87,33 @@ class PretrainConfig(Section):
         if self.predictor.dim % self.predictor.heads:
             raise ValueError(f"predictor.dim {self.predictor.dim} is no multiple of heads {self.predictor.heads}")
         return self
+
+
+WEIGHTS = ("init", "tokenizer.teacher")  # files that count by their SHA-256, not by their place
+
+
+def pretrain_identity(config: PretrainConfig, digests: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The settings that a pre-training depends on, flat. `digests`: SHA-256 of files, taken from them by default."""
+    flat = settings_of(config)
+    for key in WEIGHTS:
+        if path := flat.pop(key):
+            flat[f"{key}.sha256"] = digests[f"{key}.sha256"] if digests else sha256_file(path)
+    return flat
+
+
+def reread_pretrain(marker: dict[str, Any]) -> dict[str, Any]:
+    """A marker of a pre-training, of this version or an older one, in today's terms."""
+    own = {key: value for key, value in marker.items() if key.partition(".")[0] in PretrainConfig.model_fields}
+    if not own:
+        return marker
+    plain = {key: value for key, value in own.items() if not key.endswith(".sha256")}
+    digests = {key: value for key, value in own.items() if key.endswith(".sha256")}
+    plain |= {key.removesuffix(".sha256"): "-" for key in digests}  # its path does not count
+    try:
+        config = validate(PretrainConfig, unflatten(plain), "marker", older=True)
+    except ValueError:  # of a later version: compared as it stands
+        return marker
+    return pretrain_identity(config, digests) | {key: value for key, value in marker.items() if key not in own}
 
 
 def load_pretrain_config(path: str | Path, settings: Sequence[str] = ()) -> PretrainConfig:

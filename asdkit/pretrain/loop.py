@@ -11,7 +11,7 @@ from torch import Tensor
 
 from asdkit.data.batches import Framing
 from asdkit.encoders.beats import MELS
-from asdkit.pretrain.config import PretrainConfig
+from asdkit.pretrain.config import PretrainConfig, reread_pretrain
 from asdkit.pretrain.corpus import Recordings, training_sounds
 from asdkit.pretrain.masking import draw_mask
 from asdkit.pretrain.model import Pretraining
@@ -58,7 +58,7 @@ def pretraining(
     (ValueError).
     """
     system = Pretraining(config, seed)
-    trainer = Trainer(system, config.train, seed, folder, inputs, world)
+    trainer = Trainer(system, config.train, seed, folder, inputs, world, reread=reread_pretrain)
     weights = (sum(p.numel() for p in module) for module in (system.encoder.parameters(), trainer.parameters))
     logging.info("%s encoder weights, %s in all", *(f"{count:,}" for count in weights))
     if not trainer.resume():

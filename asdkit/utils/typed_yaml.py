@@ -133,6 +133,19 @@ def validate(model: type[Section], raw: dict[str, Any], where: str | Callable[[s
         raise ValueError("\n".join(lines)) from None
 
 
+def settings_of(section: Section, prefix: str = "") -> dict[str, Any]:
+    """A section's fields that can change a result (not NO_RESULT), flat: {"<prefix>.a.b": value}."""
+    flat: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        value, key = getattr(section, name), f"{prefix}.{name}" if prefix else name
+        if isinstance(value, Section):
+            flat |= settings_of(value, key)
+        elif extra.get("changes_result", True):
+            flat[key] = value
+    return flat
+
+
 def dump_yaml(config: Section) -> str:
     """The complete configuration as YAML."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,195 @@
+"""A trained experiment, opened from anywhere: embeds and scores recordings."""
+
+from collections.abc import Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asdkit.config import Config, ScoreConfig, open_config
+from asdkit.config.identity import TRAINING, reread_training, training_identity
+from asdkit.corpus.description import Dataset, load_dataset
+from asdkit.corpus.manifest import read_manifest
+from asdkit.corpus.names import SETS, sets_of
+from asdkit.detectors.folder import read_thresholds
+from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
+from asdkit.utils.ark import read_vectors
+from asdkit.utils.done import compare
+from asdkit.utils.files import read_json, sha256_path
+
+if TYPE_CHECKING:
+    import torch
+
+    from asdkit.models.system import System
+
+
+class Experiment:
+    """exp/<tag>/seed<K>: its configuration, network, reader and detectors; each is loaded when it is first asked for.
+
+    experiment = Experiment.open("egs/custom/exp/default")
+    experiment.embed(["new.wav"])["embedding"]          # [1, D]
+    experiment.score(["new.wav"], machine="press")      # [1], higher = more anomalous
+    """
+
+    def __init__(self, folder: Path, seed: int, data: Path | None, device: str) -> None:
+        self.exp, self.seed, self.given_data, self.device_name = folder, seed, data, device
+        self.data = data or folder.parent.parent / "data"
+        self.seed_dir = folder / f"seed{seed}"
+        self.config = open_config(folder / "config.yaml")
+
+    @classmethod
+    def open(
+        cls, folder: str | Path, seed: int = 0, data: str | Path | None = None, device: str = "auto"
+    ) -> "Experiment":
+        """Open exp/<tag> from any working directory.
+
+        data: what stage 1 wrote; by default what stages 2 and 4 noted of it, or, as older versions noted nothing, the
+        folder `data` of the recipe. device: auto (a GPU if there is one), cpu or cuda. Raises ValueError when there is
+        no such experiment.
+        """
+        exp = Path(folder).absolute()
+        if not (exp / "config.yaml").exists():
+            raise ValueError(f"{exp}: no experiment: it holds no config.yaml. Name the folder exp/<tag> of a recipe")
+        return cls(exp, seed, Path(data).absolute() if data else None, device)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The trained weights that are used. Raises ValueError when the training has not ended."""
+        path = self.seed_dir / "checkpoint" / f"{self.config.embed.checkpoint}.pt"
+        if not path.with_name(".done").exists() or not path.exists():
+            raise ValueError(f"{self.seed_dir}: training is not finished: run stage 3 first")
+        return path
+
+    def check_trained(self) -> None:
+        """Raise ValueError when the weights that are there were trained with another configuration."""
+        marker = self.checkpoint.with_name(".done")
+        made = reread_training(read_json(marker))
+        wanted = training_identity(self.located)
+        settings = {key: value for key, value in made.items() if key.partition(".")[0] in TRAINING}
+        compare(marker, settings, wanted, again="--stage 3 --force true")
+
+    @cached_property
+    def located(self) -> Config:
+        """The configuration with the pre-trained weights where they are found, known by their SHA-256.
+
+        Looked for: as the configuration says, from the working directory and from the recipe's folder; and beside
+        config.yaml. Raises ValueError, naming the places, when they are at none of them.
+        """
+        named = self.config.encoder.checkpoint
+        if not named:
+            return self.config
+        digest = read_json(self.checkpoint.with_name(".done")).get("encoder.checkpoint.sha256")
+        places = [Path(named), self.exp.parent.parent / named, self.exp / Path(named).name]
+        there = [place for place in dict.fromkeys(place.absolute() for place in places) if place.exists()]
+        found = next((place for place in there if sha256_path(place) == digest), None)
+        if found is None:
+            looked = ", ".join(str(place.absolute()) for place in places)
+            other = f"; {there[0]} holds other weights" if there else ""
+            raise ValueError(
+                f"{self.exp}: the pre-trained weights with SHA-256 {str(digest)[:16]}... are at none of "
+                f"{looked}{other}. Put them into {self.exp}"
+            )
+        encoder = self.config.encoder.model_copy(update={"checkpoint": str(found)})
+        return self.config.model_copy(update={"encoder": encoder})
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """How recordings are read, and what the machines are."""
+        noted = self.given_data is None and (self.exp / "dataset.yaml").exists()
+        return load_dataset(self.exp if noted else self.data)
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where the network computes."""
+        from asdkit.train.distributed import join_world
+
+        return join_world(self.device_name).device
+
+    @cached_property
+    def system(self) -> "System":
+        """The trained network, LoRA merged, ready for inference."""
+        from asdkit.infer.network import load_system
+
+        self.check_trained()
+        return load_system(self.located, self.checkpoint, self.device)
+
+    def embed(self, paths: Sequence[str | Path]) -> dict[str, np.ndarray]:
+        """The network's arrays of some recordings: name -> [N, D], in the order of `paths`.
+
+        Raises ValueError naming a recording that cannot be read.
+        """
+        from asdkit.data.lists import Clip
+        from asdkit.infer.clips import arrays, batches_of
+
+        reader = self.dataset.reader()
+        names = [str(path) for path in paths]
+        clips = [Clip(name, name, reader.length(name), "-") for name in dict.fromkeys(names)]
+        batches = batches_of(clips, self.config.embed.batch_size)
+        found = dict(arrays(self.system, self.config, batches, reader, self.device))
+        vectors = [key for key, array in next(iter(found.values()), {}).items() if array.ndim == 1]
+        return {key: np.stack([found[name][key] for name in names]) for key in vectors}
+
+    def score(
+        self, paths: Sequence[str | Path], machine: str | None = None, section: str = "00", name: str = "knn"
+    ) -> np.ndarray:
+        """Anomaly scores [N] of recordings of one machine, by the detector of score.<name>: higher = more anomalous.
+
+        machine may be left out where there is one alone; section counts where score.<name>.per_section is set. Raises
+        ValueError for another name or machine, and for scores that are transductive.
+        """
+        settings = self.settings(name)
+        if settings.normalise != "none":
+            raise ValueError(f"score.{name}.normalise is {settings.normalise}: it scores whole test sets alone")
+        detector = self.detector(name, machine, section)
+        return detector.anomaly_score(self.embed(paths)[settings.array]) if len(paths) else np.empty(0)
+
+    def settings(self, name: str = "knn") -> ScoreConfig:
+        """The settings of a score; raises ValueError for a name that the experiment does not have."""
+        if name not in self.config.score:
+            raise ValueError(f"{self.exp}/config.yaml has the scores {', '.join(self.config.score)}, not {name!r}")
+        return self.config.score[name]
+
+    def detector(self, name: str = "knn", machine: str | None = None, section: str = "00") -> PerDomain:
+        """The detector of a machine, fitted on its training clips. Raises ValueError for another name or machine."""
+        return self._fitted(name, self._key(name, machine, section))
+
+    def threshold(self, name: str = "knn", machine: str | None = None, section: str = "00") -> float:
+        """The score above which a clip of the machine counts as anomalous, as stage 5 chose it."""
+        return read_thresholds(self.seed_dir / "score" / name / "threshold.tsv")[self._key(name, machine, section)]
+
+    def training(self, array: str = "embedding") -> dict[str, Embedded]:
+        """Manifest rows and arrays [N, D] of the training clips, by set. Raises ValueError when they are not there."""
+        return {name: self.load(name, array) for name in sets_of("train", self.sets())}
+
+    def load(self, name: str, array: str = "embedding") -> Embedded:
+        """Manifest rows of a set and its arrays of stage 4, [N, D]."""
+        folder = self.seed_dir / "embed" / name
+        noted = self.given_data is None and (folder / "manifest.tsv").exists()
+        rows = read_manifest((folder if noted else self.data / name) / "manifest.tsv")
+        return rows, read_vectors(folder / f"{array}.ark", [row["utt"] for row in rows], array.startswith("score."))
+
+    def sets(self) -> list[str]:
+        """The sets that stage 4 embedded; raises ValueError when there are none."""
+        found = [name for name in SETS if (self.seed_dir / "embed" / name).is_dir()]
+        if not found:
+            raise ValueError(f"{self.seed_dir}: holds no embeddings: run stage 4 first")
+        return found
+
+    @cache  # noqa: B019 - lives as long as the experiment is open
+    def _fitted(self, name: str, key: Key) -> PerDomain:
+        settings = self.settings(name)
+        return fit_detector(settings, self.training(settings.array), key)
+
+    def _key(self, name: str, machine: str | None, section: str) -> Key:
+        settings, known = self.settings(name), set()
+        for rows, _ in self.training(self.settings(name).array).values():
+            known |= groups(settings, rows).keys()
+        machines = sorted({key[0] for key in known})
+        if machine is None and len(machines) == 1:
+            machine = machines[0]
+        key = (machine or "", section if settings.per_section else "-")
+        if key not in known:
+            got = "no machine" if machine is None else f"machine {title(key)!r}"
+            raise ValueError(f"{self.exp}: got {got}; trained were {', '.join(map(title, sorted(known)))}")
+        return key

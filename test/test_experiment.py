@@ -1,0 +1,140 @@
+"""A trained experiment, opened from anywhere."""
+
+import os
+import shutil
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+from recipe import CONFIG, make_corpus
+from test_pipeline import MINI
+
+from asdkit.bin import extract_embeddings, make_lists, prepare_data, score, train
+from asdkit.corpus.manifest import read_manifest
+from asdkit.detectors.folder import read_scores
+from asdkit.infer.experiment import Experiment
+from asdkit.utils.ark import read_ark
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A recipe's folder after stage 5; the weights that it starts from are named from there."""
+    root = tmp_path_factory.mktemp("a recipe")
+    (root / "weights").mkdir()
+    shutil.copy(MINI.parent.parent / "test/golden/beats_tiny.pt", root / "weights/tiny.pt")
+    lines = [line for line in CONFIG.splitlines() if not line.startswith(("encoder", "  arch", "         ", "  train"))]
+    (root / "x.yaml").write_text(
+        "\n".join(["encoder: {checkpoint: weights/tiny.pt}", *lines])
+        + "\nembed: {chunks: true, hop_seconds: 0.25}\nscore: {knn: {}, three: {k: 3, per_domain: false}}\n"
+    )
+    before = os.getcwd()
+    os.chdir(root)
+    try:
+        corpus = str(make_corpus(root / "mini"))
+        prepare_data.main(["--dataset", str(MINI / "conf/dataset.yaml"), "--corpus", corpus, "--data", "data"])
+        work = ["--data", "data", "--dump", "dump", "--exp", "exp/x"]
+        make_lists.main(["--config", "x.yaml", *work])
+        train.main([*work, "--device", "cpu"])
+        for job in ("1", "2"):
+            extract_embeddings.main([*work, "--device", "cpu", "--num-jobs", "2", "--job", job])
+        extract_embeddings.main([*work, "--num-jobs", "2", "--merge", "true"])
+        score.main(["--data", "data", "--exp", "exp/x"])
+    finally:
+        os.chdir(before)
+    return root
+
+
+def recordings(recipe, machine="fan", name="dev_test"):
+    rows = [row for row in read_manifest(recipe / "data" / name / "manifest.tsv") if row["machine"] == machine]
+    return [row["utt"] for row in rows], [recipe / "mini" / row["wav"] for row in rows]
+
+
+def test_arrays_and_scores_are_those_of_the_stages(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = Experiment.open(os.path.relpath(recipe / "exp/x"), device="cpu")
+    utts, paths = recordings(recipe)
+    found = experiment.embed([*paths, paths[0]])
+    assert found.keys() == {"embedding"} and np.array_equal(found["embedding"][0], found["embedding"][-1])
+    stage4 = read_ark(recipe / "exp/x/seed0/embed/dev_test/embedding.ark")
+    np.testing.assert_allclose(found["embedding"][:-1], [stage4[utt] for utt in utts], rtol=1e-4, atol=1e-5)
+    for name in ("knn", "three"):
+        stage5 = read_scores(recipe / f"exp/x/seed0/score/{name}/dev_test.tsv")
+        scores = experiment.score(paths, "fan", name=name)
+        np.testing.assert_allclose(scores, [stage5[utt] for utt in utts], rtol=1e-3, atol=1e-5)
+        assert experiment.threshold(name, "fan") > 0
+    assert experiment.score([], "fan").shape == (0,)
+
+
+def test_it_needs_neither_the_corpus_nor_the_data_nor_the_recipe(recipe, tmp_path):
+    utts, paths = recordings(recipe)
+    copy, new = tmp_path / "elsewhere", tmp_path / "new.wav"
+    shutil.copytree(recipe / "exp/x", copy)
+    samples, rate = soundfile.read(paths[0])
+    soundfile.write(new, samples, rate, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"SHA-256 .* are at none of .*weights/tiny.pt, .*elsewhere/tiny.pt. Put them"):
+        Experiment.open(copy, device="cpu").embed([new])
+    shutil.copy(MINI / "conf/default.yaml", copy / "tiny.pt")
+    with pytest.raises(ValueError, match="elsewhere/tiny.pt holds other weights"):
+        Experiment.open(copy, device="cpu").embed([new])
+    shutil.copy(recipe / "weights/tiny.pt", copy / "tiny.pt")
+    alone = Experiment.open(copy, device="cpu").score([new], "fan")
+    expected = read_scores(recipe / "exp/x/seed0/score/knn/dev_test.tsv")[utts[0]]
+    assert alone[0] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def test_what_is_not_there_is_named(recipe, tmp_path):
+    with pytest.raises(ValueError, match="no experiment: it holds no config.yaml"):
+        Experiment.open(tmp_path)
+    experiment = Experiment.open(recipe / "exp/x", device="cpu")
+    with pytest.raises(ValueError, match="has the scores knn, three, not 'four'"):
+        experiment.score([], name="four")
+    with pytest.raises(ValueError, match="got no machine; trained were bearing, fan, gearbox, pump, valve"):
+        experiment.score([])
+    with pytest.raises(ValueError, match="got machine 'saw'; trained were bearing"):
+        experiment.score([], "saw")
+    with pytest.raises(ValueError, match="seed7: training is not finished: run stage 3"):
+        Experiment.open(recipe / "exp/x", 7).embed([])
+    (tmp_path / "text.wav").write_text("no recording")
+    with pytest.raises(ValueError, match="text.wav: not a readable"):
+        experiment.embed([tmp_path / "text.wav"])
+    changed = tmp_path / "exp/changed"
+    shutil.copytree(recipe / "exp/x", changed)
+    shutil.copy(recipe / "weights/tiny.pt", changed)
+    config = changed / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.001", "lr: 0.002"))
+    with pytest.raises(ValueError, match="made with train.lr = 0.001, now 0.002.*--stage 3 --force true"):
+        Experiment.open(changed, device="cpu").embed([])
+
+
+def test_transductive_scores_are_refused(recipe, tmp_path):
+    shutil.copytree(recipe / "exp/x", tmp_path / "x")
+    config = tmp_path / "x/config.yaml"
+    config.write_text(config.read_text().replace("normalise: none", "normalise: test_zscore"))
+    with pytest.raises(ValueError, match="score.knn.normalise is test_zscore: it scores whole test sets alone"):
+        Experiment.open(tmp_path / "x").score([], "fan")
+
+
+def test_stage_4_writes_an_archive_for_each_array(recipe):
+    folder = recipe / "exp/x/seed0/embed/dev_test"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".done", "embedding.ark", "embedding.chunks.ark", "embedding.chunks.scp", "embedding.scp", "manifest.tsv",
+    ]  # fmt: skip
+    chunks = dict(kaldiio.load_scp(str(folder / "embedding.chunks.scp")))
+    assert chunks.keys() == read_ark(folder / "embedding.ark").keys()
+    assert {matrix.shape for matrix in chunks.values()} == {(3, 8)}  # 1 s in windows of 0.5 s, every 0.25 s
+    assert read_manifest(folder / "manifest.tsv") == read_manifest(recipe / "data/dev_test/manifest.tsv")
+
+
+def test_opening_needs_no_torch(recipe):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from asdkit.infer.experiment import Experiment\n"
+        f"experiment = Experiment.open({str(recipe / 'exp/x')!r})\n"
+        "experiment.detector('knn', 'fan'); assert 'torch' not in sys.modules"
+    )
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=root)
