@@ -80,7 +80,7 @@ def test_unusable_embeddings(x, words):
 
 
 def test_other_misuse():
-    with pytest.raises(ValueError, match="k = 4 neighbours of 3 training embeddings: lower score.k"):
+    with pytest.raises(ValueError, match="k = 4 neighbours of 3 training embeddings: lower k"):
         KNN(4).fit(embeddings(3))
     with pytest.raises(ValueError, match="11 dimensions, the training embeddings 12"):
         KNN().fit(embeddings(5)).anomaly_score(embeddings(5, 11))

@@ -132,7 +132,7 @@ def test_papers_system(year: int) -> None:
     if dlcl:
         assert (dlcl.weight, dlcl.temperature, dlcl.codes) == (1.0, 0.1, 64)
     assert config.data.sets == ["dev_train", "eval_train"]
-    assert (config.score.backend, config.score.k) == ("knn", 1)
+    assert (config.score["knn"].detector, config.score["knn"].k) == ("knn", 1)
 
 
 @pytest.mark.parametrize("year", YEARS)
@@ -142,7 +142,9 @@ def test_experiments(year: int) -> None:
     for name, config in configs.items():
         # 2020: ids instead of domains and attributes
         assert config.data.label == ("machine+section" if year == 2020 else "machine+section+attr")
-        assert (config.score.per_section, config.score.per_domain) == ((True, False) if year == 2020 else (False, True))
+        assert (config.score["knn"].per_section, config.score["knn"].per_domain) == (
+            (True, False) if year == 2020 else (False, True)
+        )
         first = (recipe(year) / f"conf/{name}.yaml").read_text().splitlines()[0]
         assert first == ("# ./run.sh" if name == default_config(year) else f"# ./run.sh --config conf/{name}.yaml")
     full, frozen = configs["beats_full"], configs["beats_frozen"]
