@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from asdkit.config import check_sizes
+from asdkit.encoders.attention import GatedAttention
 from asdkit.encoders.base import Block
 from asdkit.utils.typed_yaml import Section
 
@@ -180,18 +181,20 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
         """x [B, N, D], bias [heads, N, N] or [B, heads, N, N], mask [B, 1, 1, N] (True: padding) -> [B, N, D]"""
         q, k, v = (self._split(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
+        dropout = self.dropout if self.training else 0.0
+        on_cpu = bias is not None and q.device.type == "cpu" and not dropout
         if bias is not None:
-            gate = self.gate(q).to(q.dtype) if self.gated else q.new_ones(len(q), 1, 1, 1)
+            gate = self.gate(q).to(q.dtype) if self.gated else q.new_ones(()).expand(*q.shape[:3], 1)
+            if on_cpu and torch.is_grad_enabled() and (gate.requires_grad or bias.requires_grad):
+                return self._merge(GatedAttention.apply(q, k, v, gate, bias, mask))
             bias = gate * bias  # [B, heads, N, N]
         if mask is not None:
             bias = (torch.zeros_like(mask, dtype=q.dtype) if bias is None else bias).masked_fill(mask, -math.inf)
-        dropout = self.dropout if self.training else 0.0
-        on_cpu = bias is not None and q.device.type == "cpu" and not dropout
-        if on_cpu and (q.dtype == torch.bfloat16 or bias.requires_grad):
+        if on_cpu and q.dtype == torch.bfloat16:
             y = _attention(q, k, v, bias)
         else:
             y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
-        return self.out_proj(y.transpose(1, 2).flatten(2))
+        return self._merge(y)
 
     def gate(self, q: Tensor) -> Tensor:
         """Factor of the position bias, from the projected query: q [B, heads, N, d] -> [B, heads, N, 1].
@@ -199,17 +202,20 @@ class Attention(nn.Module):
         With update gate u, reset gate r and a learned scale s per head: 1 + u + (1 - u) s r. The file's first four
         outputs give 1 - u, the last four r, each as a sum before the sigmoid.
         """
-        keep, reset = self.grep_linear(q).unflatten(-1, (2, 4)).sum(-1, keepdim=True).sigmoid().unbind(-2)
-        return 2 + keep * (self.grep_a * reset - 1)
+        outputs = self.grep_linear(q.transpose(1, 2))  # [B, N, heads, 8], as the projection left it in memory
+        keep, reset = outputs.unflatten(-1, (2, 4)).sum(-1, keepdim=True).sigmoid().unbind(-2)
+        return (2 + keep * (self.grep_a.transpose(1, 2) * reset - 1)).transpose(1, 2)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, N, D] -> [B, heads, N, d]
 
+    def _merge(self, y: Tensor) -> Tensor:
+        return self.out_proj(y.transpose(1, 2).flatten(2))  # [B, heads, N, d] -> [B, N, D]
+
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Plain attention over [B, heads, N, d]: faster on CPUs in bfloat16 and where the bias has a gradient.
+    """Plain attention over [B, heads, N, d]: faster on CPUs in bfloat16, for inference.
 
-    There torch has no fused kernel for such a bias, and its own plain one searches for rows that are masked whole.
     The scores take the place of the bias, so that `bias` must be the caller's to give away.
     """
     queries, keys, values = (x.flatten(0, 1) for x in (q, k, v))
