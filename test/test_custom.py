@@ -27,7 +27,7 @@ def test_a_folder_of_machines(tmp_path: Path, factory: Path) -> None:
     done = run(ROOT / "egs/custom", tmp_path, "--corpus", factory, *SHORT)
     assert done.returncode == 0, done.stdout + done.stderr
     exp = tmp_path / "exp/tiny/seed0"
-    (found,) = json.loads((exp / "results.json").read_text())["scores"]["knn"]["sets"].values()
+    (found,) = json.loads((exp / "score/knn/results.json").read_text())["sets"].values()
     assert sorted(one["machine"] for one in found["machines"]) == sorted(MACHINES)
     scores = dict(line.rsplit(" ", 1) for line in (exp / "score/knn/dev_test.tsv").read_text().splitlines())
     assert len(scores) == 12 and scores.keys() == manifest_of(tmp_path / "data", "dev_test").keys()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from asdkit.config import Config
+from asdkit.config.identity import reread_training
 from asdkit.encoders.beats_checkpoint import load_beats
 from asdkit.models.checkpoint import read_checkpoint
 from asdkit.models.classifier import Classifier
@@ -71,7 +72,8 @@ def names(content):
 def test_a_killed_fine_tuning_goes_on(tmp_path):
     old = put("finetune_822b8fc.pt", tmp_path)
     config = validate(Config, FINETUNE, "test")
-    trainer = fine_tuning(config, CLASSES, 0, tmp_path, {"seed": 0, "train.lr": 1e-3}, CPU)
+    inputs = reread_training({"seed": 0, "train.lr": 1e-3})  # as the marker that it was made with is read today
+    trainer = fine_tuning(config, CLASSES, 0, tmp_path, inputs, CPU)
     assert trainer.resume() and trainer.step == 3
     trainer.run(map(batch, (4, 5, 6)), {})
     assert [row["loss"] for row in trainer.curve.rows[3:]] == pytest.approx(FINETUNE_LOSSES, rel=1e-3)

@@ -118,6 +118,15 @@ def test_nothing_lies_deeper_than_a_part():
     assert not [path for path in MODULES if len(path.relative_to(PACKAGE).parts) > 2]
 
 
+def test_no_room_holds_more_than_its_share():
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    rooms: dict[str, int] = {}
+    for path, count in lines.items():
+        room = path.relative_to(PACKAGE).parts[0]
+        rooms[room] = rooms.get(room, 0) + count
+    assert not {room: count for room, count in rooms.items() if count > 0.15 * sum(lines.values())}
+
+
 def test_files_have_at_most_300_lines():
     assert not [
         f"{path}: {n}"
