@@ -31,7 +31,7 @@ def load(tmp_path, text, *overrides):
         ("model: {lora: {rnak: 4}}", "x.yaml: unknown key 'model.lora.rnak'. Did you mean 'rank'?"),
         ("encoder: {arch: {encoder_attention_heads: 5}}", "768 is no multiple of encoder_attention_heads"),
         ("encoder: {arch: {layers: 4}}", "x.yaml: unknown key 'encoder.arch.layers'."),
-        ("encoder: {name: beatz}", "^\\S*x.yaml: encoder.name: there is no 'beatz'. Allowed: beats, logmel$"),
+        ("encoder: {name: beatz}", "^\\S*x.yaml: encoder.name: there is no 'beatz'. Allowed: beats, logmel"),
         ("encoder: {name: [logmel]}", r"x.yaml: encoder.name: there is no \['logmel'\]"),
         ("encoder: 3", "^\\S*x.yaml: encoder: expected 'key: value' lines, got 3$"),
         ("encoder: {archh: {}}", "^\\S*x.yaml: unknown key 'encoder.archh'. Did you mean 'arch'?"),

@@ -71,6 +71,7 @@ def test_it_needs_neither_the_corpus_nor_the_data_nor_the_recipe(recipe, tmp_pat
     utts, paths = recordings(recipe)
     copy, new = tmp_path / "elsewhere", tmp_path / "new.wav"
     shutil.copytree(recipe / "exp/x", copy)
+    (copy / "env.txt").unlink()  # it tells where stage 2 was run
     samples, rate = soundfile.read(paths[0])
     soundfile.write(new, samples, rate, subtype="FLOAT")
     with pytest.raises(ValueError, match=r"SHA-256 .* are at none of .*weights/tiny.pt, .*elsewhere/tiny.pt. Put them"):
@@ -82,6 +83,13 @@ def test_it_needs_neither_the_corpus_nor_the_data_nor_the_recipe(recipe, tmp_pat
     alone = Experiment.open(copy, device="cpu").score([new], "fan")
     expected = read_scores(recipe / "exp/x/seed0/score/knn/dev_test.tsv")[utts[0]]
     assert alone[0] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def test_weights_are_found_from_where_stage_2_was_run(recipe, tmp_path, monkeypatch):
+    """Wherever --expdir lies: the path of the weights is a recipe's."""
+    shutil.copytree(recipe / "exp/x", tmp_path / "far/away/x")
+    monkeypatch.chdir(tmp_path)
+    assert Experiment.open("far/away/x", device="cpu").embed([recordings(recipe)[1][0]])["embedding"].shape == (1, 8)
 
 
 def test_what_is_not_there_is_named(recipe, tmp_path):
@@ -96,6 +104,10 @@ def test_what_is_not_there_is_named(recipe, tmp_path):
         experiment.score([], "saw")
     with pytest.raises(ValueError, match="seed7: training is not finished: run stage 3"):
         Experiment.open(recipe / "exp/x", 7).embed([])
+    with pytest.raises(ValueError, match="take a list of recordings: .'new.wav'"):
+        experiment.score("new.wav", "fan")
+    with pytest.raises(ValueError, match="has the scores knn, three, not 'fan'"):
+        experiment.threshold("fan")
     (tmp_path / "text.wav").write_text("no recording")
     with pytest.raises(ValueError, match="text.wav: not a readable"):
         experiment.embed([tmp_path / "text.wav"])

@@ -1,6 +1,7 @@
 """What done markers hold: what an older version made stays valid, and what changes no result does not count."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -182,11 +183,20 @@ def test_another_detector_on_a_network_that_is_there(tmp_path):
     assert one != three
     rows = re.findall(r"^\| tag +\| +(\w+) \| dcase2022", read_text(tmp_path / "exp/RESULTS.md"), re.M)
     assert rows == ["knn", "three"] and "| three |" in read_text(experiment.exp / "RESULTS.md")
-    with pytest.raises(ValueError, match=r"three/\.done: made with score.k = 3, now 4\. Use another name.*--stage 5"):
+    with pytest.raises(
+        ValueError, match=r"three/\.done: made with score.three.k = 3, now 4\. Use another name.*--stage 5"
+    ):
         configure.main([*words, "--set", "score.three.k=4"])
-    configure.main(words)  # scores that are not named stay
+    configure.main(words)  # scores that have been made stay
     assert open_config(experiment.exp / "config.yaml").score["three"].k == 3
-    with pytest.raises(ValueError, match="--score four: .*config.yaml has the scores knn, three"):
+    configure.main([*words, "--set", "score.tried.k=5"])
+    configure.main(words)  # one that has not been made, for it failed, say, is forgotten
+    assert list(open_config(experiment.exp / "config.yaml").score) == ["knn", "three"]
+    for seed in (0, 1):
+        shutil.rmtree(experiment.exp / f"seed{seed}/score/three")
+    configure.main(words)
+    assert list(open_config(experiment.exp / "config.yaml").score) == ["knn"]
+    with pytest.raises(ValueError, match="--score four: .*config.yaml has the scores knn; others are stage 6's"):
         experiment.run(score, "--score", "four")
 
 

@@ -97,7 +97,7 @@ def test_changed_config_with_the_same_tag_is_refused(whole):
     assert changed.returncode != 0
     assert "train.lr = 0.001, now 0.5" in changed.stdout and "--tag" in changed.stdout
     late = recipe.run("--tag", "tiny", "--stage", "5", "--set", "score.k=2")
-    assert late.returncode != 0 and "score.k = 1, now 2" in late.stdout
+    assert late.returncode != 0 and "score.knn.k = 1, now 2" in late.stdout
     assert recipe.results() == before
 
 

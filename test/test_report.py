@@ -78,7 +78,7 @@ def test_page_says_what_it_was_made_from_and_marks_extras(tmp_path):
     (exp / "seed2").mkdir()
     report.main(["--exp", str(exp)])
     page = (exp / "RESULTS.md").read_text()
-    assert "exp/t/config.yaml (SHA-256 c0ffee)" in page and "git: abc123, def456" in page
+    assert "exp/t/config.yaml (SHA-256 of its settings c0ffee)" in page and "git: abc123, def456" in page
     assert "seeds: 0, 1\n" in page and "seeds without results yet: 2" in page
     assert "protocol: dcase2022, score: knn, detector: knn" in page
     assert "- auc_target not defined, no normal clips of domain target: fan 00" in page

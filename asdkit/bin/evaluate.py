@@ -38,9 +38,13 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.utils.files import read_json
 
     folder = args.scores.resolve()
+    if (folder / ".done").exists():
+        raise ValueError(
+            f"{folder}: made by stage 5: evaluate it with its experiment, --exp exp/<tag> --score {folder.name}"
+        )
     about = {"tag": folder.name, "seed": 0, "score": folder.name, "config": "-"}
     about["config_sha256"] = config_digest(Config(), folder)
-    evaluate_folder(folder, args.data, about, args.force)
+    evaluate_folder(folder, args.data, about, force=True)
     logging.info("%s: written", folder / "results.json")
     sets = read_json(folder / "results.json")["sets"]
     official = {name: found["official"] for name, found in sets.items()}

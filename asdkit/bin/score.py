@@ -33,9 +33,14 @@ def main(argv: list[str] | None = None) -> None:
     known = open_config(args.exp / "config.yaml").score
     names = args.score.split(",") if args.score else list(known)
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"--score {unknown[0]}: {args.exp}/config.yaml has the scores {', '.join(known)}")
+        raise ValueError(
+            f"--score {unknown[0]}: {args.exp}/config.yaml has the scores {', '.join(known)}; others are stage 6's"
+        )
     for name in names:
-        _score(args, name, known[name])
+        try:
+            _score(args, name, known[name])
+        except ValueError as error:
+            raise ValueError(f"score.{name}: {error}") from None
 
 
 def _score(args: argparse.Namespace, name: str, settings: "ScoreConfig") -> None:

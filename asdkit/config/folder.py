@@ -1,6 +1,7 @@
 """The configuration in the folder of an experiment, exp/<tag>/config.yaml."""
 
 from pathlib import Path
+from typing import Any
 
 from asdkit.config.experiment import Config, open_config
 from asdkit.config.identity import experiment_identity, reread_score, score_identity
@@ -12,7 +13,7 @@ from asdkit.utils.typed_yaml import dump_yaml
 def settle(config: Config, exp: Path, elsewhere: str = TAG, force: bool = False, scores_only: bool = False) -> Config:
     """What exp/<tag>/config.yaml has to hold when an experiment is run with `config`.
 
-    The scores that it holds already stay beside those of `config`. Raises ValueError, naming the first key that differs
+    Scores that have been made stay beside those of `config`. Raises ValueError, naming the first key that differs
     and what to do (`elsewhere`), when the folder was made with another training or embedding, or a score of that name
     was made with other settings. force: replace them; scores_only: the scores alone.
     """
@@ -24,10 +25,17 @@ def settle(config: Config, exp: Path, elsewhere: str = TAG, force: bool = False,
         compare(path, experiment_identity(old), experiment_identity(config), elsewhere)
     for name, settings in config.score.items():
         for marker in () if force else sorted(exp.glob(f"seed*/score/{name}/.done")):
-            made = {key: value for key, value in reread_score(read_json(marker)).items() if key.startswith("score.")}
             another = f"another name: --set score.NAME.{{detector, ...}} instead of score.{name}"
-            compare(marker, made, score_identity(settings), another, "--stage 5 --force true")
-    return config.model_copy(update={"score": {**old.score, **config.score}})
+            made, wanted = (_named(flat, name) for flat in (reread_score(read_json(marker)), score_identity(settings)))
+            compare(marker, made, wanted, another, "--stage 5 --force true")
+    made_before = {name: old.score[name] for name in old.score if list(exp.glob(f"seed*/score/{name}/.done"))}
+    return config.model_copy(update={"score": {**made_before, **config.score}})
+
+
+def _named(flat: dict[str, Any], name: str) -> dict[str, Any]:
+    """The settings in a flat identity of a score, under the keys that a user writes."""
+    own = {key.removeprefix("score."): value for key, value in flat.items() if key.startswith("score.")}
+    return {f"score.{name}.{key}": value for key, value in own.items()}
 
 
 def write(config: Config, exp: Path, command: str) -> bool:

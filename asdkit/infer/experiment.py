@@ -16,7 +16,7 @@ from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
 from asdkit.utils.ark import read_vectors
 from asdkit.utils.done import compare
-from asdkit.utils.files import read_json, sha256_path
+from asdkit.utils.files import read_json, read_text, sha256_path
 
 if TYPE_CHECKING:
     import torch
@@ -73,18 +73,21 @@ class Experiment:
     def located(self) -> Config:
         """The configuration with the pre-trained weights where they are found, known by their SHA-256.
 
-        Looked for: as the configuration says, from the working directory and from the recipe's folder; and beside
-        config.yaml. Raises ValueError, naming the places, when they are at none of them.
+        Looked for: as the configuration says, from the working directory, from the recipe's folder and from where stage
+        2 was run; and beside config.yaml. Raises ValueError, naming the places, when they are at none of them.
         """
         named = self.config.encoder.checkpoint
         if not named:
             return self.config
         digest = read_json(self.checkpoint.with_name(".done")).get("encoder.checkpoint.sha256")
-        places = [Path(named), self.exp.parent.parent / named, self.exp / Path(named).name]
-        there = [place for place in dict.fromkeys(place.absolute() for place in places) if place.exists()]
+        noted = read_text(self.exp / "env.txt") if (self.exp / "env.txt").exists() else ""
+        run_in = [line.removeprefix("folder: ") for line in noted.splitlines() if line.startswith("folder: ")]
+        places = [Path(named), *(Path(folder, named) for folder in [self.exp.parent.parent, *run_in])]
+        places = list(dict.fromkeys(place.absolute() for place in [*places, self.exp / Path(named).name]))
+        there = [place for place in places if place.exists()]
         found = next((place for place in there if sha256_path(place) == digest), None)
         if found is None:
-            looked = ", ".join(str(place.absolute()) for place in places)
+            looked = ", ".join(map(str, places))
             other = f"; {there[0]} holds other weights" if there else ""
             raise ValueError(
                 f"{self.exp}: the pre-trained weights with SHA-256 {str(digest)[:16]}... are at none of "
@@ -117,11 +120,14 @@ class Experiment:
     def embed(self, paths: Sequence[str | Path]) -> dict[str, np.ndarray]:
         """The network's arrays of some recordings: name -> [N, D], in the order of `paths`.
 
-        Raises ValueError naming a recording that cannot be read.
+        A recording shorter than data.chunk_seconds is repeated to that length, as in training. Raises ValueError naming a
+        recording that cannot be read.
         """
         from asdkit.data.lists import Clip
         from asdkit.infer.clips import arrays, batches_of
 
+        if isinstance(paths, str | Path):
+            raise ValueError(f"embed and score take a list of recordings: [{str(paths)!r}]")
         reader = self.dataset.reader()
         names = [str(path) for path in paths]
         clips = [Clip(name, name, reader.length(name), "-") for name in dict.fromkeys(names)]
@@ -156,7 +162,8 @@ class Experiment:
 
     def threshold(self, name: str = "knn", machine: str | None = None, section: str = "00") -> float:
         """The score above which a clip of the machine counts as anomalous, as stage 5 chose it."""
-        return read_thresholds(self.seed_dir / "score" / name / "threshold.tsv")[self._key(name, machine, section)]
+        key = self._key(name, machine, section)
+        return read_thresholds(self.seed_dir / "score" / name / "threshold.tsv")[key]
 
     def training(self, array: str = "embedding") -> dict[str, Embedded]:
         """Manifest rows and arrays [N, D] of the training clips, by set. Raises ValueError when they are not there."""

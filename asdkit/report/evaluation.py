@@ -22,7 +22,8 @@ UNLABELLED = "test clips without labels (no ref.tsv): scores, but no metrics"
 def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool = False) -> bool:
     """Write <folder>/results.json, unless it is there and made from the same; returns whether it was written.
 
-    A folder that something else than stage 5 wrote is given thresholds, tables and files to submit first.
+    A folder that something else than stage 5 wrote is evaluated again when it has changed, and is given thresholds,
+    tables and files to submit first.
     about: what the results are to say beside their numbers: tag, seed, score, config, config_sha256.
     Raises ValueError when scores, manifests and references do not hold the same clips.
     """
@@ -35,13 +36,17 @@ def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool
         tables[f"{name}.utt2bytes"] = sizes_digest(rows) or "(absent)"
         tables[f"{name}.ref.tsv"] = sha256_file(ref) if ref.exists() else "(absent)"
     inputs = {"protocol": protocol, "revealed_attributes": revealed, "config": about["config_sha256"], **tables}
+    if missing := [name for name in tests if not (folder / f"{name}.tsv").exists()]:
+        raise ValueError(f"{folder}: lacks {missing[0]}.tsv: a folder of scores has one for each of {', '.join(tests)}")
     files = [*(f"{name}.tsv" for name in tests), TRAIN, MADE_FROM]
     inputs |= {file: sha256_file(folder / file) for file in files if (folder / file).exists()}
-    done = Done(folder / ".done.evaluate", inputs, force, "another name for other scores")
+    own, marker = (folder / ".done").exists(), folder / ".done.evaluate"
+    force = force or (not own and marker.exists() and read_json(marker) != inputs)
+    done = Done(marker, inputs, force, "another name for other scores")
     if done.is_done() and (folder / "results.json").exists():
         return False
     made_from = read_made_from(folder)
-    if not (folder / ".done").exists():
+    if not own:
         complete(folder, read_sets(data, sets), dataset.name_style)
     found = {split_set(name)[0]: evaluate_set(data / name, folder / f"{name}.tsv", protocol) for name in tests}
     result = {

@@ -45,11 +45,7 @@ def marks(results: dict[str, Any]) -> dict[str, str]:
 
 def title(results: dict[str, Any]) -> str:
     """An experiment's tag with its marks; the page of another score than `knn` says which."""
-    return (
-        results["tag"]
-        + ("" if results["score"] == "knn" else f": {results['score']}")
-        + "".join(f" ({mark})" for mark in marks(results))
-    )
+    return results["tag"] + ("" if results["score"] == "knn" else f": {results['score']}") + _marked(results)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -119,7 +115,7 @@ def pages(results: dict[str, Any], published: dict[str, str]) -> str:
     parts = [page(found, published.get(name, "")) for name, found in scores.items()]
     if len(scores) > 1:
         rows = [
-            [name, *(cell(found["sets"].get(part, {}).get("official")) for part in ("dev", "eval")), cell(found["all"])]
+            [name + _marked(found), *map(cell, (*(_official(found, part) for part in ("dev", "eval")), found["all"]))]
             for name, found in scores.items()
         ]
         parts.insert(0, f"# {results['tag']}: all scores\n\n" + table(["score", "dev", "eval", "all"], rows))
@@ -129,6 +125,14 @@ def pages(results: dict[str, Any], published: dict[str, str]) -> str:
 def ordered(scores: dict[str, Any]) -> dict[str, Any]:
     """Scores by name, `knn` first."""
     return dict(sorted(scores.items(), key=lambda item: (item[0] != "knn", item[0])))
+
+
+def _official(results: dict[str, Any], part: str) -> dict[str, Any] | None:
+    return results["sets"].get(part, {}).get("official")
+
+
+def _marked(results: dict[str, Any]) -> str:
+    return "".join(f" ({mark})" for mark in marks(results))
 
 
 def _heading(name: str) -> str:
@@ -164,7 +168,7 @@ def _extras(found: dict[str, Any]) -> str:
 
 def _origin(results: dict[str, Any]) -> str:
     lines = [
-        f"- configuration: {results['config']} (SHA-256 {results['config_sha256']})",
+        f"- configuration: {results['config']} (SHA-256 of its settings {results['config_sha256']})",
         f"- git: {', '.join(results['git'])}",
         f"- seeds: {', '.join(map(str, results['seeds']))}",
         f"- protocol: {results['protocol']}, score: {results['score']}, detector: {results['detector']}",

@@ -96,7 +96,7 @@ def read_scp(path: str | Path) -> dict[str, str]:
     for number, line in enumerate(_lines(path), 1):
         key, _, value = line.partition(" ")
         if not key or not value.strip():
-            raise ValueError(f"{path}:{number}: expected 'key value', got {line!r}")
+            raise ValueError(f"{path}:{number}: expected 'key value' with one space between them, got {line!r}")
         if key in table:
             raise ValueError(f"{path}:{number}: key {key!r} occurs twice")
         table[key] = value.strip()

@@ -1,5 +1,6 @@
 """Where a result comes from: git hash, versions, host, command line."""
 
+import os
 import platform
 import shlex
 import subprocess
@@ -25,7 +26,7 @@ def git_hash() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Git hash, Python and package versions, host and command line; imports none of the packages."""
+    """Git hash, Python and package versions, host, working directory and command line; imports none of the packages."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -38,5 +39,6 @@ def environment() -> dict[str, str]:
         **versions,
         "host": platform.node(),
         "system": platform.platform(),
+        "folder": os.getcwd(),
         "command": shlex.join(sys.argv),
     }
