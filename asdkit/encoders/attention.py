@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 
 class GatedAttention(torch.autograd.Function):
-    """softmax(q k^T / sqrt(d) + gate * bias) v, with gradients for all but the mask.
+    """softmax(q k^T / sqrt(d) + gate * bias) v, with gradients for all of them.
 
     torch has no fused kernel on CPUs for a bias that has a gradient, and left to autograd every step of it would be
     another tensor as large as the scores. Here they go head by head: what a head needs stays in the cache, and no head
@@ -16,16 +16,13 @@ class GatedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, gate: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
-        """q, k, v [B, heads, N, d], gate [B, heads, N, 1], bias [heads, N, N] or [B, heads, N, N],
-        mask [B, 1, 1, N] (True: padding) -> [B, heads, N, d]"""
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, gate: Tensor, bias: Tensor) -> Tensor:
+        """q, k, v [B, heads, N, d], gate [B, heads, N, 1], bias [heads, N, N] or [B, ...] -> [B, heads, N, d]"""
         ctx.scale = q.shape[-1] ** -0.5
         y = torch.empty_like(q)
         weights = []
         for head in range(q.shape[1]):
             scores = gate[:, head] * bias[..., head, :, :]  # [B, N, N]
-            if mask is not None:
-                scores.masked_fill_(mask[:, 0], -torch.inf)
             scores.baddbmm_(q[:, head], k[:, head].transpose(1, 2), alpha=ctx.scale)
             weights.append(scores.softmax(-1))
             y[:, head] = torch.bmm(weights[-1], v[:, head])
@@ -37,7 +34,7 @@ class GatedAttention(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of q, k, v, gate and bias."""
         q, k, v, gate, bias, *weights = ctx.saved_tensors
-        *_, for_gate, for_bias, _ = ctx.needs_input_grad
+        *_, for_gate, for_bias = ctx.needs_input_grad
         # shaped like q, k and v in memory too: heads side by side
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         grad_gate = torch.empty_like(gate) if for_gate else None
@@ -55,4 +52,4 @@ class GatedAttention(torch.autograd.Function):
                 grad_bias[..., head, :, :] = of_bias if bias.ndim == 4 else of_bias.sum(0)
             if grad_gate is not None:
                 grad_gate[:, head] = grad_scores.mul_(bias[..., head, :, :]).sum(-1, keepdim=True)
-        return grad_q, grad_k, grad_v, grad_gate, grad_bias, None
+        return grad_q, grad_k, grad_v, grad_gate, grad_bias

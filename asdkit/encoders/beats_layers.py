@@ -82,34 +82,30 @@ class Transformer(nn.Module):
                 layer.self_attn.relative_attention_bias = table
         self.layer_norm = nn.LayerNorm(dim)
 
-    def prepare(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Projected patches [B, N, D] -> input of the first layer [B, N, D]; padding [B, N] is zeroed."""
-        if padding is not None:
-            x = x.masked_fill(padding.unsqueeze(-1), 0)
+    def prepare(self, x: Tensor) -> Tensor:
+        """Projected patches [B, N, D] -> input of the first layer [B, N, D]."""
         x = x + F.gelu(self.pos_conv(x))
         if not self.cfg.layer_norm_first:
             x = self.layer_norm(x)
         return F.dropout(x, self.cfg.dropout, self.training)
 
-    def forward(self, x: Tensor, padding: Tensor | None = None, all_layers: bool = False) -> list[Tensor]:
-        """x [B, N, D] from `prepare`, padding [B, N] -> the output of the last layer in a list, or of every layer."""
+    def forward(self, x: Tensor, all_layers: bool = False) -> list[Tensor]:
+        """x [B, N, D] from `prepare` -> the output of the last layer in a list, or of every layer."""
         bias = self.position_bias(x.shape[1]) if self.cfg.relative_position_embedding else None
-        mask = None if padding is None else padding[:, None, None, :]  # [B, 1, 1, N], over the keys
         if torch.is_grad_enabled() or x.device.type != "cpu":
-            return self._run(x, bias, mask, all_layers)
+            return self._run(x, bias, all_layers)
         clips = max(1, ROWS // x.shape[1])
-        masks = [None] * len(x) if mask is None else mask.split(clips)
-        groups = [self._run(part, bias, m, all_layers) for part, m in zip(x.split(clips), masks, strict=False)]
+        groups = [self._run(part, bias, all_layers) for part in x.split(clips)]
         return [torch.cat(layer) for layer in zip(*groups, strict=True)]
 
-    def _run(self, x: Tensor, bias: Tensor | None, mask: Tensor | None, all_layers: bool) -> list[Tensor]:
+    def _run(self, x: Tensor, bias: Tensor | None, all_layers: bool) -> list[Tensor]:
         ratio, drop = self.cfg.layer_wise_gradient_decay_ratio, self.cfg.encoder_layerdrop
         outputs: list[Tensor] = []
         for layer in self.layers:
             if ratio != 1.0:
                 x = _ScaledGradient.apply(x, ratio)
             if not (self.training and drop > 0 and torch.rand(()) < drop):
-                x = layer(x, bias, mask)
+                x = layer(x, bias)
             outputs = [*outputs, x] if all_layers else [x]
         return outputs
 
@@ -142,13 +138,13 @@ class Layer(nn.Module):
         # DeepNet: the residual branch is multiplied by (2 L)^(1/4); only where the norm follows the sum.
         self.alpha = (2 * cfg.encoder_layers) ** 0.25 if cfg.deep_norm and not cfg.layer_norm_first else 1.0
 
-    def forward(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-        """x [B, N, D], bias [heads, N, N] or [B, heads, N, N], mask [B, 1, 1, N] (True: padding) -> [B, N, D]"""
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x [B, N, D], bias [heads, N, N] or [B, heads, N, N] -> [B, N, D]"""
         if self.layer_norm_first:
-            x = x + self._attend(self.self_attn_layer_norm(x), bias, mask)
+            x = x + self._attend(self.self_attn_layer_norm(x), bias)
             x = x + self._feed_forward(self.final_layer_norm(x))
         else:
-            x = self.self_attn_layer_norm(torch.add(self._attend(x, bias, mask), x, alpha=self.alpha))
+            x = self.self_attn_layer_norm(torch.add(self._attend(x, bias), x, alpha=self.alpha))
             x = self.final_layer_norm(torch.add(self._feed_forward(x), x, alpha=self.alpha))
         return x
 
@@ -158,8 +154,8 @@ class Layer(nn.Module):
         linears = {**attention, "fc1": (self, "fc1"), "fc2": (self, "fc2")}
         return Block(self, linears, {"mha": (self, "self_attn"), "ffn": (self, "fc2")})
 
-    def _attend(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-        return F.dropout(self.self_attn(x, bias, mask), self.dropout, self.training)
+    def _attend(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        return F.dropout(self.self_attn(x, bias), self.dropout, self.training)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         hidden = F.dropout(self.activation(self.fc1(x)), self.activation_dropout, self.training)
@@ -178,18 +174,16 @@ class Attention(nn.Module):
             self.grep_linear = nn.Linear(dim // self.heads, 8)
             self.grep_a = nn.Parameter(torch.ones(1, self.heads, 1, 1))
 
-    def forward(self, x: Tensor, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-        """x [B, N, D], bias [heads, N, N] or [B, heads, N, N], mask [B, 1, 1, N] (True: padding) -> [B, N, D]"""
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x [B, N, D], bias [heads, N, N] or [B, heads, N, N] -> [B, N, D]"""
         q, k, v = (self._split(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
         dropout = self.dropout if self.training else 0.0
         on_cpu = bias is not None and q.device.type == "cpu" and not dropout
         if bias is not None:
             gate = self.gate(q).to(q.dtype) if self.gated else q.new_ones(()).expand(*q.shape[:3], 1)
             if on_cpu and torch.is_grad_enabled() and (gate.requires_grad or bias.requires_grad):
-                return self._merge(GatedAttention.apply(q, k, v, gate, bias, mask))
+                return self._merge(GatedAttention.apply(q, k, v, gate, bias))
             bias = gate * bias  # [B, heads, N, N]
-        if mask is not None:
-            bias = (torch.zeros_like(mask, dtype=q.dtype) if bias is None else bias).masked_fill(mask, -math.inf)
         if on_cpu and q.dtype == torch.bfloat16:
             y = _attention(q, k, v, bias)
         else:

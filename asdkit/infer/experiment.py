@@ -120,8 +120,8 @@ class Experiment:
     def embed(self, paths: Sequence[str | Path]) -> dict[str, np.ndarray]:
         """The network's arrays of some recordings: name -> [N, D], in the order of `paths`.
 
-        A recording shorter than data.chunk_seconds is repeated to that length, as in training. Raises ValueError naming a
-        recording that cannot be read.
+        A recording shorter than data.chunk_seconds is repeated to that length, as in training. Raises ValueError naming
+        a recording that cannot be read.
         """
         from asdkit.data.lists import Clip
         from asdkit.infer.clips import arrays, batches_of

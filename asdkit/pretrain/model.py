@@ -152,5 +152,5 @@ def encode_visible(encoder: Beats, feats: Tensor, visible: Tensor) -> Tensor:
         whole = transformer.position_bias(count)  # [heads, N, N]
         bias = whole[:, visible[:, :, None], visible[:, None, :]].transpose(0, 1)  # [B, heads, V, V]
     for layer in transformer.layers:
-        x = layer(x, bias, None)
+        x = layer(x, bias)
     return transformer.layer_norm(x) if encoder.cfg.layer_norm_first else x
