@@ -35,6 +35,12 @@ def test_array_replaces_the_word_job_in_log_and_arguments(tmp_path):
     assert logs == {f"x.{n}.log": f"seed{n} a_{n}.ark JOBS MYJOB {n} {n}" for n in (2, 3, 4)}
 
 
+def test_jobs_get_large_pages_unless_told_otherwise(tmp_path):
+    for given, expected in (({}, "glibc.malloc.hugetlb=1"), ({"GLIBC_TUNABLES": ""}, "")):
+        assert run(tmp_path, "x.log", "bash", "-c", 'echo "<$GLIBC_TUNABLES>"', **given).returncode == 0
+        assert (tmp_path / "x.log").read_text().splitlines()[-2] == f"<{expected}>"
+
+
 def test_array_of_chosen_numbers(tmp_path):
     assert run(tmp_path, "JOB=0,7", "x.JOB.log", "true").returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.0.log", "x.7.log"]
