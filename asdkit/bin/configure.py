@@ -38,23 +38,27 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.config.folder import settle, write
     from asdkit.utils.typed_yaml import given
 
-    config = load_config(args.config, args.set)
+    config = load_config(args.config, args.set, not (args.exp / "config.yaml").exists() or args.force)
     if not args.must_exist:
         check_checkpoint(config, given(args.set, "encoder.checkpoint") or args.config)
-        _check_names(args, settle(config, args.exp, TAG, args.force))
+        _check_names(args, settle(config, args.exp, TAG, args.force, chosen=_chosen(args)))
         return
     path = args.exp / "config.yaml"
     if not path.exists():
         raise ValueError(f"{path} does not exist: run stage 2 first, or give the --tag of an experiment that has it")
     elsewhere = "the --config and --set of that run, or from --stage 2 on another --tag"
-    config = settle(config, args.exp, elsewhere, args.force, scores_only=True)
+    config = settle(config, args.exp, elsewhere, args.force, scores_only=True, chosen=_chosen(args))
     _check_names(args, config)
     options = [word for setting in args.set for word in ("--set", setting)]
     write(config, args.exp, f"python3 -m asdkit.bin.configure {shlex.join(['--config', args.config, *options])}")
 
 
+def _chosen(args: argparse.Namespace) -> list[str] | None:
+    return args.score.split(",") if args.score else None
+
+
 def _check_names(args: argparse.Namespace, config: "Config") -> None:
-    wanted = args.score.split(",") if args.score else []
+    wanted = _chosen(args) or []
     there = {path.name for path in args.exp.glob("seed*/score/*")}  # those of other programs, too
     if unknown := [name for name in wanted if name not in {*config.score, *there}]:
         raise ValueError(f"--score {unknown[0]}: the experiment's scores are {', '.join(config.score)}")

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.data import lists
     from asdkit.utils.typed_yaml import given
 
-    config = load_config(args.config, args.set)
+    config = load_config(args.config, args.set, not (args.exp / "config.yaml").exists() or args.force)
     check_checkpoint(config, given(args.set, "encoder.checkpoint") or args.config)
     config = settle(config, args.exp, force=args.force)
     dataset = load_dataset(args.data)

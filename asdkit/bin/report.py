@@ -23,18 +23,16 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     from asdkit.report.comparison import beside_published, comparison
     from asdkit.report.published import load_published
-    from asdkit.report.results import over_seeds, score_folders, seed_folders
+    from asdkit.report.results import over_seeds
     from asdkit.report.schema import TagResult, read_results
     from asdkit.report.tables import ordered, overview, pages, title
     from asdkit.utils.files import locked, write_json, write_text
 
     if args.data is not None:
-        from asdkit.report.seeds import evaluate_seed
+        from asdkit.report.seeds import evaluate_seeds
 
-        for seed, seed_dir in seed_folders(args.exp).items():
-            names = args.score.split(",") if args.score else None
-            if score_folders(seed_dir, names):
-                evaluate_seed(args.exp, seed, args.data, names, args.force)
+        with locked(args.exp / ".report.lock"):  # folders that no stage wrote are completed here
+            evaluate_seeds(args.exp, args.data, args.score.split(",") if args.score else None, args.force)
     systems = load_published(args.published) if args.published else []
     results, folder = over_seeds(args.exp), args.exp.resolve().parent
     write_json(args.exp / "results.json", results)

@@ -10,6 +10,8 @@ from asdkit.utils import cli
 if TYPE_CHECKING:
     from asdkit.config import ScoreConfig
 
+MADE_BY = "asdkit.bin.score"
+
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
@@ -48,7 +50,8 @@ def _score(args: argparse.Namespace, name: str, settings: "ScoreConfig") -> None
     from asdkit.corpus.description import load_dataset, present_sets
     from asdkit.corpus.manifest import clips_digest, read_manifest
     from asdkit.corpus.names import sets_of
-    from asdkit.detectors.folder import MADE_FROM
+    from asdkit.detectors.folder import MADE_FROM, read_made_from
+    from asdkit.infer.experiment import Experiment
     from asdkit.utils.done import Done
     from asdkit.utils.files import sha256_file
 
@@ -56,19 +59,24 @@ def _score(args: argparse.Namespace, name: str, settings: "ScoreConfig") -> None
     sets = present_sets(data)
     if not sets_of("train", sets) or not sets_of("test", sets):
         raise ValueError(f"{data} holds {', '.join(sets)}: scoring needs training clips and test clips")
+    experiment = Experiment.open(args.exp, args.seed, data)
     inputs = {**score_identity(settings), "name_style": load_dataset(data).name_style}
     for found in sets:
         embedded = seed_dir / "embed" / found / settings.array
         if not Path(f"{embedded}.scp").exists():  # stage 4 removes it first and writes it last
             raise ValueError(f"{embedded}.scp does not exist: run stage 4 (extract_embeddings) first")
+        experiment.check_embedded(found)
         inputs[f"{found}.manifest"] = clips_digest(read_manifest(data / found / "manifest.tsv"))
         inputs[f"{found}.{settings.array}"] = sha256_file(f"{embedded}.ark")
     out = seed_dir / "score" / name
     another = f"another name for other settings (--set score.NAME... instead of score.{name}...)"
     done = Done(out / ".done", inputs, args.force, another, reread_score)
-    if done.is_done() and (out / MADE_FROM).exists():
+    files = [out / MADE_FROM, *(out / f"{found}.{kind}" for found in sets_of("test", sets) for kind in ("tsv", "csv"))]
+    if done.is_done() and all(file.exists() for file in files):
         logging.info("%s: already done", out)
         return
+    if not args.force and not done.path.exists() and files[1].exists() and read_made_from(out).made_by != MADE_BY:
+        raise ValueError(f"{out} holds scores of another program: take another name, or --stage 5 --force true")
     done.path.unlink(missing_ok=True)
     _write(args, out, settings, sets, inputs)
     done.finish()
@@ -91,17 +99,8 @@ def _write(args: argparse.Namespace, out: Path, settings: "ScoreConfig", sets: l
     loaded = {name: experiment.load(name, settings.array) for name in sets}
     train, tests = ({name: loaded[name] for name in sets_of(split, sets)} for split in ("train", "test"))
     scored = score_sets(settings, train, tests)
-    for name, scores in scored.scores.items():
-        write_scores(out / f"{name}.tsv", scores)
-        logging.info("%s: %d clips", out / f"{name}.tsv", len(scores))
-    own = {utt: score for scores in scored.train.values() for utt, score in scores.items() if math.isfinite(score)}
-    if scored.train:
-        write_scores(out / TRAIN, own)
-    else:
-        (out / TRAIN).unlink(missing_ok=True)
-        logging.info("transductive scores: no thresholds, no files to submit")
     made_from = {
-        "made_by": "asdkit.bin.score",
+        "made_by": MADE_BY,
         "detector": settings.detector,
         "non_negative": DETECTORS[settings.detector](settings).non_negative,
         "per_section": settings.per_section,
@@ -113,6 +112,15 @@ def _write(args: argparse.Namespace, out: Path, settings: "ScoreConfig", sets: l
         "git": git_hash(),
     }
     write_json(out / MADE_FROM, made_from)
+    for name, scores in scored.scores.items():
+        write_scores(out / f"{name}.tsv", scores)
+        logging.info("%s: %d clips", out / f"{name}.tsv", len(scores))
+    own = {utt: score for scores in scored.train.values() for utt, score in scores.items() if math.isfinite(score)}
+    if scored.train:
+        write_scores(out / TRAIN, own)
+    else:
+        (out / TRAIN).unlink(missing_ok=True)
+        logging.info("transductive scores: no thresholds, no files to submit")
     complete(out, {name: rows for name, (rows, _) in loaded.items()}, inputs["name_style"])
 
 

@@ -52,6 +52,9 @@ class Config(Section):
             raise ValueError(
                 f"the encoder {name!r} has no transformer blocks: model.lora and model.group_adapter must be null"
             )
+        targets = (lora and lora.targets) or []
+        if twice := [target for target in targets if targets.count(target) > 1]:
+            raise ValueError(f"model.lora.targets: {twice[0]!r} is named twice")
         unknown = [target for target in lora and lora.targets or [] if linears and target not in linears]
         if unknown:
             raise ValueError(f"model.lora.targets: {name!r} has no {unknown[0]!r}. Allowed: {', '.join(linears)}")
@@ -59,13 +62,14 @@ class Config(Section):
             raise ValueError(f"data.feats_type fbank: {name!r} makes no features of recordings, use raw")
 
 
-def load_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
-    """Read a user's experiment; `settings` replace values, `section.key=value`.
+def load_config(path: str | Path, settings: Sequence[str] = (), new: bool = True) -> Config:
+    """Read a user's experiment; `settings` replace values, `section.key=value`. new: none that is there already.
 
     Errors as for `typed_yaml.load` and `check_new`.
     """
     config = load(Config, path, settings)
-    check_new(config, path, settings)
+    if new:
+        check_new(config, path, settings)
     return config
 
 

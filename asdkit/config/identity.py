@@ -94,6 +94,9 @@ def _reread(marker: Flat, identity: Callable[[Config], Flat]) -> Flat:
     raw = unflatten({key: value for key, value in own.items() if key != digest})
     if digest in own:
         raw.setdefault("encoder", {})["checkpoint"] = "-"  # its path does not count
+    # A marker of stage 4 tells which of the kept weights it used, but not which were kept.
+    if (step := str(raw.get("embed", {}).get("checkpoint", "final")).removeprefix("step")).isdigit():
+        raw.setdefault("train", {}).setdefault("save_steps", [int(step)])
     try:
         config = read_older(raw, "marker")
     except ValueError:  # of a later version: compared as it stands

@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asdkit.config import Config, ScoreConfig, open_config
-from asdkit.config.identity import TRAINING, reread_training, training_identity
+from asdkit.config.identity import (
+    TRAINING,
+    embedding_identity,
+    reread_embedding,
+    reread_training,
+    training_identity,
+)
 from asdkit.corpus.description import Dataset, load_dataset
-from asdkit.corpus.manifest import read_manifest
+from asdkit.corpus.manifest import digest, read_manifest
 from asdkit.corpus.names import SETS, sets_of
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
 from asdkit.utils.ark import read_vectors
 from asdkit.utils.done import compare
-from asdkit.utils.files import read_json, read_text, sha256_path
+from asdkit.utils.files import read_json, read_text, sha256_file, sha256_path
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +75,19 @@ class Experiment:
         settings = {key: value for key, value in made.items() if key.partition(".")[0] in TRAINING}
         compare(marker, settings, wanted, again="--stage 3 --force true")
 
+    def check_embedded(self, name: str) -> None:
+        """Raise ValueError when stage 4 made the arrays of a set with other weights, settings or clips than there are."""
+        marker = self.seed_dir / "embed" / name / ".done"
+        if not marker.exists():
+            return
+        made, wanted = reread_embedding(read_json(marker)), dict(embedding_identity(self.config))
+        weights = self.seed_dir / "checkpoint" / f"{self.config.embed.checkpoint}.pt"
+        if weights.exists():
+            wanted["checkpoint"] = sha256_file(weights)
+        if self.given_data:
+            wanted["manifest"] = digest(read_manifest(self.given_data / name / "manifest.tsv"))
+        compare(marker, {key: made.get(key) for key in wanted}, wanted, again="--stage 4 --force true")
+
     @cached_property
     def located(self) -> Config:
         """The configuration with the pre-trained weights where they are found, known by their SHA-256.
@@ -79,18 +98,18 @@ class Experiment:
         named = self.config.encoder.checkpoint
         if not named:
             return self.config
-        digest = read_json(self.checkpoint.with_name(".done")).get("encoder.checkpoint.sha256")
+        known = read_json(self.checkpoint.with_name(".done")).get("encoder.checkpoint.sha256")
         noted = read_text(self.exp / "env.txt") if (self.exp / "env.txt").exists() else ""
         run_in = [line.removeprefix("folder: ") for line in noted.splitlines() if line.startswith("folder: ")]
         places = [Path(named), *(Path(folder, named) for folder in [self.exp.parent.parent, *run_in])]
         places = list(dict.fromkeys(place.absolute() for place in [*places, self.exp / Path(named).name]))
         there = [place for place in places if place.exists()]
-        found = next((place for place in there if sha256_path(place) == digest), None)
+        found = next((place for place in there if sha256_path(place) == known), None)
         if found is None:
             looked = ", ".join(map(str, places))
             other = f"; {there[0]} holds other weights" if there else ""
             raise ValueError(
-                f"{self.exp}: the pre-trained weights with SHA-256 {str(digest)[:16]}... are at none of "
+                f"{self.exp}: the pre-trained weights with SHA-256 {str(known)[:16]}... are at none of "
                 f"{looked}{other}. Put them into {self.exp}"
             )
         encoder = self.config.encoder.model_copy(update={"checkpoint": str(found)})
@@ -144,7 +163,9 @@ class Experiment:
         machine may be left out where there is one alone; section counts where score.<name>.per_section is set. Raises
         ValueError for another name or machine, and for scores that are transductive.
         """
-        settings = self.settings(name)
+        if isinstance(paths, str | Path):
+            raise ValueError(f"embed and score take a list of recordings: [{str(paths)!r}]")
+        settings, paths = self.settings(name), list(paths)
         if settings.normalise != "none":
             raise ValueError(f"score.{name}.normalise is {settings.normalise}: it scores whole test sets alone")
         detector = self.detector(name, machine, section)
@@ -162,8 +183,11 @@ class Experiment:
 
     def threshold(self, name: str = "knn", machine: str | None = None, section: str = "00") -> float:
         """The score above which a clip of the machine counts as anomalous, as stage 5 chose it."""
-        key = self._key(name, machine, section)
-        return read_thresholds(self.seed_dir / "score" / name / "threshold.tsv")[key]
+        key, path = self._key(name, machine, section), self.seed_dir / "score" / name / "threshold.tsv"
+        limits = read_thresholds(path)
+        if key not in limits:
+            raise ValueError(f"{path}: no threshold of {title(key)}; there are some of {', '.join(map(title, limits))}")
+        return limits[key]
 
     def training(self, array: str = "embedding") -> dict[str, Embedded]:
         """Manifest rows and arrays [N, D] of the training clips, by set. Raises ValueError when they are not there."""
@@ -171,6 +195,7 @@ class Experiment:
 
     def load(self, name: str, array: str = "embedding") -> Embedded:
         """Manifest rows of a set and its arrays of stage 4, [N, D]."""
+        self.check_embedded(name)
         folder = self.seed_dir / "embed" / name
         noted = self.given_data is None and (folder / "manifest.tsv").exists()
         rows = read_manifest((folder if noted else self.data / name) / "manifest.tsv")

@@ -58,4 +58,6 @@ class Classifier(System):
     def load_state(self, content: dict[str, Any], path: str | Path) -> None:
         """Take up model and objective; raises ValueError when names, shapes or the backbone file differ."""
         load_model(self.model, content, path)
+        if not self.config.train.steps:  # an objective that nothing was trained with may be another by now
+            return
         load_tensors(self.objective, content["objective"], f"{path}: objective")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from asdkit.corpus.manifest import Row, read_manifest
-from asdkit.corpus.names import sets_of
+from asdkit.corpus.names import SETS, sets_of
 from asdkit.detectors.folder import THRESHOLD, TRAIN, MadeFrom, read_made_from, read_scores, write_thresholds
 from asdkit.detectors.threshold import threshold
 from asdkit.report.submission import STYLES, write_submission
@@ -19,12 +19,15 @@ COLUMNS = ("file", "machine", "section", "anomaly_score", "threshold", "anomaly"
 Key = tuple[str, str]
 
 
-def complete(folder: Path, rows: dict[str, list[Row]], style: str) -> None:
+def complete(folder: Path, rows: dict[str, list[Row]], style: str, ours: bool = True) -> None:
     """Give a folder of scores what is made from its scores alone, in place of what it held of that.
 
     rows: manifest of each set; style: the data set's name style. Writes threshold.tsv (where there is a train.tsv that
     serves: two clips or more of each machine), <set>.csv for each test set and, with thresholds and for names of a
-    challenge, submission/<set>. Raises ValueError, naming the file, for scores of other clips than the manifest's.
+    challenge, submission/<set>. ours: what it holds was made here before; otherwise thresholds and files that are not
+    replaced are the user's, and stay.
+
+    Raises ValueError, naming the file, for scores of other clips than the manifest's.
     """
     made_from = read_made_from(folder)
     tests = {name: read_scores(folder / f"{name}.tsv") for name in sets_of("test", rows)}
@@ -33,11 +36,13 @@ def complete(folder: Path, rows: dict[str, list[Row]], style: str) -> None:
     limits = _thresholds(folder, rows, made_from)
     if limits:
         write_thresholds(folder / THRESHOLD, limits)
-    else:
+    elif ours:
         (folder / THRESHOLD).unlink(missing_ok=True)
     submission = folder / "submission"
-    if submission.exists():
-        shutil.rmtree(submission)
+    for name in SETS if ours else ():
+        shutil.rmtree(submission / name, ignore_errors=True)
+    if submission.is_dir() and not any(submission.iterdir()):
+        submission.rmdir()
     for name, scores in tests.items():
         write_text(folder / f"{name}.csv", _table(rows[name], scores, limits))
         if limits and style in STYLES:

@@ -9,7 +9,7 @@ from asdkit.config.identity import experiment_identity, reread_score, score_iden
 from asdkit.corpus.description import load_dataset, present_sets
 from asdkit.corpus.manifest import clips_digest, read_manifest, read_ref, sizes_digest
 from asdkit.corpus.names import sets_of, split_set
-from asdkit.detectors.folder import MADE_FROM, TRAIN, read_made_from, read_scores
+from asdkit.detectors.folder import MADE_FROM, TRAIN, MadeFrom, read_made_from, read_scores
 from asdkit.protocols import ScoredClip, combine, evaluate
 from asdkit.report.decisions import complete, read_sets, same_clips
 from asdkit.utils.done import Done, compare
@@ -19,12 +19,12 @@ from asdkit.utils.provenance import git_hash
 UNLABELLED = "test clips without labels (no ref.tsv): scores, but no metrics"
 
 
-def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool = False) -> bool:
+def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool = False, ours: bool = False) -> bool:
     """Write <folder>/results.json, unless it is there and made from the same; returns whether it was written.
 
     A folder that something else than stage 5 wrote is evaluated again when it has changed, and is given thresholds,
-    tables and files to submit first.
-    about: what the results are to say beside their numbers: tag, seed, score, config, config_sha256.
+    tables and files to submit first. ours: its name is one of the experiment's scores. about: what the results are to
+    say beside their numbers: tag, seed, score, config, config_sha256.
     Raises ValueError when scores, manifests and references do not hold the same clips.
     """
     sets, dataset = present_sets(data), load_dataset(data)
@@ -40,14 +40,15 @@ def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool
         raise ValueError(f"{folder}: lacks {missing[0]}.tsv: a folder of scores has one for each of {', '.join(tests)}")
     files = [*(f"{name}.tsv" for name in tests), TRAIN, MADE_FROM]
     inputs |= {file: sha256_file(folder / file) for file in files if (folder / file).exists()}
-    own, marker = (folder / ".done").exists(), folder / ".done.evaluate"
+    own, marker = ours and (folder / ".done").exists(), folder / ".done.evaluate"
+    before = any((folder / name).exists() for name in (".done", ".done.evaluate"))
     force = force or (not own and marker.exists() and read_json(marker) != inputs)
     done = Done(marker, inputs, force, "another name for other scores")
     if done.is_done() and (folder / "results.json").exists():
         return False
     made_from = read_made_from(folder)
     if not own:
-        complete(folder, read_sets(data, sets), dataset.name_style)
+        complete(folder, read_sets(data, sets), dataset.name_style, before)
     found = {split_set(name)[0]: evaluate_set(data / name, folder / f"{name}.tsv", protocol) for name in tests}
     result = {
         **about,
@@ -86,7 +87,7 @@ def check_scores(folder: Path, config: Config, data: Path, embed: Path) -> None:
 def config_digest(config: Config, folder: Path) -> str:
     """SHA-256 of what a folder of scores was made with: parsed settings, not the text of a file."""
     settings = score_identity(config.score[folder.name]) if folder.name in config.score else {}
-    told = read_made_from(folder).model_dump(exclude={"inputs", "seed", "git"})
+    told = read_made_from(folder).model_dump(include=set(MadeFrom.model_fields))
     return sha256_text(json.dumps([experiment_identity(config), settings, told], sort_keys=True, default=str))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from asdkit.config import open_config
 from asdkit.report.evaluation import check_scores, config_digest, evaluate_folder
-from asdkit.report.results import score_folders
+from asdkit.report.results import score_folders, seed_folders
 
 
 def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = None, force: bool = False) -> None:
@@ -23,5 +23,29 @@ def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = No
         check_scores(folder, config, data, seed_dir / "embed")
         about = {"tag": exp.resolve().name, "seed": seed, "score": folder.name, "config": str(exp / "config.yaml")}
         about["config_sha256"] = config_digest(config, folder)
-        written = evaluate_folder(folder, data, about, force)
+        written = evaluate_folder(folder, data, about, force, folder.name in config.score)
         logging.info("%s: %s", folder / "results.json", "written" if written else "already done")
+
+
+def evaluate_seeds(exp: Path, data: Path, names: list[str] | None = None, force: bool = False) -> None:
+    """Evaluate the folders of scores of all seeds. One in which stage 5 has not ended is left out, with a warning.
+
+    Raises ValueError for a name that no seed has, and when stage 5 has ended nowhere.
+    """
+    known = open_config(exp / "config.yaml").score
+    folders = {seed: score_folders(folder, names) for seed, folder in seed_folders(exp).items()}
+    if missing := sorted(set(names or ()) - {path.name for paths in folders.values() for path in paths}):
+        raise ValueError(f"--score {missing[0]}: no seed has such scores: run stage 5 first")
+    late = {path for paths in folders.values() for path in paths if path.name in known and not _has_ended(path)}
+    if folders and all(path in late for paths in folders.values() for path in paths):
+        raise ValueError(f"{exp}: no scores to evaluate: run stage 5 first")
+    for seed, paths in folders.items():
+        if there := [path.name for path in paths if path not in late]:
+            evaluate_seed(exp, seed, data, there, force)
+    for path in sorted(late):
+        (path / "results.json").unlink(missing_ok=True)  # of scores that are not there any more
+        logging.warning("%s: left out: stage 5 has not ended there, run it again for this seed", path)
+
+
+def _has_ended(folder: Path) -> bool:
+    return (folder / ".done").exists()

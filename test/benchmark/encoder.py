@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from asdkit.config import BeatsArch, BeatsEncoder  # noqa: E402
 from asdkit.encoders import build_encoder  # noqa: E402
-from asdkit.infer.clips import fold  # noqa: E402
+from asdkit.infer.network import fold  # noqa: E402
 from asdkit.utils.memory import reuse_freed_memory  # noqa: E402
 
 SECONDS, FRAMES, TOKENS = 10, 998, 496
