@@ -76,7 +76,7 @@ class Experiment:
         compare(marker, settings, wanted, again="--stage 3 --force true")
 
     def check_embedded(self, name: str) -> None:
-        """Raise ValueError when stage 4 made the arrays of a set with other weights, settings or clips than there are."""
+        """Raise ValueError when stage 4 made a set's arrays with other weights, settings or clips than there are."""
         marker = self.seed_dir / "embed" / name / ".done"
         if not marker.exists():
             return
