@@ -15,7 +15,9 @@ def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
     parser = cli.parser("Check the files of a challenge submission: names, rows, values; say what is wrong.")
     parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
-    parser.add_argument("--submission", type=Path, required=True, help="folder, exp/<tag>/seed<K>/submission/<set>")
+    parser.add_argument(
+        "--submission", type=Path, required=True, help="folder, exp/<tag>/seed<K>/score/<name>/submission/<set>"
+    )
     parser.add_argument(
         "--set",
         choices=TEST_SETS,
