@@ -8,13 +8,19 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
+import torch
 from recipe import CONFIG, make_corpus
 from test_pipeline import MINI
 
 from asdkit.bin import extract_embeddings, make_lists, prepare_data, score, train
+from asdkit.config import Config
 from asdkit.corpus.manifest import read_manifest
+from asdkit.data.lists import Clip
 from asdkit.detectors.folder import read_scores
+from asdkit.infer.clips import arrays
 from asdkit.infer.experiment import Experiment
+from asdkit.models.system import System
+from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import read_ark
 
 
@@ -65,6 +71,26 @@ def test_arrays_and_scores_are_those_of_the_stages(recipe, tmp_path, monkeypatch
         np.testing.assert_allclose(scores, [stage5[utt] for utt in utts], rtol=1e-3, atol=1e-5)
         assert experiment.threshold(name, "fan") > 0
     assert experiment.score([], "fan").shape == (0,)
+    monkeypatch.setattr("asdkit.infer.experiment.read_vectors", lambda *a: pytest.fail("read the archives again"))
+    monkeypatch.setattr("asdkit.infer.experiment.read_manifest", lambda *a: pytest.fail("read a manifest again"))
+    assert np.array_equal(experiment.score(paths, "fan"), experiment.score(paths, "fan"))
+
+
+class Nan(System):
+    sample_rate, window, hop = 16000, 1, 1
+
+    def frontend(self, wav):
+        return wav
+
+    def represent(self, feats):
+        return {"embedding": feats[:, :2] * float("nan")}
+
+
+def test_arrays_that_are_not_finite_are_refused(recipe):
+    utts, paths = recordings(recipe)
+    clips = [Clip(utt, str(path), 16000, "fan") for utt, path in zip(utts[:2], paths[:2], strict=True)]
+    with pytest.raises(ValueError, match=f"embedding of {utts[0]} {utts[1]}: not finite: look at the training curve"):
+        dict(arrays(Nan(), Config(), [clips], AudioReader(), torch.device("cpu")))
 
 
 def test_it_needs_neither_the_corpus_nor_the_data_nor_the_recipe(recipe, tmp_path):

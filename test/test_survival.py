@@ -138,6 +138,9 @@ def test_finished_training_with_a_long_warm_up_opens(tmp_path):
     write_text(experiment.exp / "config.yaml", text)
     configure.main(words(tmp_path, experiment, text))
     configure.main([*words(tmp_path, experiment, text)[:-2]])  # from stage 1
+    assert open_config(experiment.exp / "config.yaml").train.warmup_steps == 20
+    with pytest.raises(ValueError, match="train.warmup_steps 20 is longer than train.steps 3"):
+        configure.main([*words(tmp_path, experiment, text)[:2], "--exp", str(tmp_path / "exp/new")])
 
 
 def test_weights_may_be_moved(tmp_path):
@@ -196,6 +199,8 @@ def test_the_losses_of_what_is_not_trained_may_change(recipe, tmp_path, monkeypa
     train.main([*work, "--device", "cpu"])
     extract_embeddings.main([*work, "--device", "cpu", "--force", "true"])
     extract_embeddings.main([*work, "--merge", "true"])
+    assert open_config(exp / "config.yaml").loss.dlcl is None
+    assert (exp / "seed0/embed/dev_test/embedding.scp").exists()
 
 
 def test_a_linear_layer_named_twice(tmp_path):

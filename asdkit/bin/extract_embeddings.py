@@ -94,7 +94,7 @@ def _extract(
     for utt, arrays in cli.progress(found, f"embed {name}", sum(map(len, batches))):
         for array, values in arrays.items():
             tables.setdefault(array, {})[utt] = values
-    for old in split.glob(f"*.{args.job}.*"):  # of a killed run
+    for old in [*split.glob(f"*.{args.job}.ark"), *split.glob(f"*.{args.job}.scp")]:  # of a killed run
         old.unlink()
     for array, table in tables.items():
         write_ark(split / f"{array}.{args.job}.ark", table)
@@ -123,7 +123,7 @@ def _merge(args: argparse.Namespace, name: str, folder: Path, inputs: dict[str, 
                 f"{split}: {len(missing)} clip(s) too few or too many, the first {missing[0]!r}; use --force true"
             )
         write_ark(folder / f"{array}.ark", table)
-        logging.info("%s: %d %ss", folder, len(table), array)
+        logging.info("%s: %s of %d clips", folder, array, len(table))
     for old in folder.glob("*.ark"):  # of an earlier configuration
         if old.stem not in names:
             old.unlink()

@@ -51,20 +51,19 @@ def main(argv: list[str] | None = None) -> None:
     frontend = None
     for name in present_sets(args.data):
         folder = Path(args.dump) / config.encoder.frontend / name
-        clips = recorded_clips(args.data, name)
         inputs = {"manifest": digest(read_measured(args.data, name)), **vars(reader)}
         merged = Done(folder / ".done", inputs, args.force, elsewhere)
         if merged.is_done():
             logging.info("%s: already done", folder)
         elif args.merge:
-            feats.merge(folder, [clip.utt for clip in clips], args.num_jobs, inputs)
+            feats.merge(folder, [clip.utt for clip in recorded_clips(args.data, name)], args.num_jobs, inputs)
             merged.finish()
         else:
             marker = feats.split_folder(folder, args.num_jobs) / f".done.{args.job}"
             done = Done(marker, inputs, args.force, elsewhere)
             if not done.is_done():
                 frontend = frontend or _frontend(config, reader)
-                feats.dump_shard(frontend, reader, clips, folder, args.num_jobs, args.job)
+                feats.dump_shard(frontend, reader, recorded_clips(args.data, name), folder, args.num_jobs, args.job)
                 done.finish()
 
 

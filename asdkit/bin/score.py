@@ -9,6 +9,7 @@ from asdkit.utils import cli
 
 if TYPE_CHECKING:
     from asdkit.config import ScoreConfig
+    from asdkit.infer.experiment import Experiment
 
 MADE_BY = "asdkit.bin.score"
 
@@ -30,9 +31,10 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Score every test set of one seed by every detector asked for."""
     args = get_parser().parse_args(argv)
-    from asdkit.config import open_config
+    from asdkit.infer.experiment import Experiment
 
-    known = open_config(args.exp / "config.yaml").score
+    experiment = Experiment.open(args.exp, args.seed, args.data)
+    known = experiment.config.score
     names = args.score.split(",") if args.score else list(known)
     if unknown := [name for name in names if name not in known]:
         raise ValueError(
@@ -40,18 +42,17 @@ def main(argv: list[str] | None = None) -> None:
         )
     for name in names:
         try:
-            _score(args, name, known[name])
+            _score(args, experiment, name, known[name])
         except ValueError as error:
             raise ValueError(f"score.{name}: {error}") from None
 
 
-def _score(args: argparse.Namespace, name: str, settings: "ScoreConfig") -> None:
+def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settings: "ScoreConfig") -> None:
     from asdkit.config.identity import reread_score, score_identity
     from asdkit.corpus.description import load_dataset, present_sets
-    from asdkit.corpus.manifest import clips_digest, read_manifest
+    from asdkit.corpus.manifest import clips_digest
     from asdkit.corpus.names import sets_of
     from asdkit.detectors.folder import MADE_FROM, read_made_from
-    from asdkit.infer.experiment import Experiment
     from asdkit.utils.done import Done
     from asdkit.utils.files import sha256_file
 
@@ -59,14 +60,13 @@ def _score(args: argparse.Namespace, name: str, settings: "ScoreConfig") -> None
     sets = present_sets(data)
     if not sets_of("train", sets) or not sets_of("test", sets):
         raise ValueError(f"{data} holds {', '.join(sets)}: scoring needs training clips and test clips")
-    experiment = Experiment.open(args.exp, args.seed, data)
     inputs = {**score_identity(settings), "name_style": load_dataset(data).name_style}
     for found in sets:
         embedded = seed_dir / "embed" / found / settings.array
         if not Path(f"{embedded}.scp").exists():  # stage 4 removes it first and writes it last
             raise ValueError(f"{embedded}.scp does not exist: run stage 4 (extract_embeddings) first")
         experiment.check_embedded(found)
-        inputs[f"{found}.manifest"] = clips_digest(read_manifest(data / found / "manifest.tsv"))
+        inputs[f"{found}.manifest"] = clips_digest(experiment.rows(found))
         inputs[f"{found}.{settings.array}"] = sha256_file(f"{embedded}.ark")
     out = seed_dir / "score" / name
     another = f"another name for other settings (--set score.NAME... instead of score.{name}...)"
@@ -78,11 +78,11 @@ def _score(args: argparse.Namespace, name: str, settings: "ScoreConfig") -> None
     if not args.force and not done.path.exists() and files[1].exists() and read_made_from(out).made_by != MADE_BY:
         raise ValueError(f"{out} holds scores of another program: take another name, or --stage 5 --force true")
     done.path.unlink(missing_ok=True)
-    _write(args, out, settings, sets, inputs)
+    _write(experiment, out, settings, sets, inputs)
     done.finish()
 
 
-def _write(args: argparse.Namespace, out: Path, settings: "ScoreConfig", sets: list[str], inputs: dict) -> None:
+def _write(experiment: "Experiment", out: Path, settings: "ScoreConfig", sets: list[str], inputs: dict) -> None:
     import math
 
     from asdkit.config.identity import score_identity
@@ -90,12 +90,10 @@ def _write(args: argparse.Namespace, out: Path, settings: "ScoreConfig", sets: l
     from asdkit.detectors import DETECTORS
     from asdkit.detectors.folder import MADE_FROM, TRAIN, write_scores
     from asdkit.detectors.scoring import score_sets
-    from asdkit.infer.experiment import Experiment
     from asdkit.report.decisions import complete
     from asdkit.utils.files import write_json
     from asdkit.utils.provenance import git_hash
 
-    experiment = Experiment.open(args.exp, args.seed, args.data)
     loaded = {name: experiment.load(name, settings.array) for name in sets}
     train, tests = ({name: loaded[name] for name in sets_of(split, sets)} for split in ("train", "test"))
     scored = score_sets(settings, train, tests)
@@ -108,7 +106,7 @@ def _write(args: argparse.Namespace, out: Path, settings: "ScoreConfig", sets: l
         "threshold_percentile": settings.threshold_percentile,
         "settings": score_identity(settings),
         "inputs": inputs,
-        "seed": args.seed,
+        "seed": experiment.seed,
         "git": git_hash(),
     }
     write_json(out / MADE_FROM, made_from)

@@ -55,7 +55,7 @@ class Config(Section):
         targets = (lora and lora.targets) or []
         if twice := [target for target in targets if targets.count(target) > 1]:
             raise ValueError(f"model.lora.targets: {twice[0]!r} is named twice")
-        unknown = [target for target in lora and lora.targets or [] if linears and target not in linears]
+        unknown = [target for target in targets if linears and target not in linears]
         if unknown:
             raise ValueError(f"model.lora.targets: {name!r} has no {unknown[0]!r}. Allowed: {', '.join(linears)}")
         if self.data.feats_type == "fbank" and not self.encoder.spectrogram:

@@ -103,7 +103,7 @@ def arrays(
         tables = {name: array.float().cpu().numpy() for name, array in found.items()}
         if unusable := [name for name, table in tables.items() if not np.isfinite(table).all()]:
             raise ValueError(
-                f"{unusable[0]}s of {' '.join(utts)} are not finite: look at the training curve and these clips"
+                f"{unusable[0]} of {' '.join(utts)}: not finite: look at the training curve and these clips"
             )
         for row, utt in enumerate(utts):
             yield utt, {name: table[row] for name, table in tables.items()}

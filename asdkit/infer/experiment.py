@@ -1,7 +1,7 @@
 """A trained experiment, opened from anywhere: embeds and scores recordings."""
 
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from asdkit.config.identity import (
     training_identity,
 )
 from asdkit.corpus.description import Dataset, load_dataset
-from asdkit.corpus.manifest import digest, read_manifest
+from asdkit.corpus.manifest import Row, digest, read_manifest
 from asdkit.corpus.names import SETS, sets_of
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
@@ -43,6 +43,9 @@ class Experiment:
         self.data = data or folder.parent.parent / "data"
         self.seed_dir = folder / f"seed{seed}"
         self.config = open_config(folder / "config.yaml")
+        self._rows: dict[str, list[Row]] = {}
+        self._loaded: dict[tuple[str, str], Embedded] = {}
+        self._detectors: dict[tuple[str, Key], PerDomain] = {}
 
     @classmethod
     def open(
@@ -85,7 +88,7 @@ class Experiment:
         if weights.exists():
             wanted["checkpoint"] = sha256_file(weights)
         if self.given_data:
-            wanted["manifest"] = digest(read_manifest(self.given_data / name / "manifest.tsv"))
+            wanted["manifest"] = digest(self.rows(name))
         compare(marker, {key: made.get(key) for key in wanted}, wanted, again="--stage 4 --force true")
 
     @cached_property
@@ -145,10 +148,8 @@ class Experiment:
         from asdkit.data.lists import Clip
         from asdkit.infer.clips import arrays, batches_of
 
-        if isinstance(paths, str | Path):
-            raise ValueError(f"embed and score take a list of recordings: [{str(paths)!r}]")
+        names = _names(paths)
         reader = self.dataset.reader()
-        names = [str(path) for path in paths]
         clips = [Clip(name, name, reader.length(name), "-") for name in dict.fromkeys(names)]
         batches = batches_of(clips, self.config.embed.batch_size)
         found = dict(arrays(self.system, self.config, batches, reader, self.device))
@@ -163,13 +164,11 @@ class Experiment:
         machine may be left out where there is one alone; section counts where score.<name>.per_section is set. Raises
         ValueError for another name or machine, and for scores that are transductive.
         """
-        if isinstance(paths, str | Path):
-            raise ValueError(f"embed and score take a list of recordings: [{str(paths)!r}]")
-        settings, paths = self.settings(name), list(paths)
+        settings, names = self.settings(name), _names(paths)
         if settings.normalise != "none":
             raise ValueError(f"score.{name}.normalise is {settings.normalise}: it scores whole test sets alone")
         detector = self.detector(name, machine, section)
-        return detector.anomaly_score(self.embed(paths)[settings.array]) if len(paths) else np.empty(0)
+        return detector.anomaly_score(self.embed(names)[settings.array]) if names else np.empty(0)
 
     def settings(self, name: str = "knn") -> ScoreConfig:
         """The settings of a score; raises ValueError for a name that the experiment does not have."""
@@ -179,7 +178,11 @@ class Experiment:
 
     def detector(self, name: str = "knn", machine: str | None = None, section: str = "00") -> PerDomain:
         """The detector of a machine, fitted on its training clips. Raises ValueError for another name or machine."""
-        return self._fitted(name, self._key(name, machine, section))
+        key = self._key(name, machine, section)
+        if (name, key) not in self._detectors:
+            settings = self.settings(name)
+            self._detectors[name, key] = fit_detector(settings, self.training(settings.array), key)
+        return self._detectors[name, key]
 
     def threshold(self, name: str = "knn", machine: str | None = None, section: str = "00") -> float:
         """The score above which a clip of the machine counts as anomalous, as stage 5 chose it."""
@@ -194,12 +197,23 @@ class Experiment:
         return {name: self.load(name, array) for name in sets_of("train", self.sets())}
 
     def load(self, name: str, array: str = "embedding") -> Embedded:
-        """Manifest rows of a set and its arrays of stage 4, [N, D]."""
-        self.check_embedded(name)
-        folder = self.seed_dir / "embed" / name
-        noted = self.given_data is None and (folder / "manifest.tsv").exists()
-        rows = read_manifest((folder if noted else self.data / name) / "manifest.tsv")
-        return rows, read_vectors(folder / f"{array}.ark", [row["utt"] for row in rows], array.startswith("score."))
+        """Manifest rows of a set and its arrays of stage 4, [N, D], read once."""
+        if (name, array) not in self._loaded:
+            self.check_embedded(name)
+            rows, ark = self.rows(name), self.seed_dir / "embed" / name / f"{array}.ark"
+            self._loaded[name, array] = (
+                rows,
+                read_vectors(ark, [row["utt"] for row in rows], array.startswith("score.")),
+            )
+        return self._loaded[name, array]
+
+    def rows(self, name: str) -> list[Row]:
+        """Manifest rows of a set, read once."""
+        if name not in self._rows:
+            folder = self.seed_dir / "embed" / name
+            noted = self.given_data is None and (folder / "manifest.tsv").exists()
+            self._rows[name] = read_manifest((folder if noted else self.data / name) / "manifest.tsv")
+        return self._rows[name]
 
     def sets(self) -> list[str]:
         """The sets that stage 4 embedded; raises ValueError when there are none."""
@@ -208,15 +222,9 @@ class Experiment:
             raise ValueError(f"{self.seed_dir}: holds no embeddings: run stage 4 first")
         return found
 
-    @cache  # noqa: B019 - lives as long as the experiment is open
-    def _fitted(self, name: str, key: Key) -> PerDomain:
-        settings = self.settings(name)
-        return fit_detector(settings, self.training(settings.array), key)
-
     def _key(self, name: str, machine: str | None, section: str) -> Key:
-        settings, known = self.settings(name), set()
-        for rows, _ in self.training(self.settings(name).array).values():
-            known |= groups(settings, rows).keys()
+        settings = self.settings(name)
+        known = {key for found in sets_of("train", self.sets()) for key in groups(settings, self.rows(found))}
         machines = sorted({key[0] for key in known})
         if machine is None and len(machines) == 1:
             machine = machines[0]
@@ -225,3 +233,9 @@ class Experiment:
             got = "no machine" if machine is None else f"machine {title(key)!r}"
             raise ValueError(f"{self.exp}: got {got}; trained were {', '.join(map(title, sorted(known)))}")
         return key
+
+
+def _names(paths: Sequence[str | Path]) -> list[str]:
+    if isinstance(paths, str | Path):
+        raise ValueError(f"embed and score take a list of recordings: [{str(paths)!r}]")
+    return [str(path) for path in paths]
