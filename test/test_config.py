@@ -73,6 +73,20 @@ def test_mistakes_are_explained(tmp_path, text, message):
         load(tmp_path, text)
 
 
+def test_aliases_are_refused_before_they_grow(tmp_path):
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in zip("abcdef", "bcdefg", strict=True)]
+    with pytest.raises(ValueError, match=r"x.yaml: alias \*a: aliases are not allowed.*line 2") as error:
+        load(tmp_path, "\n".join(lines))
+    assert len(str(error.value)) < 300
+
+
+def test_a_long_wrong_value_is_cut(tmp_path):
+    with pytest.raises(ValueError, match=r"train.steps: .*\.\.\. \(5002 characters\)") as error:
+        load(tmp_path, f"train:\n  steps: {'x' * 5000}\n")
+    assert len(str(error.value)) < 400
+
+
 def test_a_file_that_cannot_be_read_is_named_once(tmp_path):
     with pytest.raises(ValueError, match=r"^cannot read \S*none\.yaml: No such file or directory$"):
         load_config(tmp_path / "none.yaml", ["train.lr=1"])

@@ -1,6 +1,7 @@
 """Stage 0 against a server that breaks off, lies and sends wrong bytes: whole archives or one clear error."""
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_archives_may_be_deleted_when_unpacked(run: Callable[..., None], out: Pa
     server.requests.clear()
     run()
     assert server.requests == []
+
+
+@pytest.mark.parametrize("removed", ["dev_data", "dev_data/fan", "ground_truth"])
+def test_what_was_removed_is_unpacked_again(run: Callable[..., None], out: Path, server: Server, removed: str) -> None:
+    run()
+    shutil.rmtree(out / removed)
+    server.requests.clear()
+    run()
+    assert everything(out) == COMPLETE
+    assert removed == "ground_truth" or server.requests == []  # the archives are there
 
 
 def test_force_checks_again_without_fetching_again(run: Callable[..., None], out: Path, server: Server) -> None:

@@ -14,16 +14,15 @@ def relative(got: torch.Tensor, expected) -> float:
     return float((got - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("povey", "povey"), ("hann", "hanning")])
 @pytest.mark.parametrize("samples", [400, 401, 559, 560, 1601, 7919, 32001])
 @pytest.mark.parametrize("mels", [80, 128])
-def test_equals_torchaudio(samples, ours, theirs, mels):
+def test_equals_torchaudio(samples, mels):
     generator = torch.Generator().manual_seed(samples)
     wav = torch.randn(2, samples, generator=generator) * torch.tensor([[1000.0], [0.3]]) + 5.0
-    got = Fbank(mels, ours)(wav)
+    got = Fbank(mels)(wav)
     for clip, feats in zip(wav, got, strict=True):
-        expected = kaldi.fbank(clip[None], num_mel_bins=mels, sample_frequency=16000, window_type=theirs)
-        assert relative(feats, expected) < 1e-4
+        expected = kaldi.fbank(clip[None], num_mel_bins=mels, sample_frequency=16000, window_type="povey")
+        assert (feats - expected).abs().max() < 3e-3  # as for the stored numbers: both are float32
 
 
 def test_golden_numbers(test_data):
@@ -39,13 +38,6 @@ def test_golden_numbers(test_data):
         assert np.abs(feats - golden[f"first_{samples}_fbank"]).max() < 3e-3
     assert relative(fbank.filters[:256].T, golden["mel_banks_128x256"]) < 2e-5
     assert relative(fbank.taper, golden["window_povey_400"]) < 1e-6
-
-
-def test_golden_numbers_hann(test_data):
-    wav = torch.from_numpy(np.load(test_data / "golden/encoders/inputs/inputs_16k.npz")["x2"])[None]
-    golden = np.load(test_data / "golden/encoders/frontends/kaldi_fbank_ast.npz")
-    feats = Fbank(window_type="hann")(wav - wav.mean())[0]
-    assert np.abs(feats.numpy() - golden["x2_fbank"]).max() < 3e-3
 
 
 def test_silence_gives_the_floor():
@@ -80,11 +72,6 @@ def test_nothing_is_stored():
 def test_wrong_input(wav, message):
     with pytest.raises(ValueError, match=message):
         Fbank()(wav)
-
-
-def test_unknown_window():
-    with pytest.raises(ValueError, match="'blackman'; allowed: povey, hann"):
-        Fbank(window_type="blackman")
 
 
 def test_recordings_that_go_in_parts_give_the_same(monkeypatch):

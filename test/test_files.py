@@ -74,6 +74,12 @@ def age(path, seconds=60):
     os.utime(path, times=(time.time() - seconds,) * 2)
 
 
+def test_writing_a_file_leaves_the_umask_of_the_process_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("other threads make files meanwhile"))
+    files.write_text(tmp_path / "a", "text")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~files.UMASK
+
+
 def test_a_file_is_hashed_once_and_again_when_it_changed(tmp_path, monkeypatch, reads):
     path = tmp_path / "final.pt"
     path.write_bytes(b"abc")

@@ -6,10 +6,12 @@ import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import asdkit.bin
 from asdkit.utils import cli
+from asdkit.utils.files import read_json
 
 PROGRAMS = sorted(p.stem for p in Path(asdkit.bin.__path__[0]).glob("*.py") if p.stem != "__init__")
 HELP = """
@@ -65,10 +67,32 @@ def test_progress_is_a_bar_on_a_terminal_and_a_line_every_ten_seconds_elsewhere(
     assert "letters: 100%" in capsys.readouterr().err
 
 
+def add_what_does_not_fit(_):
+    np.zeros(3) + np.zeros(4)
+
+
+def refuse(_):
+    read_json(__file__)
+
+
+def read_text_as_a_number(_):
+    int("many")
+
+
+@pytest.mark.parametrize("main, ours", [(refuse, True), (add_what_does_not_fit, False), (read_text_as_a_number, False)])
+def test_errors_that_are_no_message_to_the_user_show_where_they_come_from(capsys, main, ours):
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main)
+    error = capsys.readouterr().err
+    assert stop.value.code == 1 and error.splitlines()[-1].startswith("error: ")
+    assert error.startswith("error: ") == ours
+    assert (main.__name__ in error) != ours  # the traceback names it
+
+
 def test_error_of_a_reader_process_is_one_line(capsys):
     def main(_):
         try:
-            raise ValueError("fan/1.wav: holds no samples")
+            refuse(None)
         except ValueError:
             raise ValueError(
                 f"Caught ValueError in DataLoader worker process 0.\nOriginal {traceback.format_exc()}"
@@ -76,4 +100,5 @@ def test_error_of_a_reader_process_is_one_line(capsys):
 
     with pytest.raises(SystemExit):
         cli.run(main)
-    assert capsys.readouterr().err == "error: fan/1.wav: holds no samples\n"
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {__file__}: ") and error.count("\n") == 1

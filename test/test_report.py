@@ -201,6 +201,10 @@ def test_results_of_other_tags_that_cannot_be_read(tmp_path, caplog):
             "sets.dev.machines: not the same in all seeds",
         ),
         ({"all": None}, "exp/t: knn: all: not the same in all seeds"),
+        (
+            {"sets": {"dev": {**one_set(0.5), "clips": 7}, "eval": one_set(0.5)}},
+            "sets.dev.clips: not the same in all seeds",
+        ),
     ],
 )
 def test_broken_results_of_a_seed(tmp_path, change, words):

@@ -9,6 +9,7 @@ import pytest
 from experiments import Experiment, write_dataset
 
 from asdkit.bin import evaluate, score
+from asdkit.corpus.manifest import read_manifest, write_manifest
 from asdkit.utils.files import read_json, write_text
 
 
@@ -109,6 +110,27 @@ def test_data_without_labels_has_scores_and_says_so(tmp_path):
     assert result["sets"]["dev"]["official"] is not None
     text = (experiment.exp / "RESULTS.md").read_text()
     assert "test clips without labels (no ref.tsv): scores, but no metrics" in text
+
+
+def test_what_names_say_of_test_clips_moves_no_score(tmp_path):
+    lines = []
+    for name, words in (("plain", ("", "")), ("told", ("_anomaly", "_normal"))):
+        experiment = Experiment(tmp_path / name)
+        manifest = experiment.data / "dev_test/manifest.tsv"
+        rows = read_manifest(manifest)
+        embeddings = kaldiio.load_scp(str(experiment.exp / "seed0/embed/dev_test/embedding.scp"))
+        table = {}
+        for number, row in enumerate(rows):
+            table[row["utt"] + words[number % 2]] = embeddings[row["utt"]]
+            row["utt"] += words[number % 2]
+            row["wav"] = row["wav"].replace(".wav", words[number % 2] + ".wav")
+        write_manifest(manifest, rows)
+        ark = experiment.exp / "seed0/embed/dev_test/embedding"
+        kaldiio.save_ark(f"{ark}.ark", table, scp=f"{ark}.scp")
+        experiment.run(score)
+        scores = (experiment.exp / "seed0/score/knn/dev_test.tsv").read_text().splitlines()
+        lines.append([line.split()[1] for line in scores])
+    assert lines[0] == lines[1]
 
 
 def test_one_set_is_enough(tmp_path):

@@ -24,12 +24,12 @@ class Fbank(nn.Module):
     window = 400
     hop = 160
 
-    def __init__(self, mels: int = 128, window_type: str = "povey") -> None:
+    def __init__(self, mels: int = 128) -> None:
         super().__init__()
         self.mels = mels
         # On the CPU even where a network is built on the meta device: their values are never loaded.
         with torch.device("cpu"):
-            self.register_buffer("taper", _taper(self.window, window_type), persistent=False)
+            self.register_buffer("taper", _taper(self.window), persistent=False)
             self.register_buffer("filters", _mel_filters(mels, self.sample_rate), persistent=False)
 
     def forward(self, wav: Tensor) -> Tensor:
@@ -62,12 +62,10 @@ class Fbank(nn.Module):
             return ((power[..., 0] + power[..., 1]) @ self.filters).clamp_(min=LOG_FLOOR).log_()
 
 
-def _taper(length: int, window_type: str) -> Tensor:
-    # In float32, like the features that published weights were trained on: near-silent frames show the difference.
-    hann = torch.hann_window(length, periodic=False)
-    if window_type not in ("povey", "hann"):
-        raise ValueError(f"fbank: unknown window {window_type!r}; allowed: povey, hann")
-    return hann**0.85 if window_type == "povey" else hann
+def _taper(length: int) -> Tensor:
+    # Kaldi's Povey window, in float32 like the features that published weights were trained on: near-silent frames show
+    # the difference.
+    return torch.hann_window(length, periodic=False) ** 0.85
 
 
 def _mel_filters(mels: int, sample_rate: int, low: float = 20.0) -> Tensor:

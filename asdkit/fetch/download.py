@@ -62,11 +62,11 @@ def download(plan: DownloadPlan, archives: list[Archive], truth: str | None, tra
         with _locked(transfer.out / "archives"):
             if transfer.force:
                 _forget([*archives, *labels], transfer)
-            todo = [archive for archive in [*archives, *labels] if not _finished(archive, transfer)]
+            labels_to = transfer.out / (truth or "")
+            todo = [archive for archive in [*archives, *labels] if not _finished(archive, labels_to, transfer)]
             logging.info("%d of %d archives to do", len(todo), len(archives) + len(labels))
             remotes = _remotes([a for a in todo if not _is_fetched(a, transfer)], plan, transfer)
             _check_space(todo, remotes, transfer)
-            labels_to = transfer.out / (truth or "")
             tasks = [_task(archive, remotes.get(archive), labels_to, transfer) for archive in todo]
             _run(tasks, transfer.jobs, sum(remote.size for remote in remotes.values()) >> 20)
             if plan.ground_truth and plan.ground_truth.repository:
@@ -115,9 +115,12 @@ def _is_fetched(archive: Archive, transfer: Transfer) -> bool:
     return transfer.fetched(archive).is_done() and transfer.stored(archive).exists()
 
 
-def _finished(archive: Archive, transfer: Transfer) -> bool:
-    opened = transfer.unpack or not archive.machine
-    return transfer.opened(archive).is_done() if opened else _is_fetched(archive, transfer)
+def _finished(archive: Archive, truth: Path, transfer: Transfer) -> bool:
+    if not transfer.unpack and archive.machine:
+        return _is_fetched(archive, transfer)
+    # The marker lies with the archives: what it speaks of may have been removed since.
+    opened = transfer.out / archive.folder / archive.machine if archive.machine else truth
+    return transfer.opened(archive).is_done() and opened.exists()
 
 
 def _remotes(archives: list[Archive], plan: DownloadPlan, transfer: Transfer) -> dict[Archive, RemoteFile]:

@@ -27,7 +27,7 @@ def fetch_repository(truth: GroundTruth, target: Path, archives: Path, codeload:
     put in place, when the repository cannot be had or the content is not what was pinned.
     """
     done = Done(marker(archives), truth.model_dump(mode="json", exclude={"licence"}))
-    if done.is_done():
+    if done.is_done() and all(_place(target, path).exists() for path in truth.paths):
         return
     url = f"{codeload}/{truth.repository}/zip/{truth.commit}"
     try:
@@ -43,10 +43,14 @@ def fetch_repository(truth: GroundTruth, target: Path, archives: Path, codeload:
             if expected not in (None, got := git_id(folder / path)):
                 raise ValueError(f"{url}: git's id of {path} is {got}, expected {expected}; nothing is kept")
         for path in truth.paths:
-            place = target if (folder / path).is_file() else target / Path(path).name
+            place = _place(target, path)
             place.parent.mkdir(parents=True, exist_ok=True)
             move_in(folder / path, place)
     done.finish()
+
+
+def _place(target: Path, path: str) -> Path:
+    return target if path.endswith(".csv") else target / Path(path).name
 
 
 def git_id(path: Path) -> str:

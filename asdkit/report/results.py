@@ -68,7 +68,8 @@ def _spread(items: list[Any], where: str) -> Any:
     shapes = {
         tuple(item) if isinstance(item, dict) else len(item) if isinstance(item, list) else None for item in items
     }
-    if len({type(item) for item in items}) > 1 or len(shapes) > 1:
+    differ = not isinstance(first, (dict, list, float)) and any(item != first for item in items)
+    if len({type(item) for item in items}) > 1 or len(shapes) > 1 or differ:
         raise ValueError(f"{where}: not the same in all seeds. Run stages 5 and 6 again for all seeds")
     if isinstance(first, dict):
         return {key: _spread([item[key] for item in items], f"{where}.{key}") for key in first}

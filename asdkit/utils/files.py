@@ -14,6 +14,9 @@ from typing import Any
 
 SETTLED = 2.0  # seconds after its last change from which on a file's time tells whether it has changed
 _digests: dict[tuple[str, int, int, int], str] = {}
+# Read once: to ask is to set it for an instant, in which another thread may make a file.
+UMASK = os.umask(0o077)
+os.umask(UMASK)
 
 
 @contextmanager
@@ -26,7 +29,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~UMASK)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -171,9 +174,3 @@ def _parse(path: str | Path, parse: Any) -> Any:
         raise ValueError(f"cannot read {path}: {error.strerror}; has the stage that writes it been run?") from None
     except ValueError as error:
         raise ValueError(f"{path}: not readable: {error}") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

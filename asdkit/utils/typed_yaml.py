@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError,
 
 # Marks a field that changes no result: it may differ between runs of one experiment.
 NO_RESULT = {"changes_result": False}
+SHOWN = 200  # characters of a wrong value in a message
 CHOICE = "choice"  # pydantic's name of the error that a section's kind is unknown
 
 
@@ -50,7 +51,14 @@ def one_of(key: str, *sections: type[Section]) -> Any:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1 without its traps: `1e-4` is a number, `00` and `no` stay text, a repeated key is an error."""
+    """YAML 1.1 without its traps: `1e-4` is a number, `00` and `no` stay text, repeated keys and aliases are errors."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):  # some lines of them stand for gigabytes
+            event = self.peek_event()
+            problem = f"alias *{event.anchor}: aliases are not allowed; write the value out"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -184,12 +192,19 @@ def _explain(model: type[Section], fault: Any, keys: list[Any]) -> str:
         return f"unknown key {key!r}. {hint}"
     if fault["type"] == CHOICE:
         if not isinstance(got, dict):
-            return f"{key}: expected 'key: value' lines, got {got!r}"
+            return f"{key}: expected 'key: value' lines, got {_short(got)}"
         name = fault["ctx"]["key"]
-        return f"{key}.{name}: there is no {got[name]!r}. Allowed: {fault['ctx']['allowed']}"
+        return f"{key}.{name}: there is no {_short(got[name])}. Allowed: {fault['ctx']['allowed']}"
     return (
-        f"{key}: {message}, got {got!r}" if key and fault["type"] != "value_error" else f"{key}: {message}".lstrip(": ")
+        f"{key}: {message}, got {_short(got)}"
+        if key and fault["type"] != "value_error"
+        else f"{key}: {message}".lstrip(": ")
     )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} ... ({len(text)} characters)"
 
 
 def _walk(model: type[Section], location: Sequence[Any]) -> tuple[list[Any], Any]:
