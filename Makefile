@@ -1,12 +1,16 @@
-# make mini    build the environment and run the small recipe from end to end
-# make test    build the environment and run the tests
-# make lint    ruff and shellcheck
-# make env     build the environment only
+# make mini       build the environment and run the small recipe from end to end
+# make test       build the environment and run the tests
+# make test-long  run the tests that make test leaves out: minutes each
+# make lint       ruff and shellcheck
+# make env        build the environment only
 # PYTHON=python3.12 chooses the interpreter of the environment, .venv (Python 3.10 or newer).
 PYTHON ?= python3
 export PYTHON
 
-.PHONY: env mini test lint clean
+# One worker for each core that this process may use; torch's own threads would only get in each other's way.
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadgroup test
+
+.PHONY: env mini test test-long lint clean
 
 env:
 	tools/setup_env.sh
@@ -16,7 +20,11 @@ mini: env
 
 test:
 	tools/setup_env.sh test,tensorboard
-	.venv/bin/python -m pytest test
+	$(PYTEST) -m "not long"
+
+test-long:
+	tools/setup_env.sh test,tensorboard
+	$(PYTEST) -m long
 
 lint:
 	tools/setup_env.sh dev

@@ -7,6 +7,14 @@ pytest.register_assert_rewrite("download_server")  # a plugin that test modules 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' tensors are tiny
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share one cluster run one after another (pytest-xdist's loadgroup)."""
+    for item in items:
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.xdist_group("slurm"))
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """Folder with recordings, golden tensors and ground truth; tests that need it skip without it."""

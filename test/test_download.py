@@ -142,7 +142,7 @@ def test_parallel(run: Callable[..., None], out: Path, server: Server) -> None:
         [breaks_off(100_000), wrong_range],
         [never_ends],
     ],
-    ids=str,
+    ids=lambda faults: "+".join(fault.__qualname__.partition(".")[0] for fault in faults),  # the same in every process
 )
 def test_passing_faults(run: Callable[..., None], out: Path, server: Server, faults: list[Fault]) -> None:
     server.faults = {"dev_fan.zip": list(faults)}
