@@ -1,6 +1,5 @@
 """Reading recordings: parts of them, one channel, one sample rate, and nothing that is broken."""
 
-import io
 import math
 import os
 from collections.abc import Iterator
@@ -13,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from asdkit.signals.recording import open_recording, read_samples
 from asdkit.utils.cli import progress
 
 RATE = 16000  # Hz, what everything is read at unless the dataset description says otherwise
 SUFFIXES = (".wav", ".flac")
-_UNKNOWN_SIZE = 0xFFFFFFFF  # length field of a wav that was written to a pipe
-_UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a flac without a length
 _AT_ONCE = 64  # headers that a thread reads before it is given more
 
 
@@ -93,18 +91,7 @@ class AudioReader:
         return resample(samples, old, new).numpy()[offset : offset + stop - start]
 
     def _samples(self, file: soundfile.SoundFile, path: str | Path, start: int, stop: int) -> np.ndarray:
-        try:
-            file.seek(start)
-            samples = file.read(stop - start, dtype="float32")  # [T] or [T, C]
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"{path}: broken at sample {start} or later: {error.error_string}") from None
-        if len(samples) != stop - start:
-            raise ValueError(f"{path}: ends early: {len(samples)} of {stop - start} samples from {start} on")
-        if samples.ndim == 2:
-            samples = np.ascontiguousarray(samples[:, self.channel])
-        if not np.isfinite(samples).all():
-            raise ValueError(f"{path}: holds NaN or infinite samples")
-        return samples
+        return np.ascontiguousarray(read_samples(file, path, start, stop)[:, self.channel or 0])
 
     def _length(self, file: soundfile.SoundFile) -> int:
         new, old = self._ratio(file.samplerate)
@@ -116,20 +103,11 @@ class AudioReader:
 
     @contextmanager
     def _open(self, path: str | Path) -> Iterator[soundfile.SoundFile]:
-        _check_file(path)
-        try:
-            file = soundfile.SoundFile(path)
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"{path}: not a readable wav or flac file: {error.error_string}") from None
-        with file:
+        with open_recording(path) as file:
             self._check_header(file, path)
             yield file
 
     def _check_header(self, file: soundfile.SoundFile, path: str | Path) -> None:
-        if file.frames == 0:
-            raise ValueError(f"{path}: holds no samples")
-        if file.frames == _UNKNOWN_LENGTH:
-            raise ValueError(f"{path}: its header tells no length, as of a file written to a pipe: encode it again")
         if file.channels > 1 and self.channel is None:
             raise ValueError(
                 f"{path}: has {file.channels} channels: choose one with 'channel' in the dataset description "
@@ -158,38 +136,3 @@ def sample_counts(reader: AudioReader, paths: list[str], content: bool = False) 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         parts = pool.map(count, range(0, len(paths), _AT_ONCE))
         return list(progress(chain.from_iterable(parts), "reading headers", len(paths)))
-
-
-def _check_file(path: str | Path) -> None:
-    """Raise ValueError for a file that is missing, empty, or a wav shorter than its header says.
-
-    libsndfile reads such a wav without complaint as far as it goes.
-    """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                raise ValueError(f"{path}: an empty file (0 bytes)")
-            if str(path).lower().endswith(".wav"):
-                _check_wav_length(file, size, path)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be opened: {error.strerror}") from None
-
-
-def _check_wav_length(file: io.FileIO, size: int, path: str | Path) -> None:
-    head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        return
-    position = len(head)
-    while len(chunk := file.read(8)) == 8:
-        length = int.from_bytes(chunk[4:], "little")
-        position += 8
-        if chunk[:4] == b"data":
-            if length != _UNKNOWN_SIZE and position + length > size:
-                held = size - position
-                raise ValueError(
-                    f"{path}: truncated: the header promises {length} bytes of samples, the file holds {held}"
-                )
-            return
-        position += length + length % 2
-        file.seek(position)

@@ -1,0 +1,57 @@
+"""What a whole recording holds: a digest of its samples, its peak, the level of each channel."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asdkit.signals.recording import open_recording, read_samples
+from asdkit.utils.cli import progress
+
+_BLOCK = 1 << 18  # samples of all channels that are in memory at once
+_AT_ONCE = 16  # recordings that a thread measures before it is given more
+
+
+@dataclass(frozen=True)
+class Content:
+    """A recording decoded whole, at its own rate.
+
+    digest: SHA-256 of rate, channels and samples, the same for a wav and its flac copy. samples: of each channel. rate:
+    Hz. peak: largest magnitude over the channels, full scale = 1. rms: root mean square of each channel.
+    """
+
+    digest: str
+    samples: int
+    rate: int
+    peak: float
+    rms: tuple[float, ...]
+
+
+def measure(path: str | Path) -> Content:
+    """Decode a recording once, block by block; raises ValueError naming it when it is broken anywhere."""
+    with open_recording(path) as file:
+        channels, frames = file.channels, file.frames
+        digest = hashlib.sha256(f"{file.samplerate} {channels}\n".encode())
+        peak, power = 0.0, np.zeros(channels)
+        step = max(_BLOCK // channels, 1)
+        for start in range(0, frames, step):
+            block = read_samples(file, path, start, min(start + step, frames))  # [T, C]
+            digest.update(np.ascontiguousarray(block, "<f4"))
+            peak = max(peak, float(block.max()), -float(block.min()))
+            power += np.einsum("tc,tc->c", block, block, dtype=np.float64)
+        rms = tuple(float(value) for value in np.sqrt(power / frames))
+        return Content(digest.hexdigest(), frames, file.samplerate, peak, rms)
+
+
+def measure_all(paths: Sequence[str | Path], workers: int) -> Iterator[Content]:
+    """`measure` of each path, in their order, several at a time, with progress; raises for the first broken file."""
+
+    def some(first: int) -> list[Content]:
+        return [measure(path) for path in paths[first : first + _AT_ONCE]]
+
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        parts = pool.map(some, range(0, len(paths), _AT_ONCE))
+        yield from progress((content for part in parts for content in part), "reading recordings", len(paths))
