@@ -28,6 +28,7 @@ sections=                    # only these sections (machine ids), separated by c
 channel=                     # this channel of recordings that have several
 resample=                    # true: convert recordings of other sample rates (default: as the dataset says)
 revealed_attributes=         # folder of attributes that names hide, told after a challenge (default: not used)
+check_content=               # false: stage 1 does not read recordings whole: silent ones and copies are not found
 data=data                    # folder of the manifests
 dump=dump                    # folder of the lists and features
 expdir=exp                   # folder of the experiments
@@ -67,8 +68,7 @@ one_at_a_time=(--max-jobs-run 1)
 [[ ${cmd_words[0]} == */run_local.sh ]] || one_at_a_time=()
 compute=()
 [[ -z $num_threads ]] || compute+=(--num-threads "$num_threads")
-train_gpu=() embed_gpu=()
-device=()
+train_gpu=() embed_gpu=() device=()
 ((gpu == 0)) || { train_gpu=(--gpu "$gpu") && embed_gpu=(--gpu 1) && device=(--device cuda); }
 python=(python3 -m)
 train_python=("${python[@]}")
@@ -76,7 +76,7 @@ train_python=("${python[@]}")
 forced=()
 [[ $force == false ]] || forced=(--force true)
 sources=()
-for key in machines sections channel resample revealed_attributes; do
+for key in machines sections channel resample revealed_attributes check_content; do
     [[ -z ${!key} ]] || sources+=("--${key//_/-}" "${!key}")
 done
 [[ -z $score ]] && chosen=() || chosen=(--score "$score")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from asdkit.signals.content import Content
 from asdkit.signals.recording import open_recording, read_samples
 from asdkit.utils.cli import progress
 
@@ -51,6 +52,12 @@ class AudioReader:
             elif content and not str(path).lower().endswith(".wav"):
                 self._samples(file, path, file.frames - 1, file.frames)
             return self._length(file)
+
+    def measured_length(self, content: Content, path: str | Path) -> int:
+        """`length` of a recording that has been measured; raises ValueError naming it."""
+        self._check_header(len(content.rms), content.rate, path)
+        new, old = self._ratio(content.rate)
+        return -(-content.samples * new // old)
 
     def read(self, path: str | Path, start: int = 0, samples: int = -1, length: int | None = None) -> np.ndarray:
         """Samples [start, start + samples) at the reader's rate as float32 [T] in [-1, 1]; samples -1: to the end.
@@ -104,22 +111,20 @@ class AudioReader:
     @contextmanager
     def _open(self, path: str | Path) -> Iterator[soundfile.SoundFile]:
         with open_recording(path) as file:
-            self._check_header(file, path)
+            self._check_header(file.channels, file.samplerate, path)
             yield file
 
-    def _check_header(self, file: soundfile.SoundFile, path: str | Path) -> None:
-        if file.channels > 1 and self.channel is None:
+    def _check_header(self, channels: int, rate: int, path: str | Path) -> None:
+        if channels > 1 and self.channel is None:
             raise ValueError(
-                f"{path}: has {file.channels} channels: choose one with 'channel' in the dataset description "
+                f"{path}: has {channels} channels: choose one with 'channel' in the dataset description "
                 "(./run.sh --channel 0, in egs/pretrain --set sound.channel=0 or --probe-channel 0)"
             )
-        if self.channel is not None and self.channel >= file.channels:
+        if self.channel is not None and self.channel >= channels:
+            raise ValueError(f"{path}: channel {self.channel} asked for, the recording has {channels} (0 is first)")
+        if rate != self.sample_rate and not self.resample:
             raise ValueError(
-                f"{path}: channel {self.channel} asked for, the recording has {file.channels} (0 is first)"
-            )
-        if file.samplerate != self.sample_rate and not self.resample:
-            raise ValueError(
-                f"{path}: {file.samplerate} Hz, expected {self.sample_rate} Hz: set 'resample: true' in the dataset "
+                f"{path}: {rate} Hz, expected {self.sample_rate} Hz: set 'resample: true' in the dataset "
                 "description (./run.sh --resample true), or convert the recordings"
             )
 

@@ -20,7 +20,8 @@ class Content:
     """A recording decoded whole, at its own rate.
 
     digest: SHA-256 of rate, channels and samples, the same for a wav and its flac copy. samples: of each channel. rate:
-    Hz. peak: largest magnitude over the channels, full scale = 1. rms: root mean square of each channel.
+    Hz. peak: largest magnitude over the channels, full scale = 1. rms: root mean square of each channel about its mean,
+    so that one that stands still has 0.
     """
 
     digest: str
@@ -35,14 +36,16 @@ def measure(path: str | Path) -> Content:
     with open_recording(path) as file:
         channels, frames = file.channels, file.frames
         digest = hashlib.sha256(f"{file.samplerate} {channels}\n".encode())
-        peak, power = 0.0, np.zeros(channels)
+        peak, power, total = 0.0, np.zeros(channels), np.zeros(channels)
         step = max(_BLOCK // channels, 1)
         for start in range(0, frames, step):
             block = read_samples(file, path, start, min(start + step, frames))  # [T, C]
             digest.update(np.ascontiguousarray(block, "<f4"))
             peak = max(peak, float(block.max()), -float(block.min()))
             power += np.einsum("tc,tc->c", block, block, dtype=np.float64)
-        rms = tuple(float(value) for value in np.sqrt(power / frames))
+            total += block.sum(axis=0, dtype=np.float64)
+        variance = np.maximum(power / frames - (total / frames) ** 2, 0)
+        rms = tuple(float(value) for value in np.sqrt(variance))
         return Content(digest.hexdigest(), frames, file.samplerate, peak, rms)
 
 
