@@ -11,6 +11,7 @@ from asdkit.utils.done import Done, compare
 from asdkit.utils.files import read_json, sha256_file
 
 if TYPE_CHECKING:
+    from asdkit.data.lists import Clip
     from asdkit.infer.experiment import Experiment
 
 
@@ -48,11 +49,14 @@ def main(argv: list[str] | None = None) -> None:
             open_sets.append((name, folder, done.inputs))
     if not open_sets:
         logging.info("%s: all embeddings are there", experiment.seed_dir)
-    for name, folder, inputs in open_sets:
-        if args.merge:
+    if args.merge:
+        for name, folder, inputs in open_sets:
             _merge(args, name, folder, inputs)
-        else:
-            _extract(args, experiment, name, folder, inputs)
+        return
+    # Before anything is taken away: what cannot be embedded now stays as it was.
+    clips = [_clips(args, experiment, name) for name, _, _ in open_sets]
+    for (name, folder, inputs), own in zip(open_sets, clips, strict=True):
+        _extract(args, experiment, name, folder, inputs, own)
 
 
 def _marker(path: Path, experiment: "Experiment", inputs: dict[str, Any], force: bool = False) -> Done:
@@ -75,11 +79,25 @@ def _inputs(experiment: "Experiment", name: str) -> dict[str, Any]:
     }
 
 
-def _extract(
-    args: argparse.Namespace, experiment: "Experiment", name: str, folder: Path, inputs: dict[str, Any]
-) -> None:
+def _clips(args: argparse.Namespace, experiment: "Experiment", name: str) -> list["Clip"]:
     from asdkit.corpus.description import load_dataset
     from asdkit.data.lists import check_recordings, input_clips
+
+    if experiment.config.data.feats_type == "raw":
+        own = experiment.prepared.rows(name)[args.job - 1 :: args.num_jobs]
+        check_recordings(own, load_dataset(args.data), name)
+    return input_clips(experiment.config, args.data, args.dump, name)
+
+
+def _extract(
+    args: argparse.Namespace,
+    experiment: "Experiment",
+    name: str,
+    folder: Path,
+    inputs: dict[str, Any],
+    everything: list["Clip"],
+) -> None:
+    from asdkit.corpus.description import load_dataset
     from asdkit.utils.ark import write_ark
 
     for old in (folder / ".done", *folder.glob("*.scp")):  # stage 5 must not take old arrays for new ones
@@ -91,12 +109,8 @@ def _extract(
         return
     from asdkit.infer import clips
 
-    everything = input_clips(experiment.config, args.data, args.dump, name)
     batches = clips.batches_of(everything, experiment.config.embed.batch_size)[args.job - 1 :: args.num_jobs]
-    dataset, rows = load_dataset(args.data), {row["utt"]: row for row in experiment.prepared.rows(name)}
-    if experiment.config.data.feats_type == "raw":
-        check_recordings([rows[clip.utt] for batch in batches for clip in batch], dataset, name)
-    reader = dataset.reader()
+    reader = load_dataset(args.data).reader()
     found = clips.arrays(experiment.system, experiment.config, batches, reader, experiment.device)
     tables: dict[str, dict[str, Any]] = {}
     for utt, arrays in cli.progress(found, f"embed {name}", sum(map(len, batches))):
