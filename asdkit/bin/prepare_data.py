@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,13 +86,14 @@ def _look_at_recordings(
             "--check-content false: recordings are not read: silent ones, copies, damage inside, and another sound of "
             "the same name and size are not found"
         )
-    known = content.Known(last.rows(), last.dataset)
+    known = content.Known(last.rows(), last.dataset, last.looked)
     sets = {name: table.manifest for name, table in tables.items()}
-    content.measure_clips(
-        [row for rows in sets.values() for row in rows], dataset, known, args.check_content, args.force
-    )
+    rows = [row for table in sets.values() for row in table]
+    read = content.measure_clips(rows, dataset, known, args.check_content, args.force)
     if last.whole:
         last.check_clips(tables, recordings=True)
+        if read:
+            os.utime(args.data / "dataset.yaml")  # what was read is known from now on
     if args.check_content:
         content.check_dead(sets, dataset.channel, refuse=not last.whole)
         content.warn_of_copies(sets, {row["utt"]: row["condition"] for table in tables.values() for row in table.ref})

@@ -24,18 +24,25 @@ Sets = dict[str, list[Row]]
 
 @dataclass(frozen=True)
 class Known:
-    """What the last run of stage 1 found: rows of its manifests by path, and its dataset.yaml; neither: a first run."""
+    """What the last run of stage 1 found: rows of its manifests by path, and its dataset.yaml; neither: a first run.
+
+    looked: when it looked, ns.
+    """
 
     rows: dict[str, Row] = field(default_factory=dict)
     dataset: Dataset | None = None
+    looked: int = 0
 
-    def content(self, row: Row, root: str, timed: bool) -> dict[str, str]:
-        """Content of a recording that is where it was, of the same size and, if `timed`, time; empty: not known."""
+    def content(self, row: Row, root: str, changed: int | None) -> dict[str, str]:
+        """Content of a recording that is where it was, of the same size and time; empty: not known.
+
+        changed: when anything of the file was changed last, its name or its times too, ns; None: times do not count.
+        """
         old = self.rows.get(row["wav"])
-        columns = ("bytes", "mtime") if timed else ("bytes",)
-        if not old or old["digest"] == UNKNOWN or any(old[column] != row[column] for column in columns):
+        if not old or old["digest"] == UNKNOWN or old["bytes"] != row["bytes"]:
             return {}
-        if timed and (self.dataset is None or self.dataset.root != root):
+        moved = self.dataset is None or self.dataset.root != root
+        if changed is not None and (moved or old["mtime"] != row["mtime"] or changed > self.looked):
             return {}
         return {column: old[column] for column in CONTENT_COLUMNS}
 
@@ -47,8 +54,8 @@ class Known:
         return old["samples"] if old["bytes"] == row["bytes"] else UNKNOWN
 
 
-def measure_clips(rows: list[Row], dataset: Dataset, known: Known, wanted: bool, again: bool) -> None:
-    """Put length and content of each recording into its row; what is `known` is not read again.
+def measure_clips(rows: list[Row], dataset: Dataset, known: Known, wanted: bool, again: bool) -> int:
+    """Put length and content of each recording into its row; what is `known` is not read again. Returns how many are.
 
     Not `wanted`: headers are read, and content is kept where path and size are the same. `again`: headers of all of
     them. Raises ValueError naming the first broken file.
@@ -57,9 +64,10 @@ def measure_clips(rows: list[Row], dataset: Dataset, known: Known, wanted: bool,
     headers, whole = [], []
     for row in rows:
         path = os.path.join(dataset.root, row["wav"])
-        if wanted:
-            row["mtime"] = str(os.stat(path).st_mtime_ns)
-        kept = known.content(row, dataset.root, timed=wanted)
+        found = os.stat(path) if wanted else None
+        if found:
+            row["mtime"] = str(found.st_mtime_ns)
+        kept = known.content(row, dataset.root, found and found.st_ctime_ns)
         if wanted and not kept:
             whole.append((row, path))
             continue
@@ -74,6 +82,7 @@ def measure_clips(rows: list[Row], dataset: Dataset, known: Known, wanted: bool,
     for (row, path), found in zip(whole, contents, strict=True):
         row["samples"] = str(reader.measured_length(found, path))
         row |= {"digest": found.digest, "peak": f"{found.peak:.6g}", "rms": ",".join(f"{x:.6g}" for x in found.rms)}
+    return len(whole)
 
 
 def find_dead(sets: Sets, channel: int | None) -> dict[str, list[tuple[Row, str]]]:

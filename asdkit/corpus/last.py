@@ -20,12 +20,13 @@ _FREE = ("root", "ground_truth", "truth", "counts", "clips")
 
 @dataclass(frozen=True)
 class Last:
-    """What lies in a folder of data. whole: stage 1 ended there, and is not to start anew."""
+    """What lies in a folder of data. whole: stage 1 ended there, and is not to start anew. looked: when, ns."""
 
     folder: Path
     whole: bool = False
     dataset: Dataset | None = None
     tables: dict[str, Tables] = field(default_factory=dict)
+    looked: int = 0
 
     @classmethod
     def read(cls, folder: Path, force: bool) -> "Last":
@@ -42,7 +43,8 @@ class Last:
         except ValueError:
             if whole:
                 raise
-        return cls(folder, whole, dataset, tables)
+        looked = (folder / "dataset.yaml").stat().st_mtime_ns if dataset else 0
+        return cls(folder, whole, dataset, tables, looked)
 
     def rows(self) -> dict[str, manifest.Row]:
         """The clips of all sets by path."""
