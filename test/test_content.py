@@ -5,8 +5,10 @@ import pytest
 import soundfile
 from corpora import noise, write_clip
 
+from asdkit.pretrain.config import SoundConfig
+from asdkit.pretrain.corpus import list_audio
 from asdkit.signals import recording
-from asdkit.signals.audio import AudioReader
+from asdkit.signals.audio import AudioReader, sample_counts
 from asdkit.signals.content import Content, measure, measure_all
 
 
@@ -51,24 +53,23 @@ def float_wav(path, samples, subtype="FLOAT"):
 
 
 @pytest.mark.parametrize(
-    ("samples", "bits"),
+    ("samples", "advice"),
     [
-        (np.rint(noise(0.1) * 32768), 16),
-        (np.rint(noise(0.1) * 2**23), 24),
-        (np.rint(noise(0.1) * 2**31), 32),
-        (np.rint(noise(0.1) * 10), 8),  # a quiet machine in integers: no peak tells it
-        (noise(0.1) * 200, 8),  # another unit
+        (np.rint(noise(0.1) * 32768), "integers of 16 bits, it seems: divide them by 32768 "),
+        (np.rint(noise(0.1) * 2**23), "divide them by 8388608 "),
+        (np.rint(noise(0.1) * 2**31), "divide them by 2147483648 "),
+        (np.rint(noise(0.1) * 10), "integers of 8 bits"),  # a quiet machine: no peak tells it
+        (noise(0.1) * 200, "of another unit, it seems"),
     ],
     ids=["16 bits", "24 bits", "32 bits", "quiet", "m/s2"],
 )
-def test_floats_that_are_no_samples_are_refused_with_their_peak(tmp_path, samples, bits):
+def test_floats_that_are_no_samples_are_refused_with_their_peak(tmp_path, samples, advice):
     for subtype in ("FLOAT", "DOUBLE"):
         path = float_wav(tmp_path / "a.wav", samples, subtype)
         for read in (measure, AudioReader().read):
             with pytest.raises(ValueError, match=r"a\.wav: floating-point samples up to") as error:
                 read(path)
-            assert f"up to {np.abs(samples).max():g}, " in str(error.value)
-            assert f"Divide them by {2 ** (bits - 1)} " in str(error.value)
+            assert f"up to {np.abs(samples).max():g}, " in str(error.value) and advice in str(error.value)
 
 
 def test_floats_over_full_scale_pass(tmp_path):
@@ -91,8 +92,11 @@ def test_what_is_broken_in_the_middle_is_found(tmp_path):
     samples[16000] = np.nan
     float_wav(tmp_path / "b.wav", samples)
     for name, message in (("a.flac", r"a\.flac: broken at sample"), ("b.wav", r"b\.wav: holds NaN")):
-        with pytest.raises(ValueError, match=message):
-            measure(tmp_path / name)
+        for read in (measure, lambda path: sample_counts(AudioReader(), [str(path)], content=True)):
+            with pytest.raises(ValueError, match=message):
+                read(tmp_path / name)
+    with pytest.raises(ValueError, match=r"a\.flac: broken at sample"):
+        list_audio(tmp_path, SoundConfig())
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path):

@@ -87,7 +87,7 @@ def test_two_recordings_in_one_file(tmp_path):
     [
         b"LIST" + struct.pack("<I", 6) + b"abcdef",
         b"id3 " + struct.pack("<I", 5) + b"abcde\0" + b"cue " + struct.pack("<I", 4) + b"abcd",
-        b"LIST" + struct.pack("<I", 5) + b"abcde",  # the last one is not padded
+        b"LIST" + struct.pack("<I", 5) + b"abcdecue " + struct.pack("<I", 3) + b"abc",  # none is padded
         b"TAG" + b"a title".ljust(125),
         b"ID3\4\0\0\0\0\0\12" + b"0123456789",
         bytes(5000),
@@ -151,6 +151,15 @@ def test_a_flac_that_says_too_little(tmp_path, told):
     for rest in (b"", b"TAG" + bytes(125), bytes(512)):
         reads(tmp_path, good + rest, whole_flac(tmp_path, good), "b.flac")
     reads(tmp_path, b"ID3\4\0\0\0\0\0\12" + bytes(10) + good, whole_flac(tmp_path, good), "b.flac")
+
+
+def test_two_flacs_in_one_file(tmp_path):
+    content = write_clip(tmp_path / "b.flac", 1.0).read_bytes()
+    path = tmp_path / "a.flac"
+    path.write_bytes(content + content)
+    for read in (measure, lambda path: list_audio(path.parent, SoundConfig())):
+        with pytest.raises(ValueError, match=r"a\.flac: another flac file lies behind"):
+            read(path)
 
 
 def whole_flac(tmp_path, content):

@@ -118,7 +118,7 @@ def experiment(tmp_path, resample):
 
 
 def test_filters_are_not_mixed_in_an_older_experiment(tmp_path, caplog):
-    write_corpus(tmp_path / "corpus")
+    write_corpus(tmp_path / "corpus", train=2, per_test=1)
     exp, work = experiment(tmp_path, "true")
     recording = next((tmp_path / "corpus").rglob("fan/test/*.wav"))
     experiments = Experiment.open(exp), Experiment.open(exp, data=tmp_path / "data")
@@ -151,7 +151,7 @@ def test_dumped_features_know_their_filter(tmp_path):
 
 
 def test_without_resampling_the_filter_does_not_count(tmp_path):
-    write_corpus(tmp_path / "corpus")
+    write_corpus(tmp_path / "corpus", train=2, per_test=1)
     exp, work = experiment(tmp_path, "false")
     assert not [path for path in tmp_path.rglob(".done") if "filter" in path.read_text()]
     assert "filter" not in (exp / "dataset.yaml").read_text()

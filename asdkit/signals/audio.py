@@ -43,12 +43,12 @@ class AudioReader:
     def length(self, path: str | Path, content: bool = False) -> int:
         """A recording's samples at the reader's rate, from its header, which is checked; raises ValueError naming it.
 
-        The last sample of a flac is decoded, for its header does not tell whether it is cut. `content`: a
-        floating-point recording is read whole, for only those can hold NaN.
+        The last sample of a flac is decoded, for its header does not tell whether it is cut. `content`: flac
+        and floating-point recordings are decoded whole; the bytes of others are samples whatever they are.
         """
         with self._open(path) as recording:
-            recording.check_end()
-            if content and recording.floating:
+            recording.check_end(content)
+            if content and recording.coded:
                 for _ in recording.blocks(0, recording.frames):
                     pass
             return self._length(recording.frames, recording.rate)

@@ -33,7 +33,7 @@ class Content:
 def measure(path: str | Path) -> Content:
     """Decode a recording once, block by block; raises ValueError naming it when it is broken anywhere."""
     with open_recording(path) as recording:
-        recording.check_end()
+        recording.check_end(whole=True)
         channels, frames = recording.channels, recording.frames
         digest = hashlib.sha256(f"{recording.rate} {channels}\n".encode())
         peak, power, total = 0.0, np.zeros(channels), np.zeros(channels)

@@ -1,6 +1,7 @@
 """Whether a flac file ends where its header says."""
 
 import io
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,12 @@ def samples_behind(path: str | Path, start: int, samples: int) -> int:
         step //= 2
         known += step if _decodes(path, start, known + step) else 0
     return known + 1 - samples
+
+
+def holds_another(path: str | Path, start: int) -> bool:
+    """Whether a second flac file lies in one that begins at byte `start`; reads all of it."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(b"fLaC" + first + b"\0\0\x22", start + 4) >= 0 for first in (b"\0", b"\x80"))
 
 
 def _decodes(path: str | Path, start: int, sample: int) -> bool:

@@ -70,10 +70,12 @@ class _Form:
         return position + -position % (8 if self.wide else 2)
 
     def chunks(self, position: int) -> Iterator[tuple[bytes, int, int]]:
-        """The chunks from `position` on, up to the first that is none."""
-        while position < self.end and (found := self.chunk(position)):
+        """The chunks from `position` on, up to the first that is none; some writers leave the padding out."""
+        found = self.chunk(position)
+        while found:
             yield found
-            position = self.padded(found[1] + found[2])
+            after = found[1] + found[2]
+            found = self.chunk(self.padded(after)) or self.chunk(after)
 
 
 def read_wav(file: io.FileIO, size: int, start: int, path: str | Path) -> Wav:

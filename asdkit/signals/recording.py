@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asdkit.signals.flac import samples_behind
+from asdkit.signals.flac import holds_another, samples_behind
 from asdkit.signals.headers import Wav, read_wav
 
 _UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a flac without a length
@@ -38,6 +38,11 @@ class Recording:
         return self.file.channels
 
     @property
+    def coded(self) -> bool:
+        """Whether some bytes in place of its samples are none, so that only decoding tells."""
+        return self.floating or self.file.format == "FLAC"
+
+    @property
     def floating(self) -> bool:
         """Whether its samples are floating-point numbers, which alone can be none, or beyond full scale."""
         return self.file.subtype in ("FLOAT", "DOUBLE")
@@ -64,8 +69,11 @@ class Recording:
         for first in range(start, stop, step):
             yield self.read(first, min(first + step, stop))
 
-    def check_end(self) -> None:
-        """Raise ValueError, naming the file, where a flac does not end where its header says."""
+    def check_end(self, whole: bool = False) -> None:
+        """Raise ValueError, naming the file, where a flac does not end where its header says.
+
+        `whole`: nor another one lies behind it, for which all its bytes are looked at.
+        """
         if self.file.format != "FLAC":
             return
         self.read(self.frames - 1, self.frames)
@@ -74,6 +82,8 @@ class Recording:
                 f"{self.path}: its header says {self.frames} samples, but the file holds {self.frames + more}: it was "
                 "not closed, or is damaged. Make it again from the original recording"
             )
+        if whole and holds_another(self.path, self.start):
+            raise ValueError(f"{self.path}: another flac file lies behind its samples: take them apart")
 
 
 @contextmanager
@@ -126,9 +136,11 @@ def _check_floats(samples: np.ndarray, path: str | Path) -> None:
     peak = float(max(samples.max(), -samples.min()))
     if not np.isfinite(peak):  # max and min of what holds a NaN are NaN
         raise ValueError(f"{path}: holds NaN or infinite samples")
-    if peak > _LOUDEST or (peak >= 2 and (samples == np.rint(samples)).all()):
-        scale = next(bits for bits in (8, 16, 24, 32) if peak <= 2 ** (bits - 1) or bits == 32)
+    whole = peak >= 2 and bool((samples == np.rint(samples)).all())
+    if whole or peak > _LOUDEST:
+        bits = next(bits for bits in (8, 16, 24, 32) if peak <= 2 ** (bits - 1) or bits == 32)
+        what = f"integers of {bits} bits, it seems: divide them by {2 ** (bits - 1)} and write them again"
+        other = "of another unit, it seems, or damaged: divide them by what full scale is and write them again"
         raise ValueError(
-            f"{path}: floating-point samples up to {peak:g}, where full scale is 1: integers of {scale} bits, it "
-            f"seems, or another unit. Divide them by {2 ** (scale - 1)} (or by what full scale is) and write them again"
+            f"{path}: floating-point samples up to {peak:g}, where full scale is 1: {what if whole else other}"
         )
