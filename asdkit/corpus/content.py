@@ -75,7 +75,7 @@ def measure_clips(rows: list[Row], dataset: Dataset, known: Known, wanted: bool,
         row["samples"] = UNKNOWN if again and not wanted else known.length(row, reader)
         if row["samples"] == UNKNOWN:
             headers.append((row, path))
-    counts = sample_counts(reader, [path for _, path in headers], content=not wanted) if headers else []
+    counts = sample_counts(reader, [path for _, path in headers]) if headers else []
     for (row, _), samples in zip(headers, counts, strict=True):
         row["samples"] = str(samples)
     contents = measure_all([path for _, path in whole], _threads()) if whole else []

@@ -6,7 +6,7 @@ from typing import Any
 
 from asdkit.config import Config
 from asdkit.config.identity import embedding_identity, reread_embedding, reread_score
-from asdkit.corpus.description import load_dataset, present_sets
+from asdkit.corpus.description import Dataset, load_dataset, present_sets
 from asdkit.corpus.manifest import (
     Row,
     digest,
@@ -23,7 +23,6 @@ from asdkit.utils.files import read_json, read_table, sha256_file, sha256_text, 
 
 TRAINED = "trained.tsv"  # beside a checkpoint: the clips that it was trained on
 TRAINED_COLUMNS = ("utt", "machine", "bytes", "digest")
-READING = ("sample_rate", "channel", "resample")  # how recordings are read
 
 Flat = dict[str, Any]
 
@@ -59,8 +58,7 @@ class Prepared:
 
     def reading(self) -> Flat:
         """How recordings are read, for markers."""
-        dataset = load_dataset(self.data)
-        return {f"dataset.{key}": getattr(dataset, key) for key in READING}
+        return {f"dataset.{key}": value for key, value in load_dataset(self.data).reader().identity().items()}
 
     def made_of(self, name: str) -> Flat:
         """Clips and lengths of a set, for markers; raises ValueError where an older version wrote the manifest."""
@@ -109,7 +107,7 @@ def check_features(config: Config, prepared: Prepared, dump: Path, name: str) ->
 
 def feature_inputs(prepared: Prepared, name: str) -> Flat:
     """What dumped features are made from, for their marker."""
-    return {"manifest": prepared.made_of(name)["manifest"], **vars(load_dataset(prepared.data).reader())}
+    return {"manifest": prepared.made_of(name)["manifest"], **load_dataset(prepared.data).reader().identity()}
 
 
 def write_trained(seed_dir: Path, config: Config, prepared: Prepared) -> None:
@@ -188,6 +186,18 @@ def check_embedded(
         reading = {key: value for key, value in prepared.reading().items() if key in made}
         wanted |= {"manifest": prepared.digest(name)} | reading
     compare(marker, {key: made.get(key) for key in wanted}, wanted, again=_stage(4))
+
+
+def check_filter(dataset: Dataset, seed_dir: Path) -> None:
+    """Raise ValueError where stages 3 and 4 resampled recordings by another filter than is there now."""
+    wanted = dataset.reader().identity().get("filter")
+    for marker in [seed_dir / "checkpoint" / ".done", *sorted(seed_dir.glob("embed/*/.done"))]:
+        made = read_json(marker) if marker.exists() else {}
+        if made.get("dataset.resample") and made.get("dataset.filter") != wanted:
+            raise ValueError(
+                f"{marker}: of recordings that were resampled by the filter of an older version; what is read now "
+                f"would not compare (docs/upgrading.md). Use another --tag, or {_stage(3)} to train it again"
+            )
 
 
 def reread_scores(marker: Flat, inputs: Flat, prepared: Prepared) -> Flat:

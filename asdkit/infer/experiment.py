@@ -13,7 +13,7 @@ from asdkit.config.identity import TRAINING, reread_training, training_identity
 from asdkit.corpus.description import Dataset, load_dataset
 from asdkit.corpus.manifest import Row, read_manifest
 from asdkit.corpus.names import SETS, sets_of
-from asdkit.data.chain import Prepared, check_embedded, check_network
+from asdkit.data.chain import Prepared, check_embedded, check_filter, check_network
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
 from asdkit.utils.ark import read_vectors
@@ -143,13 +143,14 @@ class Experiment:
         from asdkit.infer.network import load_system
 
         self.check_trained()
+        check_filter(self.dataset, self.seed_dir)
         return load_system(self.located, self.checkpoint, self.device)
 
     def embed(self, paths: Sequence[str | Path]) -> dict[str, np.ndarray]:
         """The network's arrays of some recordings: name -> [N, D], in the order of `paths`.
 
         A recording shorter than data.chunk_seconds is repeated to that length, as in training. Raises ValueError naming
-        a recording that cannot be read.
+        a recording that cannot be read, and where recordings are resampled by another filter than in training.
         """
         from asdkit.data.lists import Clip
         from asdkit.infer.clips import arrays, batches_of

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asdkit.signals.recording import open_recording, read_samples
+from asdkit.signals.recording import open_recording
 from asdkit.utils.cli import progress
 
-_BLOCK = 1 << 18  # samples of all channels that are in memory at once
 _AT_ONCE = 16  # recordings that a thread measures before it is given more
 
 
@@ -33,20 +32,19 @@ class Content:
 
 def measure(path: str | Path) -> Content:
     """Decode a recording once, block by block; raises ValueError naming it when it is broken anywhere."""
-    with open_recording(path) as file:
-        channels, frames = file.channels, file.frames
-        digest = hashlib.sha256(f"{file.samplerate} {channels}\n".encode())
+    with open_recording(path) as recording:
+        recording.check_end(whole=True)
+        channels, frames = recording.channels, recording.frames
+        digest = hashlib.sha256(f"{recording.rate} {channels}\n".encode())
         peak, power, total = 0.0, np.zeros(channels), np.zeros(channels)
-        step = max(_BLOCK // channels, 1)
-        for start in range(0, frames, step):
-            block = read_samples(file, path, start, min(start + step, frames))  # [T, C]
+        for block in recording.blocks(0, frames):  # [T, C]
             digest.update(np.ascontiguousarray(block, "<f4"))
             peak = max(peak, float(block.max()), -float(block.min()))
             power += np.einsum("tc,tc->c", block, block, dtype=np.float64)
             total += block.sum(axis=0, dtype=np.float64)
         variance = np.maximum(power / frames - (total / frames) ** 2, 0)
         rms = tuple(float(value) for value in np.sqrt(variance))
-        return Content(digest.hexdigest(), frames, file.samplerate, peak, rms)
+        return Content(digest.hexdigest(), frames, recording.rate, peak, rms)
 
 
 def measure_all(paths: Sequence[str | Path], workers: int) -> Iterator[Content]:
