@@ -16,10 +16,11 @@ def test_content_is_of_all_samples_and_channels(tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "_BLOCK", 700)  # several blocks, the last one short
     path = write_clip(tmp_path / "a.wav", 0.1, channels=2)
     samples = soundfile.read(path, dtype="float32")[0]
+    samples[:, 0] = samples[:, 0] / 8 + 0.5  # an offset is no level
     samples[900, 1] = -0.75
-    soundfile.write(path, samples, 16000)
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
     measured = measure(path)
-    assert measured.digest == hashlib.sha256(b"16000 2\n" + samples.astype("<f4").tobytes()).hexdigest()
+    assert measured.digest == hashlib.sha256(b"16000 2 float32\n" + samples.astype("<f4").tobytes()).hexdigest()
     assert (measured.samples, measured.rate, measured.peak) == (1600, 16000, 0.75)
     np.testing.assert_allclose(measured.rms, samples.astype(float).std(0), rtol=1e-6)
 

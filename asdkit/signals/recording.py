@@ -47,14 +47,14 @@ class Recording:
         """Whether its samples are floating-point numbers, which alone can be none, or beyond full scale."""
         return self.file.subtype in ("FLOAT", "DOUBLE")
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Samples [start, stop) of all channels: float32 [T, C], full scale 1.
+    def read(self, start: int, stop: int, dtype: str = "float32") -> np.ndarray:
+        """Samples [start, stop) of all channels: float32 [T, C], full scale 1; or `dtype` int16, full scale 2^15.
 
         Raises ValueError naming the file where it is broken or ends early, or holds what are no samples.
         """
         try:
             self.file.seek(start)
-            samples = self.file.read(stop - start, dtype="float32", always_2d=True)
+            samples = self.file.read(stop - start, dtype=dtype, always_2d=True)
         except soundfile.LibsndfileError as error:
             raise ValueError(f"{self.path}: broken at sample {start} or later: {error.error_string}") from None
         if len(samples) != stop - start:
@@ -63,11 +63,11 @@ class Recording:
             _check_floats(samples, self.path)
         return samples
 
-    def blocks(self, start: int, stop: int) -> Iterator[np.ndarray]:
+    def blocks(self, start: int, stop: int, dtype: str = "float32") -> Iterator[np.ndarray]:
         """Samples [start, stop) as `read` gives them, in blocks of bounded size."""
         step = max(_BLOCK // self.channels, 1)
         for first in range(start, stop, step):
-            yield self.read(first, min(first + step, stop))
+            yield self.read(first, min(first + step, stop), dtype)
 
     def check_end(self, whole: bool = False) -> None:
         """Raise ValueError, naming the file, where a flac does not end where its header says.
