@@ -310,3 +310,56 @@ def test_clips_of_a_csv_that_get_another_label(tmp_path):
         with pytest.raises(ValueError, match="--stage [24] --force true"):
             stages.forced(stage, stage)
     assert program("report", "--data", stages.data, "--exp", stages.exp).returncode == 1
+
+
+def test_an_older_training_that_does_not_tell_its_clips_is_marked(network, tmp_path, caplog):
+    stages = copy(network, tmp_path)
+    record = stages.exp / "seed0/checkpoint/trained.tsv"
+    record.unlink()  # as older versions left it
+    stages.run(1)
+    assert len(record.read_text().splitlines()) == 9
+    record.unlink()
+    write_base(stages.corpus, ("saw",), 4, 2)
+    stages.forced(1, 2)
+    stages.forced(4)
+    assert "trained on other clips than those that are there now" in caplog.text
+    assert (stages.exp / "RESULTS.md").read_text().startswith("# a (trained on other clips)\n")
+
+
+def test_where_nothing_is_trained_clips_may_come_and_go(logmel, tmp_path):
+    """One network for every seed and corpus: nothing to train again, nothing that is not heard."""
+    stages = copy(logmel, tmp_path)
+    write_base(stages.corpus, ("saw",), 4, 2)
+    (stages.corpus / "press/train/normal_0000.wav").unlink()
+    stages.forced(1, 2)
+    stages.run(3, 3, seeds=(0, 1))
+    stages.forced(4, 5, seeds=(0, 1))
+    stages.run(6)
+    page = (stages.exp / "RESULTS.md").read_text()
+    assert page.startswith("# a\n") and "over 2 seeds" in page and "| saw " in page
+
+
+def test_a_killed_training_does_not_go_on_with_other_clips(tmp_path, monkeypatch):
+    stages = Stages(tmp_path, NETWORK.replace("steps: 2", "steps: 4, checkpoint_every: 2"))
+    write_base(stages.corpus, train=4, per_test=2)
+    stages.run(1, 2)
+    monkeypatch.setattr("asdkit.train.loop.Curve.close", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        stages.run(3, 3)
+    monkeypatch.undo()
+    replace(stages, "press/train/normal_0001.wav")
+    stages.forced(1, 1)
+    with pytest.raises(ValueError, match="last.pt: made with dev_train.manifest = "):
+        stages.run(3, 3)
+
+
+def test_seeds_of_replaced_clips_are_not_averaged(network, tmp_path):
+    stages = copy(network, tmp_path)
+    replace(stages, "press/train/*")
+    stages.forced(1, 1)
+    stages.run(2, 2)
+    with pytest.raises(ValueError, match="seed0 was trained on other clips"):
+        stages.run(3, 3, seeds=(1,))
+    stages.forced(3, 5, seeds=(1,))
+    with pytest.raises(ValueError, match="seed0/checkpoint/trained.tsv: 4 of the 8 .* --stage 3 --force true"):
+        stages.run(6)

@@ -13,7 +13,7 @@ from asdkit.signals.content import Content, measure, measure_all
 
 
 def test_content_is_of_all_samples_and_channels(tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "_BLOCK", 700)  # several blocks, the last one short
+    monkeypatch.setattr(recording, "BLOCK", 700)  # several blocks, the last one short
     path = write_clip(tmp_path / "a.wav", 0.1, channels=2)
     samples = soundfile.read(path, dtype="float32")[0]
     samples[:, 0] = samples[:, 0] / 8 + 0.5  # an offset is no level

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from asdkit.signals.recording import open_recording
+from asdkit.signals.recording import BLOCK, open_recording
 from asdkit.utils.cli import progress
 
+_ONES = np.ones(BLOCK, np.float32)
 _FEW = 64  # samples whose mean tells about where a channel lies
 _AT_ONCE = 16  # recordings that a thread measures before it is given more
 
@@ -48,7 +49,7 @@ def measure(path: str | Path) -> Content:
                 shift = block[:_FEW].mean(axis=0, dtype=np.float32)
             moved = block - shift  # an offset would take the digits of what varies about it
             power += np.einsum("tc,tc->c", moved, moved)
-            total += np.ones(len(moved), np.float32) @ moved  # quicker than a sum over the first axis
+            total += _ONES[: len(moved)] @ moved  # quicker than a sum over the first axis
         variance = np.maximum(power / frames - (total / frames) ** 2, 0)
         rms = tuple(float(value) * scale for value in np.sqrt(variance))
         return Content(digest.hexdigest(), frames, recording.rate, peak * scale, rms)

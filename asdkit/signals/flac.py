@@ -50,7 +50,11 @@ def samples_behind(path: str | Path, start: int, samples: int) -> int:
 def holds_another(path: str | Path, start: int) -> bool:
     """Whether a second flac file lies in one that begins at byte `start`; reads all of it."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return any(content.find(b"fLaC" + first + b"\0\0\x22", start + 4) >= 0 for first in (b"\0", b"\x80"))
+        at = start
+        while (at := content.find(b"fLaC", at + 4)) >= 0:
+            if content[at + 4 : at + 8] in (b"\0\0\0\x22", b"\x80\0\0\x22"):
+                return True
+        return False
 
 
 def _decodes(path: str | Path, start: int, sample: int) -> bool:

@@ -14,7 +14,7 @@ from asdkit.signals.headers import Wav, read_wav
 
 _UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a flac without a length
 _LOUDEST = 16  # 24 dB over full scale: no microphone's overs, but samples in other units
-_BLOCK = 1 << 18  # samples of all channels that are in memory at once
+BLOCK = 1 << 18  # samples of all channels that are in memory at once
 _OTHERS = {b"OggS": "Ogg", b"FORM": "AIFF", b"caff": "CAF", b".snd": "AU", b"\xff\xfb": "mp3", b"\xff\xf3": "mp3"}
 
 
@@ -53,7 +53,8 @@ class Recording:
         Raises ValueError naming the file where it is broken or ends early, or holds what are no samples.
         """
         try:
-            self.file.seek(start)
+            if self.file.tell() != start:  # to seek in a flac is to decode
+                self.file.seek(start)
             samples = self.file.read(stop - start, dtype=dtype, always_2d=True)
         except soundfile.LibsndfileError as error:
             raise ValueError(f"{self.path}: broken at sample {start} or later: {error.error_string}") from None
@@ -65,7 +66,7 @@ class Recording:
 
     def blocks(self, start: int, stop: int, dtype: str = "float32") -> Iterator[np.ndarray]:
         """Samples [start, stop) as `read` gives them, in blocks of bounded size."""
-        step = max(_BLOCK // self.channels, 1)
+        step = max(BLOCK // self.channels, 1)
         for first in range(start, stop, step):
             yield self.read(first, min(first + step, stop), dtype)
 
