@@ -41,9 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
-    from torch.utils.data import DataLoader
-
-    from asdkit.data.batches import Framing, training_dataset
+    from asdkit.data.batches import Framing, loader, training_dataset
     from asdkit.data.lists import read_classes
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.train.finetune import fine_tuning
@@ -61,8 +59,8 @@ def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
     framing = Framing(trainer.system.sample_rate, trainer.system.window, trainer.system.hop)
     dataset = training_dataset(config, framing, args.data, args.dump, args.exp, args.seed, world.share)
     steps = range(trainer.step + 1, config.train.steps + 1)
-    loader = DataLoader(dataset, batch_size=None, sampler=steps, num_workers=config.data.workers)
-    trainer.run(cli.progress(loader, "train", len(steps)), environment())
+    batches = loader(dataset, config.data.workers, world.device, steps)
+    trainer.run(cli.progress(batches, "train", len(steps)), environment())
     if world.rank == 0:
         done.finish()
     leave_world(world)
