@@ -64,6 +64,7 @@ def train(folder, settings, world=CUDA, stop=None, batches=batch):
     """Train to the end, or as if killed after the step `stop`; resumes what was killed."""
     trainer = fine_tuning(settings, CLASSES, 0, folder, {}, world)
     trainer.resume()
+    trainer.prepare(batches(trainer.step + 1))
 
     def given():
         for step in range(trainer.step + 1, settings.train.steps + 1):

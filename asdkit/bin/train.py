@@ -59,6 +59,8 @@ def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
     framing = Framing(trainer.system.sample_rate, trainer.system.window, trainer.system.hop)
     dataset = training_dataset(config, framing, args.data, args.dump, args.exp, args.seed, world.share)
     steps = range(trainer.step + 1, config.train.steps + 1)
+    if steps and config.train.graphs:
+        trainer.prepare(dataset[steps[0]])
     batches = loader(dataset, config.data.workers, world.device, steps)
     trainer.run(cli.progress(batches, "train", len(steps)), environment())
     if world.rank == 0:

@@ -14,8 +14,8 @@ def graph_blocks(encoder: Encoder, feats: Tensor) -> None:
 
     Blocks are recorded one by one, so that layer drop can still leave any of them out, and with the kernels that run
     without graphs: results are the same. `feats`: features of a batch, whose shape all later batches must have; the
-    autocast of the training must be on, without its cache. Weights must not be replaced afterwards. Raises ValueError
-    for blocks that take anything but tensors.
+    autocast of the training must be on, without its cache. Weights must not be replaced afterwards, and no other thread
+    may use the GPU meanwhile. Raises ValueError for blocks that take anything but tensors.
     """
     blocks = [block.module for block in encoder.blocks()]
     inputs = _inputs(encoder, blocks, feats)

@@ -74,6 +74,15 @@ class Trainer:
         logging.info("resumed from %s at step %d", path, self.step)
         return True
 
+    def prepare(self, batch: Any) -> None:
+        """Let the system do what it does once on a GPU, given a batch like those to come; before readers are started.
+
+        Several processes do without. Raises ValueError as `run` does.
+        """
+        if self.world.device.type == "cuda" and self.world.size == 1:
+            with memory_told(f"train.batch_size {self.settings.batch_size}", _SMALLER), self._autocast():
+                self.system.prepare(self._features(batch, seed_everything(self.seed, self.step, 0)))
+
     def run(self, batches: Iterable[Any], env: dict[str, str]) -> None:
         """Train on `batches`, which start at the step after the current one, and write final.pt.
 
@@ -86,8 +95,6 @@ class Trainer:
         for batch in batches:
             self.step += 1
             with memory_told(f"step {self.step}: train.batch_size {self.settings.batch_size}", _SMALLER):
-                if self.step == first + 1 and self.world.device.type == "cuda":
-                    self._prepare(batch)
                 losses = self._update(module, batch)
             # one tensor for all of them; the names of the recordings, for what may have to be said of them later
             numbers = torch.stack([value.detach().float() for value in losses.values()])
@@ -102,11 +109,6 @@ class Trainer:
             save_checkpoint(self.checkpoints / "final.pt", self._content(env))
             logging.info("trained steps %d to %d in %.0f s", first + 1, self.step, time.monotonic() - start)
         self.world.barrier()
-
-    def _prepare(self, batch: Any) -> None:
-        feats = self._features(batch, seed_everything(self.seed, self.step, 0))
-        with self._autocast():
-            self.system.prepare(feats)
 
     def _autocast(self) -> torch.autocast:
         kind, enabled = self.world.device.type, self.settings.precision == "bfloat16"
