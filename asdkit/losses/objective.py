@@ -1,5 +1,6 @@
 """The training objective: L = L_AAM + lambda L_DLCL (paper Eq. 10)."""
 
+import torch
 from torch import Tensor, nn
 
 from asdkit.config import LossConfig
@@ -29,9 +30,14 @@ class Objective(nn.Module):
         """Embeddings x [B, D], labels [B], attributed [B] (bool) -> losses 'loss', 'aam' and, when used, 'dlcl'.
 
         A batch of only attributed or only unattributed clips is fine. The memory bank takes the attributed embeddings
-        after the loss is computed. With `attributed` on the CPU no GPU has to be waited for.
+        after the loss is computed. With `attributed` on the CPU no GPU has to be waited for. In float32 also under
+        autocast: of cosines that are multiplied by 30, 16 bits leave little.
         """
-        x = self.norm(x.float())
+        with torch.autocast(x.device.type, enabled=False):
+            return self._losses(x.float(), labels, attributed)
+
+    def _losses(self, x: Tensor, labels: Tensor, attributed: Tensor) -> dict[str, Tensor]:
+        x = self.norm(x)
         if self.dlcl is None:
             aam = self.aam(x, to_device(labels, x.device))
             return {"loss": aam, "aam": aam.detach()}
