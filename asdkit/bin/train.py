@@ -61,10 +61,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done, prepared: "Prepared") -> None:
-    from torch.utils.data import DataLoader
-
     from asdkit.corpus.description import load_dataset
-    from asdkit.data.batches import Framing, training_dataset
+    from asdkit.data.batches import Framing, loader, training_dataset
     from asdkit.data.chain import training_sets, write_trained
     from asdkit.data.lists import check_recordings, read_classes
     from asdkit.train.distributed import join_world, leave_world
@@ -86,8 +84,10 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     framing = Framing(trainer.system.sample_rate, trainer.system.window, trainer.system.hop)
     dataset = training_dataset(config, framing, args.data, args.dump, args.exp, args.seed, world.share)
     steps = range(trainer.step + 1, config.train.steps + 1)
-    loader = DataLoader(dataset, batch_size=None, sampler=steps, num_workers=config.data.workers)
-    trainer.run(cli.progress(loader, "train", len(steps)), environment())
+    if steps and config.train.graphs:
+        trainer.prepare(dataset[steps[0]])
+    batches = loader(dataset, config.data.workers, world.device, steps)
+    trainer.run(cli.progress(batches, "train", len(steps)), environment())
     if world.rank == 0:
         if config.train.steps:
             write_trained(folder, config, prepared)

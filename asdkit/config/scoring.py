@@ -18,7 +18,9 @@ class EmbedConfig(Section):
     hop_seconds: float = Field(1.0, ge=0.01, description="distance of the chunks, seconds")
     chunks: bool = Field(False, description="also write an archive with a row for each chunk of a clip")
     batch_size: int = Field(8, ge=1, description="clips of equal length that go through the encoder together")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast; tf32: float32 whose products GPUs make in TF32"
+    )
 
 
 class DetectorConfig(Section):

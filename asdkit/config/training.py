@@ -72,7 +72,9 @@ class OptimizeConfig(Section):
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     grad_clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no clipping")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast; tf32: float32 whose products GPUs make in TF32"
+    )
     log_every: int = Field(50, ge=1, json_schema_extra=NO_RESULT, description="steps between rows of train.tsv")
     checkpoint_every: int = Field(
         500,
@@ -87,6 +89,9 @@ class TrainConfig(OptimizeConfig):
 
     specaugment: SpecAugmentConfig | None = Field(SpecAugmentConfig(), description="null: none")
     save_steps: list[int] = Field([], description="steps whose weights are kept as step<N>.pt")
+    graphs: bool = Field(
+        False, json_schema_extra=NO_RESULT, description="on one GPU: replay the encoder's blocks as CUDA graphs"
+    )
 
 
 def check_warmup(train: OptimizeConfig, path: str | Path, settings: Sequence[str] = ()) -> None:

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.cuda import Event
+from torch.utils.data import Dataset
 
 from asdkit.config import Config, EmbedConfig
-from asdkit.data.batches import Framing, tile
+from asdkit.data.batches import Framing, loader, tile
 from asdkit.data.lists import Clip
 from asdkit.models.system import System
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import matrix_shape, read_frames, split_location
+from asdkit.utils.device import memory_told, to_device
 
 
 def batches_of(clips: list[Clip], size: int) -> list[list[Clip]]:
@@ -96,14 +98,32 @@ def arrays(
     reader.check_rate(framing.rate)
     dataset = ClipBatches(batches, reader, round(config.data.chunk_seconds * framing.rate), framing)
     hop = max(1, round(config.embed.hop_seconds * framing.rate / framing.hop))  # at least one frame
-    for utts, wavs, feats in DataLoader(dataset, batch_size=None, num_workers=config.data.workers):
-        with torch.inference_mode():
-            feats = system.frontend(wavs.to(device)) if feats is None else feats.to(device)
-        found = represent(system, feats, config.embed, dataset.frames, hop)
-        tables = {name: array.float().cpu().numpy() for name, array in found.items()}
-        if unusable := [name for name, table in tables.items() if not np.isfinite(table).all()]:
-            raise ValueError(
-                f"{unusable[0]} of {' '.join(utts)}: not finite: look at the training curve and these clips"
-            )
-        for row, utt in enumerate(utts):
-            yield utt, {name: table[row] for name, table in tables.items()}
+    before: tuple[list[str], dict[str, Tensor], Event | None] | None = None
+    for utts, wavs, feats in loader(dataset, config.data.workers, device):
+        with memory_told(f"{utts[0]} and others: embed.batch_size {len(utts)}", "set a smaller one"):
+            with torch.inference_mode():
+                given = to_device(wavs if feats is None else feats, device)
+                feats = system.frontend(given) if feats is None else given
+            found = represent(system, feats, config.embed, dataset.frames, hop)
+            # to memory that a GPU writes itself: it goes on with the next batch while this one is unpacked
+            found = {name: array.float().to("cpu", non_blocking=True) for name, array in found.items()}
+        ready = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
+        if before:
+            yield from _unpacked(*before)
+        before = utts, found, ready
+    if before:
+        yield from _unpacked(*before)
+
+
+def _unpacked(
+    utts: list[str], found: dict[str, Tensor], ready: Event | None
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """A batch's arrays, one clip after the other, as soon as the GPU has written them."""
+    if ready:
+        ready.synchronize()
+    # a copy: memory that the GPU writes itself is not to be held by every clip that is kept
+    tables = {name: array.numpy().copy() for name, array in found.items()}
+    if unusable := [name for name, table in tables.items() if not np.isfinite(table).all()]:
+        raise ValueError(f"{unusable[0]} of {' '.join(utts)}: not finite: look at the training curve and these clips")
+    for row, utt in enumerate(utts):
+        yield utt, {name: table[row] for name, table in tables.items()}

@@ -30,6 +30,9 @@ class System(nn.Module):
         """
         raise NotImplementedError
 
+    def prepare(self, feats: Tensor) -> None:
+        """What is done once before the first step on a GPU: given features of a batch, in the training's autocast."""
+
     def represent(self, feats: Tensor) -> dict[str, Tensor]:
         """Features [B, F, M] -> named arrays [B, D], a row per clip; nothing where the family is trained only.
 
