@@ -59,6 +59,7 @@ def _inputs(args: argparse.Namespace, experiment: "Experiment", name: str) -> di
     from asdkit.config.identity import embedding_identity
     from asdkit.corpus.description import load_dataset
     from asdkit.corpus.manifest import digest, lengths_digest, read_measured
+    from asdkit.data.levels import level_inputs
 
     dataset, rows = load_dataset(args.data), read_measured(args.data, name)
     return {
@@ -67,6 +68,7 @@ def _inputs(args: argparse.Namespace, experiment: "Experiment", name: str) -> di
         "manifest": digest(rows),
         "utt2num_samples": lengths_digest(rows),
         "checkpoint": sha256_file(experiment.checkpoint),
+        **level_inputs(experiment.config, args.exp),
     }
 
 
@@ -74,6 +76,7 @@ def _extract(
     args: argparse.Namespace, experiment: "Experiment", name: str, folder: Path, inputs: dict[str, Any]
 ) -> None:
     from asdkit.corpus.description import load_dataset
+    from asdkit.data.levels import at_level
     from asdkit.data.lists import input_clips
     from asdkit.utils.ark import write_ark
 
@@ -86,7 +89,7 @@ def _extract(
         return
     from asdkit.infer import clips
 
-    everything = input_clips(experiment.config, args.data, args.dump, name)
+    everything = at_level(input_clips(experiment.config, args.data, args.dump, name), experiment.config, args.exp)
     batches = clips.batches_of(everything, experiment.config.embed.batch_size)[args.job - 1 :: args.num_jobs]
     reader = load_dataset(args.data).reader()
     found = clips.arrays(experiment.system, experiment.config, batches, reader, experiment.device)

@@ -44,14 +44,15 @@ def main(argv: list[str] | None = None) -> None:
         return
     from asdkit.corpus.manifest import digest, read_measured
     from asdkit.data import feats
-    from asdkit.data.lists import recorded_clips
+    from asdkit.data.levels import at_level, level_inputs
+    from asdkit.data.lists import feats_folder, recorded_clips
 
     reader = load_dataset(args.data).reader()
     elsewhere = "other --data and --dump folders"
     frontend = None
     for name in present_sets(args.data):
-        folder = Path(args.dump) / config.encoder.frontend / name
-        inputs = {"manifest": digest(read_measured(args.data, name)), **vars(reader)}
+        folder = Path(args.dump) / feats_folder(config) / name
+        inputs = {"manifest": digest(read_measured(args.data, name)), **vars(reader), **level_inputs(config, args.exp)}
         merged = Done(folder / ".done", inputs, args.force, elsewhere)
         if merged.is_done():
             logging.info("%s: already done", folder)
@@ -63,7 +64,8 @@ def main(argv: list[str] | None = None) -> None:
             done = Done(marker, inputs, args.force, elsewhere)
             if not done.is_done():
                 frontend = frontend or _frontend(config, reader)
-                feats.dump_shard(frontend, reader, recorded_clips(args.data, name), folder, args.num_jobs, args.job)
+                clips = at_level(recorded_clips(args.data, name), config, args.exp)
+                feats.dump_shard(frontend, reader, clips, folder, args.num_jobs, args.job)
                 done.finish()
 
 

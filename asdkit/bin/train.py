@@ -25,12 +25,14 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     from asdkit.config import check_checkpoint, open_config
     from asdkit.config.identity import reread_training, training_identity
+    from asdkit.data.levels import level_inputs
     from asdkit.data.lists import training_inputs
 
     config = open_config(args.exp / "config.yaml")
     check_checkpoint(config, f"{args.exp}/config.yaml")
     folder = args.exp / f"seed{args.seed}"
-    inputs = training_identity(config) | training_inputs(config, args.data, args.exp) | {"seed": args.seed}
+    inputs = training_identity(config) | training_inputs(config, args.data, args.exp)
+    inputs |= level_inputs(config, args.exp) | {"seed": args.seed}
     done = Done(folder / "checkpoint" / ".done", inputs, args.force, reread=reread_training)
     if done.is_done():
         logging.info("%s: already trained", folder)

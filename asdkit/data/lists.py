@@ -24,6 +24,7 @@ class Clip:
 
     path: its recording; samples: the recording's length; machine: its machine type. feats: `ark:offset` of its dumped
     features where data.feats_type is fbank. To train on: label: class; attributed: its attribute is known.
+    rms: what `asdkit.data.levels` scales it by; None: it is heard as it is.
     """
 
     utt: str
@@ -33,6 +34,7 @@ class Clip:
     feats: str | None = None
     label: int | None = None
     attributed: bool | None = None
+    rms: float | None = None
 
 
 def training_sets(config: Config, data_dir: str | Path) -> list[str]:
@@ -109,10 +111,15 @@ def input_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, set_
     clips = recorded_clips(data_dir, set_name)
     if config.data.feats_type == "raw":
         return clips
-    feats = read_feats(dump_dir, config.encoder.frontend, set_name)
+    feats = read_feats(dump_dir, feats_folder(config), set_name)
     if missing := [clip.utt for clip in clips if clip.utt not in feats]:
         raise ValueError(f"{set_name}: no dumped features of clip {missing[0]!r}: run stage 2 again")
     return [replace(clip, feats=feats[clip.utt]) for clip in clips]
+
+
+def feats_folder(config: Config) -> str:
+    """The folder below dump/ of an experiment's features: its front end, and how loud that hears the clips."""
+    return config.encoder.frontend + ("" if config.data.level == "keep" else f"_{config.data.level}")
 
 
 def read_feats(dump_dir: str | Path, frontend: str, set_name: str) -> dict[str, str]:
