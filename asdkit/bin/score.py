@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settings: "ScoreConfig") -> None:
     from asdkit.config.identity import reread_score, score_identity
+    from asdkit.config.scoring import another_name
     from asdkit.corpus.description import load_dataset, present_sets
     from asdkit.corpus.manifest import clips_digest
     from asdkit.corpus.names import sets_of
@@ -69,8 +70,7 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
         inputs[f"{found}.manifest"] = clips_digest(experiment.rows(found))
         inputs[f"{found}.{settings.array}"] = sha256_file(f"{embedded}.ark")
     out = seed_dir / "score" / name
-    another = f"another name for other settings (--set score.NAME... instead of score.{name}...)"
-    done = Done(out / ".done", inputs, args.force, another, reread_score)
+    done = Done(out / ".done", inputs, args.force, another_name(name), reread_score, "--stage 5 --force true")
     files = [out / MADE_FROM, *(out / f"{found}.{kind}" for found in sets_of("test", sets) for kind in ("tsv", "csv"))]
     if done.is_done() and all(file.exists() for file in files):
         logging.info("%s: already done", out)

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     check_checkpoint(config, f"{args.exp}/config.yaml")
     folder = args.exp / f"seed{args.seed}"
     inputs = training_identity(config) | training_inputs(config, args.data, args.exp)
-    inputs |= level_inputs(config, args.exp) | {"seed": args.seed}
+    inputs |= (level_inputs(config, args.exp) if config.train.steps else {}) | {"seed": args.seed}
     done = Done(folder / "checkpoint" / ".done", inputs, args.force, reread=reread_training)
     if done.is_done():
         logging.info("%s: already trained", folder)

@@ -73,6 +73,14 @@ ScoreConfig = one_of("detector", *DETECTOR_CONFIGS)
 Scores = dict[Annotated[str, Field(pattern=NAME)], ScoreConfig]
 
 
+def another_name(name: str) -> str:
+    """What to use instead, in messages, where a score of this name was made with other settings."""
+    return (
+        f"another name: in the file, or --set score.NEW.KEY=VALUE in place of score.{name}.KEY=VALUE; --stage 5 makes "
+        "it beside the old one, nothing is trained"
+    )
+
+
 def by_name(score: Any) -> Any:
     """A raw `score:` as name -> settings: plain values directly below `score` are settings of the score `knn`."""
     if not isinstance(score, dict):

@@ -49,19 +49,17 @@ def check_room(needy: Needy, clips: Sequence[Clip], config: EmbedConfig, there: 
     clip = next(clip for clip in clips if clip.samples == samples)
     alone = needy.memory(samples, 1, device, config.precision)
     if device != "cpu" and counts[samples] > 1 and config.batch_size > 1 and alone <= there[device]:
-        advice = (
-            f"{min(counts[samples], config.batch_size)} of this length go through at once: --set embed.batch_size=1"
-        )
+        together = min(counts[samples], config.batch_size)
+        advice = f"{together} of this length go through at once: --set embed.batch_size=1"
     else:
         advice = (
-            "embed chunks of the clips, --set embed.segment=chunk (other scores than those of whole clips), or cut the "
+            "Embed chunks of the clips, --set embed.segment=chunk (other scores than those of whole clips), or cut the "
             "recordings"
         )
-    where = "a GPU" if device != "cpu" else "memory"
     raise ValueError(
-        f"{clip.path}: {samples / needy.sample_rate:.0f} s long: as a whole it needs about {gigabytes(need)} of {where}, "
-        f"there are {gigabytes(there[device])}: attention grows with the square of the length. {advice[0].upper()}"
-        f"{advice[1:]}. If stage 4 is to run where there is more: --set embed.memory_gb=N"
+        f"{clip.path}: {samples / needy.sample_rate:.0f} s long: as a whole it needs about {gigabytes(need)} "
+        f"{'of a GPU' if device != 'cpu' else 'of memory'}, there are {gigabytes(there[device])}: attention grows with "
+        f"the square of the length. {advice}. If stage 4 is to run where there is more: --set embed.memory_gb=N"
     )
 
 

@@ -41,7 +41,7 @@ class System(nn.Module):
         return {}
 
     def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
-        """Bytes that `represent` needs for so many whole clips of so many samples, as `Encoder.memory`; 0: not known."""
+        """Bytes that `represent` needs for so many clips of so many samples, as `Encoder.memory`; 0: not known."""
         return 0
 
     def trainable(self) -> dict[str, nn.Parameter]:

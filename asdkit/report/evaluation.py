@@ -6,6 +6,7 @@ from typing import Any
 
 from asdkit.config import Config
 from asdkit.config.identity import experiment_identity, reread_score, score_identity
+from asdkit.config.scoring import another_name
 from asdkit.corpus.description import load_dataset, present_sets
 from asdkit.corpus.manifest import clips_digest, read_manifest, read_ref, sizes_digest
 from asdkit.corpus.names import sets_of, split_set
@@ -82,7 +83,7 @@ def check_scores(folder: Path, config: Config, data: Path, embed: Path) -> None:
     inputs = score_identity(settings) if settings else {}
     inputs |= {f"{name}.{array}": sha256_file(ark) for name, ark in arks.items() if ark.exists()}
     made = {key: value for key, value in made.items() if key in inputs or (settings and key.startswith("score."))}
-    compare(folder / ".done", made, inputs, again="--stage 5 --force true")
+    compare(folder / ".done", made, inputs, another_name(folder.name), "--stage 5 --force true")
 
 
 def config_digest(config: Config, folder: Path) -> str:
