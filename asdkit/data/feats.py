@@ -37,7 +37,7 @@ def dump_shard(
         for clip in progress(own, f"features of {Path(folder).name}"):
             wav = torch.from_numpy(read_clip(reader, clip))
             try:
-                with memory_told("its features", "cut the recording"):
+                with memory_told(f"what the front end makes of {clip.samples} samples", "cut the recording"):
                     ark.write(clip.utt, frontend(wav[None])[0].numpy())
             except ValueError as error:
                 raise ValueError(f"{clip.path}: {error}") from None

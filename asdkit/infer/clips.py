@@ -53,7 +53,7 @@ class ClipBatches(Dataset):
     def __getitem__(self, index: int) -> tuple[list[str], Tensor | None, Tensor | None]:
         batch = self.batches[index]
         utts = [clip.utt for clip in batch]
-        with memory_told(_named(batch), CUT):
+        with memory_told(_named(batch), _instead(batch)):
             if batch[0].feats:
                 return utts, None, torch.from_numpy(np.stack([self._feats(clip.feats) for clip in batch if clip.feats]))
             wavs = [read_clip(self.reader, clip) for clip in batch]
@@ -66,7 +66,12 @@ class ClipBatches(Dataset):
 
 
 def _named(batch: list[Clip]) -> str:
-    return f"{len(batch)} clip{'s' * (len(batch) > 1)} of {batch[0].samples} samples, {batch[0].path}"
+    others = f" and others of its length: embed.batch_size {len(batch)}" if len(batch) > 1 else ""
+    return f"{batch[0].path}, {batch[0].samples} samples{others}"
+
+
+def _instead(batch: list[Clip]) -> str:
+    return f"set a smaller one, or {CUT}" if len(batch) > 1 else CUT
 
 
 def segments(feats: Tensor, chunk: int, hop: int) -> Tensor:

@@ -42,8 +42,8 @@ def total_memory(root: str | Path = "/") -> int:
 
 
 @contextmanager
-def memory_told(where: str, advice: str) -> Iterator[None]:
-    """Raise ValueError, one line with `where` and `advice`, when the block runs out of main memory or a GPU's."""
+def memory_told(what: str, instead: str) -> Iterator[None]:
+    """Make ValueError of memory, main or a GPU's, that does not suffice: `what` does not fit; do `instead`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -52,9 +52,9 @@ def memory_told(where: str, advice: str) -> Iterator[None]:
         if not (full or "DefaultCPUAllocator" in text or "not enough memory" in text):
             raise
         asked = re.search(r"allocate ([\d.]+) (bytes|[KMGT]i?B)\b", text)
-        what = "the GPU's memory" if "CUDA" in text else "memory"
+        where = "the GPU's memory" if "CUDA" in text else "memory"
         size = f" ({_readable(*asked.groups())} more were asked for)" if asked else ""
-        raise ValueError(f"{where}: {what} is used up{size}: {advice}") from None
+        raise ValueError(f"{what} does not fit into {where}: {instead}{size}") from None
 
 
 def gigabytes(size: float) -> str:
