@@ -139,14 +139,16 @@ def test_short_recordings_build_no_network(work, monkeypatch):
         MemoryError("Unable to allocate 1.86 GiB for an array with shape (5,)"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to "
                      "allocate 25180897792 bytes. Error code 12"),
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 23.45 GiB. GPU 0 has a total capacity of 79 GiB"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 23.45 GiB. GPU 0 has a total capacity of 79.11 GiB "
+                               "of which 7.35 GiB is free. Including non-PyTorch memory, this process has 71 GiB"),
     ],
     ids=["numpy", "torch", "cuda"],
 )  # fmt: skip
 def test_out_of_memory_is_one_line_that_names_the_clip(error, tmp_path, work):
     sizes = {"MemoryError": "1.86 GiB", "RuntimeError": "25.2 GB", "OutOfMemoryError": "23.45 GiB"}
+    free = ", 7.35 GiB of 79.11 GiB were free" if "CUDA" in str(error) else ""
     where = "the GPU's memory" if "CUDA" in str(error) else "memory"
-    words = f"does not fit into {where}: .*", f" .{sizes[type(error).__name__]} more were asked for.$"
+    words = f"does not fit into {where}: .*", f" .{sizes[type(error).__name__]} more were asked for{free}.$"
 
     class Full(System):
         sample_rate, window, hop = 16000, 1, 1

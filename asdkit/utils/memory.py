@@ -53,7 +53,9 @@ def memory_told(what: str, instead: str) -> Iterator[None]:
             raise
         asked = re.search(r"allocate ([\d.]+) (bytes|[KMGT]i?B)\b", text)
         where = "the GPU's memory" if "CUDA" in text else "memory"
-        size = f" ({_readable(*asked.groups())} more were asked for)" if asked else ""
+        left = re.search(r"capacity of ([\d.]+ \wiB) of which ([\d.]+ \wiB) is free", text)
+        free = f", {left[2]} of {left[1]} were free" if left else ""
+        size = f" ({_readable(*asked.groups())} more were asked for{free})" if asked else ""
         raise ValueError(f"{what} does not fit into {where}: {instead}{size}") from None
 
 
