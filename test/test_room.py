@@ -139,8 +139,8 @@ def test_short_recordings_build_no_network(work, monkeypatch):
         MemoryError("Unable to allocate 1.86 GiB for an array with shape (5,)"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to "
                      "allocate 25180897792 bytes. Error code 12"),
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 23.45 GiB. GPU 0 has a total capacity of 79.11 GiB "
-                               "of which 7.35 GiB is free. Including non-PyTorch memory, this process has 71 GiB"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 23.45 GiB. GPU 0 has a total capacity of 79.11 "
+                               "GiB of which 7.35 GiB is free. Including non-PyTorch memory, this process has 71 GiB"),
     ],
     ids=["numpy", "torch", "cuda"],
 )  # fmt: skip
