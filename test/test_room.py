@@ -116,7 +116,7 @@ def test_stage_2_refuses_before_anything_is_trained_and_stage_4_before_the_first
         ValueError, match=r"test_normal_0045.wav: 45 s long: as a whole it needs about 0.2 GB of memory, t"
     ):
         make_lists.main(settings)
-    assert not (work / "exp/a/labels.tsv").exists()
+    assert not (work / "exp/a").exists()
     monkeypatch.setattr(room, "total_memory", lambda: 10**9)
     make_lists.main(settings)
     train.main([*options(work), "--device", "cpu"])

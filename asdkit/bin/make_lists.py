@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> None:
     dataset = load_dataset(args.data)
     for name in present_sets(args.data):
         lists.write_recordings(dataset, args.data, args.dump, name, args.force)
+    _check_lengths(config, args.data)  # before anything says that the experiment is there
     _write_configuration(config, args)
-    _check_lengths(config, args.data)
     _write_labels(config, args)
     levels.write_levels(config, args.data, args.exp, args.force)
 
