@@ -28,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Find, check, write; a failure leaves what an earlier run wrote."""
     args = get_parser().parse_args(argv)
-    from asdkit.corpus import description, find, manifest, prepare, revealed, truth
+    from asdkit.corpus import description, find, manifest, prepare, rates, revealed, truth
 
     what = description.load_description(args.dataset, channel=args.channel, resample=args.resample)
     machines, sections = (text.split(",") if text else None for text in (args.machines, args.sections))
@@ -56,6 +56,9 @@ def main(argv: list[str] | None = None) -> None:
     tables = prepare.tables(found, truth_path, what.name_style)
     for table in tables.values():
         prepare.add_lengths(table.manifest, dataset)
+    if dataset.resample:
+        for line in rates.remarks({name: table.manifest for name, table in tables.items()}, dataset):
+            logging.info("%s", line)
     prepare.write(args.data, dataset, tables, found.supplemental)
     done.finish()
     print(manifest.summary(prepare.counted(found, tables)))

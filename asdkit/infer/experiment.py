@@ -18,6 +18,7 @@ from asdkit.config.identity import (
 from asdkit.corpus.description import Dataset, load_dataset
 from asdkit.corpus.manifest import Row, digest, read_manifest
 from asdkit.corpus.names import SETS, sets_of
+from asdkit.corpus.words import composed
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
 from asdkit.utils.ark import read_vectors
@@ -228,6 +229,7 @@ class Experiment:
         machines = sorted({key[0] for key in known})
         if machine is None and len(machines) == 1:
             machine = machines[0]
+        machine = next((name for name in machines if composed(name) == composed(machine or "")), machine)
         key = (machine or "", section if settings.per_section else "-")
         if key not in known:
             got = "no machine" if machine is None else f"machine {title(key)!r}"
