@@ -28,7 +28,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Find, check, write; a failure leaves what an earlier run wrote."""
     args = get_parser().parse_args(argv)
-    from asdkit.corpus import description, find, manifest, prepare, rates, revealed, truth
+    from asdkit.corpus import description, find, manifest, prepare, revealed, truth
+    from asdkit.signals import rates
 
     what = description.load_description(args.dataset, channel=args.channel, resample=args.resample)
     machines, sections = (text.split(",") if text else None for text in (args.machines, args.sections))
@@ -57,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     for table in tables.values():
         prepare.add_lengths(table.manifest, dataset)
     if dataset.resample:
-        for line in rates.remarks({name: table.manifest for name, table in tables.items()}, dataset):
+        clips = [(clip.machine, clip.split, str(found.root / clip.path)) for clip in found.clips]
+        for line in rates.remarks(clips, dataset.sample_rate):
             logging.info("%s", line)
     prepare.write(args.data, dataset, tables, found.supplemental)
     done.finish()

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asdkit.corpus.names import ClipName
-from asdkit.corpus.words import composed, one_form
 from asdkit.utils.files import sha256_text
+from asdkit.utils.paths import composed, one_form
 
 SUPPLEMENTAL_COLUMNS = ("wav", "machine", "part", "kind")
 
@@ -110,6 +110,17 @@ def one_spelling(clips: list[FoundClip]) -> list[FoundClip]:
         )
         for clip in clips
     ]
+
+
+def twin_names(clips: list[FoundClip]) -> tuple[FoundClip, FoundClip] | None:
+    """Two clips of a set whose ids differ in Unicode form alone, or None."""
+    seen: dict[tuple[str, str], FoundClip] = {}
+    for clip in clips:
+        if not clip.utt.isascii():
+            other = seen.setdefault((clip.set, composed(clip.utt)), clip)
+            if other.utt != clip.utt:
+                return other, clip
+    return None
 
 
 def choose(given: list[str], known: set[str], failure: str) -> set[str]:

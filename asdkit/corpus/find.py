@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from asdkit.corpus.clips import Corpus, FoundClip, choose, one_spelling, tell_apart
+from asdkit.corpus.clips import Corpus, FoundClip, choose, one_spelling, tell_apart, twin_names
 from asdkit.corpus.description import Description
 from asdkit.corpus.folders import from_conditions, from_folders
 from asdkit.corpus.names import STYLES, UNKNOWN
 from asdkit.corpus.table import from_csv
-from asdkit.corpus.words import checked, composed, suspicious, told
+from asdkit.corpus.words import suspicious, told
+from asdkit.utils.paths import checked, composed
 
 
 def find(
@@ -43,6 +44,11 @@ def find(
     if renamed := {old.machine for old, new in zip(found.clips, clips, strict=True) if old.machine != new.machine}:
         found.notes.append(f"written in several Unicode forms, taken as one machine: {', '.join(sorted(renamed))}")
     found = replace(found, clips=tell_apart(found.root, clips))
+    if twins := twin_names(found.clips):
+        found.notes.append(
+            f"{twins[0].path!a} and {twins[1].path!a} have one name in two Unicode forms, and count as two clips: is "
+            "one a copy?"
+        )
     _check_training(found)
     if corpus.is_file():
         _note_contradictions(found)
@@ -103,16 +109,21 @@ def _check_splits(corpus: Corpus) -> None:
         if lacking := sorted(machines["test"] - machines["train"]):
             raise ValueError(
                 f"{corpus.root}: no training clips of {', '.join(lacking)} in the {part} set. Add them, or "
-                "name the machines to prepare with --machines"
+                f"name the machines to prepare with --machines{_unread(corpus)}"
             )
         if machines["test"] and (lacking := sorted(machines["train"] - machines["test"])):
             raise ValueError(
                 f"{corpus.root}: no test clips of {', '.join(lacking)} in the {part} set, but of other "
-                "machines. Add them, or name the machines to prepare with --machines"
+                f"machines. Add them, or name the machines to prepare with --machines{_unread(corpus)}"
             )
         if not machines["test"]:
             corpus.notes.append(f"the {part} set has no test clips")
         _note_sections(corpus, part)
+
+
+def _unread(corpus: Corpus) -> str:
+    """What was found but not read, for the end of a message."""
+    return "".join(f"; {note}" for note in corpus.notes if note.startswith("ignored") and "recordings" in note)
 
 
 def _note_sections(corpus: Corpus, part: str) -> None:

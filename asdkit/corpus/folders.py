@@ -11,8 +11,9 @@ from asdkit.corpus.clips import Corpus, FoundClip, choose, joined
 from asdkit.corpus.description import Description, PartDescription
 from asdkit.corpus.names import PARTS, STYLES, UNKNOWN, ClipName, check_name, parse_name
 from asdkit.corpus.table import size
-from asdkit.corpus.walk import Left, is_junk, is_recording, recordings, walk
-from asdkit.corpus.words import composed, shown, told
+from asdkit.corpus.words import told
+from asdkit.signals.files import Left, is_junk, is_recording, recordings, walk
+from asdkit.utils.paths import composed, shown
 
 _SNR = re.compile(r"(?P<minus>-|min)?(?P<snr>\d+)_?dB_?")
 

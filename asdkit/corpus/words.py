@@ -1,8 +1,6 @@
-"""Words of file and folder names: which tell a clip's condition, and Unicode forms of one name."""
+"""Words of file and folder names that tell a clip's condition."""
 
-import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 
 from asdkit.corpus.names import UNKNOWN
@@ -41,59 +39,3 @@ def _conditions(name: str) -> Iterator[tuple[str, str]]:
     for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if token in _CONDITION:
             yield token, UNKNOWN if before in _BEFORE or after in _AFTER else _CONDITION[token]
-
-
-def composed(text: str) -> str:
-    """The composed form (NFC): one of the ways to write an umlaut, the one that names are compared in."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-def one_form(texts: Iterable[str]) -> dict[str, str]:
-    """What to call each text: the composed form where several are one text in different forms, else itself."""
-    texts = set(texts)
-    forms: dict[str, set[str]] = {}
-    for text in texts:
-        forms.setdefault(composed(text), set()).add(text)
-    return {text: composed(text) if len(forms[composed(text)]) > 1 else text for text in texts}
-
-
-def on_disk(path: str, listed: dict[str, dict[str, list[str]]]) -> str:
-    """`path`, or where it is missing the path that is there and differs from it in Unicode form alone.
-
-    listed: names of folders that were looked into, kept from call to call.
-    """
-    if path.isascii() or os.path.lexists(path):
-        return path
-    head, tail = os.path.split(path)
-    if not tail:
-        return path
-    head = on_disk(head, listed)
-    if head not in listed:
-        listed[head] = {}
-        for name in os.listdir(head or ".") if os.path.isdir(head or ".") else ():
-            listed[head].setdefault(composed(name), []).append(name)
-    there = listed[head].get(composed(tail), [])
-    return os.path.join(head, there[0] if len(there) == 1 else tail)
-
-
-def checked(path: str) -> str:
-    """`path` if it can stand in a line of a list; raises ValueError for a line break, a tab or bytes that are no UTF-8.
-
-    Such bytes reach Python as lone surrogates; the message shows them escaped.
-    """
-    if any(character in path for character in "\n\r\t"):
-        raise ValueError(f"{path!r}: a name that holds a line break or tab: rename it")
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise ValueError(
-            f"{shown(path)}: a name that is no UTF-8 (its odd bytes are shown as \\x..), from a system with another "
-            "encoding: rename it, or convert all names below a folder: convmv -f latin1 -t utf8 -r --notest FOLDER"
-        ) from None
-    return path
-
-
-def shown(path: str) -> str:
-    """`path` for a message, bytes that are no UTF-8 as `\\xfc`, line breaks as `\\n`."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else repr(text)[1:-1]

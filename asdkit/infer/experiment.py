@@ -18,12 +18,12 @@ from asdkit.config.identity import (
 from asdkit.corpus.description import Dataset, load_dataset
 from asdkit.corpus.manifest import Row, digest, read_manifest
 from asdkit.corpus.names import SETS, sets_of
-from asdkit.corpus.words import composed
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
 from asdkit.utils.ark import read_vectors
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_text, sha256_file, sha256_path
+from asdkit.utils.paths import composed
 
 if TYPE_CHECKING:
     import torch

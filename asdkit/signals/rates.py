@@ -7,32 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 import soundfile
 
-from asdkit.corpus.description import Dataset
-from asdkit.corpus.manifest import Row
-from asdkit.corpus.names import split_set
 
+def remarks(clips: list[tuple[str, str, str]], wanted: int) -> list[str]:
+    """Lines for the user about the rates of readable recordings, which are to be read at `wanted` Hz.
 
-def remarks(sets: dict[str, list[Row]], dataset: Dataset) -> list[str]:
-    """Lines for the user about the rates of checked recordings, by set; none where all are the reader's.
-
-    Rates with counts where several occur, a warning for each below the reader's, and one for each machine whose
-    training and test clips hold different bands.
+    clips: (machine, train|test, path) of each. Rates with counts where several occur, a warning for each below the
+    wanted one, and one for each machine whose training and test clips hold different bands.
     """
-    rows = [(split_set(name)[1], row) for name, own in sets.items() for row in own]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        paths = [os.path.join(dataset.root, row["wav"]) for _, row in rows]
-        rates = list(pool.map(lambda path: soundfile.info(path).samplerate, paths))
+        rates = list(pool.map(lambda clip: soundfile.info(clip[2]).samplerate, clips))
     lines = [f"sample rates: {_counts(rates)}"] if len(set(rates)) > 1 else []
-    wanted = dataset.sample_rate
     for rate in sorted({rate for rate in rates if rate < wanted}):
-        held = [row["wav"] for (_, row), own in zip(rows, rates, strict=True) if own == rate]
+        held = [path for (_, _, path), own in zip(clips, rates, strict=True) if own == rate]
         lines.append(
             f"WARNING: {len(held)} recordings of {rate} Hz, such as {held[0]}, are read at {wanted} Hz: what lies "
             f"above {rate // 2} Hz is empty in them"
         )
     machines: dict[str, dict[str, list[int]]] = {}
-    for (split, row), rate in zip(rows, rates, strict=True):
-        machines.setdefault(row["machine"], {}).setdefault(split, []).append(rate)
+    for (machine, split, _), rate in zip(clips, rates, strict=True):
+        machines.setdefault(machine, {}).setdefault(split, []).append(rate)
     return lines + list(_differences(machines, wanted))
 
 
