@@ -113,10 +113,11 @@ def test_words_of_conditions():
     for condition, words in WORDS.items():
         for word in words:
             assert {told(word), told(f"{word.upper()}-7"), told(f"{word.title()}Sound_IND")} == {condition}
-    for name in ("abnormality", "okay", "01_ng", "fault_free", "faultless", "normal_or_faulty", "anomaly detection"):
+    for name in ("abnormality", "okay", "über_ng", "fault_free", "faultless", "normal_or_faulty", "anomaly detection"):
         assert told(name) == "-", name
-    assert told("normal_without_load") == "normal"
+    assert told("normal_without_load") == "normal" and told("0001_NG") == "anomaly"
     assert suspicious(["day1", "rig_Fault_3"]) == "fault" and suspicious(["MotorNG2"]) == "ng"
+    assert suspicious(["pumpabnormal2"]) == "pumpabnormal"
     assert suspicious(["fault_free", "non-faulty", "no_anomaly", "strong", "Bading"]) is None
 
 
@@ -132,10 +133,40 @@ def test_training_clips_with_names_of_anomalies_are_asked_about(tmp_path):
     assert len(manifest_of(stage_1(tmp_path, corpus), "dev_train")) == 2
 
 
+def test_a_machine_may_be_called_anything_but_an_anomaly(tmp_path):
+    corpus = write(tmp_path / "corpus", "rig_for_faults/train/0.wav", "rig_for_faults/test/0.wav")
+    stage_1(tmp_path, corpus)
+    (corpus / "rig_for_faults").rename(corpus / "abnormal")
+    with pytest.raises(ValueError, match=r": 1 training clips .*such as abnormal/train/0.wav \('abnormal'\)"):
+        stage_1(tmp_path, corpus, "--force", "true")
+
+
+def test_data_that_was_made_before_this_was_asked_goes_on(tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    corpus = write(tmp_path / "corpus", *PUMP, "pump/train/rig_fault.wav")
+    monkeypatch.setattr("asdkit.corpus.find.suspicious", lambda _: None)
+    stage_1(tmp_path, corpus)
+    monkeypatch.undo()
+    caplog.set_level("INFO")
+    stage_1(tmp_path, corpus)
+    assert "WARNING: " in caplog.text and "rig_fault.wav ('fault')" in caplog.text and "already done" in caplog.text
+    with pytest.raises(ValueError, match="rig_fault"):
+        stage_1(tmp_path, corpus, "--force", "true")
+    assert (tmp_path / "data/.done").exists()
+
+
+def test_the_corpus_and_its_parts_are_found_in_the_other_form(tmp_path):
+    write(tmp_path / COMPOSED, *(f"{DECOMPOSED}/{name}" for name in PUMP))
+    data = stage_1(tmp_path, tmp_path / DECOMPOSED, sets={"dev": {"path": COMPOSED}})
+    (row,) = manifest_of(data, "dev_train").values()
+    assert (tmp_path / COMPOSED / row["wav"]).exists()
+
+
 def test_a_list_is_asked_about_too_and_its_conditions_are_believed(tmp_path, caplog):
     caplog.set_level("INFO")
     folder = write(tmp_path / "corpus", "abnormal/0.wav", "b/0.wav", "pump_fault/pump_fault_x/1.wav")
-    lines = ["abnormal/0.wav,press,train", "b/0.wav,press,test", "pump_fault/pump_fault_x/1.wav,pump_fault,train"]
+    lines = ["abnormal/0.wav,press,train", "b/0.wav,press,test", "b/0.wav,pump_fault,test"]
+    lines.append("pump_fault/pump_fault_x/1.wav,pump_fault,train")
     with pytest.raises(ValueError, match=r": 2 training clips .* abnormal/0.wav \('abnormal'\).*column 'condition'"):
         stage_1(tmp_path, table(folder / "list.csv", *lines))
     lines = ["abnormal/0.wav,press,train,normal", "b/0.wav,press,test,anomaly"]

@@ -36,6 +36,10 @@ def main(argv: list[str] | None = None) -> None:
     found = find.find(what, args.corpus, machines, sections)
     for note in found.notes:
         logging.info("%s", note)
+    if found.doubt and (args.force or not Path(args.data, ".done").exists()):
+        raise ValueError(found.doubt)
+    if found.doubt:  # this folder was made by a version that did not ask
+        logging.info("WARNING: %s", found.doubt)
     truth_path = Path(args.corpus).absolute() / what.ground_truth if what.ground_truth else None
     dataset = prepare.resolve(what, found, args.revealed_attributes)
     inputs = {**flatten(dataset.model_dump(mode="json")), "clips": found.digest(), "truth": truth.digest(truth_path)}

@@ -43,13 +43,15 @@ class FoundClip:
 class Corpus:
     """What was found: the root that paths start from, the clips, and lines about what was left out.
 
-    supplemental: rows of SUPPLEMENTAL_COLUMNS, clips that no set holds.
+    supplemental: rows of SUPPLEMENTAL_COLUMNS, clips that no set holds. doubt: what the names of training clips tell
+    against them.
     """
 
     root: Path
     clips: list[FoundClip]
     notes: list[str]
     supplemental: list[dict[str, str]] = field(default_factory=list)
+    doubt: str | None = None
 
     def digest(self) -> str:
         """SHA-256 over the sorted paths and sizes of all clips."""

@@ -9,7 +9,7 @@ from asdkit.corpus.folders import from_conditions, from_folders
 from asdkit.corpus.names import STYLES, UNKNOWN
 from asdkit.corpus.table import from_csv
 from asdkit.corpus.words import suspicious, told
-from asdkit.utils.paths import checked, composed
+from asdkit.utils.paths import checked, composed, on_disk
 
 
 def find(
@@ -20,12 +20,10 @@ def find(
 ) -> Corpus:
     """Find all clips of a corpus folder or CSV file and read their names; `machines`, `sections` keep only these.
 
-    machines, sections: what was written between commas; a name may hold some. Raises
-    ValueError when there is no corpus, a machine or section is missing or lacks clips, a name cannot be read, or
-    training clips have names of anomalies.
+    machines, sections: what was written between commas; a name may hold some. Raises ValueError when there is no
+    corpus, a machine or section is missing or lacks clips, or a name cannot be read.
     """
-    corpus = Path(corpus).absolute()
-    checked(str(corpus))
+    corpus = Path(on_disk(checked(str(Path(corpus).absolute())), {}))
     if corpus.is_file():
         found = from_csv(corpus)
         if machines is not None:
@@ -49,11 +47,10 @@ def find(
             f"{twins[0].path!a} and {twins[1].path!a} have one name in two Unicode forms, and count as two clips: is "
             "one a copy?"
         )
-    _check_training(found)
     if corpus.is_file():
         _note_contradictions(found)
     _check_splits(found)
-    return found
+    return replace(found, doubt=_doubt(found))
 
 
 def _only_sections(corpus: Corpus, given: list[str]) -> Corpus:
@@ -64,20 +61,21 @@ def _only_sections(corpus: Corpus, given: list[str]) -> Corpus:
     return replace(corpus, clips=clips)
 
 
-def _check_training(corpus: Corpus) -> None:
-    """Training clips are normal ones; names that say otherwise have to be answered for."""
+def _doubt(corpus: Corpus) -> str | None:
+    """Training clips are normal ones; what to say of names that tell otherwise."""
     doubtful = [
         (clip, word)
         for clip in corpus.clips
         if clip.split == "train" and clip.name.condition != "normal" and (word := suspicious(_names(corpus, clip)))
     ]
-    if doubtful:
-        clip, word = min(doubtful, key=lambda found: found[0].path)
-        raise ValueError(
-            f"{corpus.root}: {len(doubtful)} training clips are anomalies by their names, such as {clip.path} "
-            f"({word!r}). Only normal clips train: move the others to test. If they are normal, say so: let the file's "
-            "name, or a folder in train, start with 'normal', or write 'normal' into the CSV file's column 'condition'"
-        )
+    if not doubtful:
+        return None
+    clip, word = min(doubtful, key=lambda found: found[0].path)
+    return (
+        f"{corpus.root}: {len(doubtful)} training clips are anomalies by their names, such as {clip.path} ({word!r}). "
+        "Only normal clips train: move the others to test. If they are normal, say so: let the file's name, or a "
+        "folder in train, start with 'normal', or write 'normal' into the CSV file's column 'condition'"
+    )
 
 
 def _note_contradictions(corpus: Corpus) -> None:
@@ -91,12 +89,18 @@ def _note_contradictions(corpus: Corpus) -> None:
 
 
 def _names(corpus: Corpus, clip: FoundClip) -> list[str]:
-    """Names that may tell a clip's condition: its file's and those of its folders below the machine's."""
+    """Names that may tell a clip's condition: its file's and those of its folders below the machine's.
+
+    A machine's name may hold any word, but one that starts with an anomaly's is no machine's. Of absolute paths
+    outside the corpus the last two folders count.
+    """
     path = Path(clip.path)
-    folders = path.relative_to(corpus.root).parent.parts if path.is_relative_to(corpus.root) else path.parent.parts[-2:]
-    folders = path.parent.parts if not path.is_absolute() else folders
+    if path.is_relative_to(corpus.root):
+        path = path.relative_to(corpus.root)
+    folders = path.parent.parts[-2:] if path.is_absolute() else path.parent.parts
     below = next((n for n, name in enumerate(folders, 1) if composed(name) == composed(clip.machine)), 0)
-    return [*folders[below:], path.stem]
+    machine = [clip.machine] if told(clip.machine) == "anomaly" else []
+    return [*machine, *folders[below:], path.stem]
 
 
 def _check_splits(corpus: Corpus) -> None:

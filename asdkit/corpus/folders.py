@@ -12,8 +12,8 @@ from asdkit.corpus.description import Description, PartDescription
 from asdkit.corpus.names import PARTS, STYLES, UNKNOWN, ClipName, check_name, parse_name
 from asdkit.corpus.table import size
 from asdkit.corpus.words import told
-from asdkit.signals.files import Left, is_junk, is_recording, recordings, walk
-from asdkit.utils.paths import composed, shown
+from asdkit.signals.files import Left, entries, is_junk, is_recording, recordings, walk
+from asdkit.utils.paths import composed, on_disk, shown
 
 _SNR = re.compile(r"(?P<minus>-|min)?(?P<snr>\d+)_?dB_?")
 
@@ -112,7 +112,7 @@ def _bases(
         chosen = getattr(description.sets, part)
         if chosen is None:
             continue
-        base = corpus / chosen.path
+        base = Path(on_disk(str(corpus / chosen.path), {}))
         if not base.is_dir():
             notes.append(f"{part} set left out: there is no folder {base}")
             continue
@@ -121,8 +121,8 @@ def _bases(
 
 def _machines(base: Path, chosen: PartDescription, all_needed: bool, style: str, notes: list[str]) -> list[str]:
     """The machines of a part that are on disk; all that the description lists must be there if `all_needed`."""
-    entries = [entry for entry in os.scandir(base) if not is_junk(entry.name)]
-    folders = sorted(entry.name for entry in entries if entry.is_dir())
+    inside = [entry for entry in entries(base) if not is_junk(entry.name)]
+    folders = sorted(entry.name for entry in inside if entry.is_dir())
     found = [name for name in folders if any(_split_folders(base / name, style))]
     listed = None if chosen.machines is None else {composed(name) for name in chosen.machines}
     names = [name for name in found if listed is None or composed(name) in listed]
@@ -137,21 +137,21 @@ def _machines(base: Path, chosen: PartDescription, all_needed: bool, style: str,
         counts = [(shown(name), sum(is_recording(entry.name) for _, entry in walk(base / name))) for name in ignored]
         lines = [f"{name} ({count} recordings)" if count else name for name, count in counts]
         notes.append(f"ignored in {base}: {', '.join(lines)}")
-    if loose := [entry.name for entry in entries if is_recording(entry.name) and not entry.is_dir()]:
+    if loose := [entry.name for entry in inside if is_recording(entry.name) and not entry.is_dir()]:
         notes.append(f"ignored: {len(loose)} recordings in {base} itself, such as {shown(min(loose))}")
     return names
 
 
 def _split_folders(folder: Path, style: str) -> Iterator[tuple[str, str]]:
     """Name and lower-case name of the folders of a machine that hold its training or test clips."""
-    for entry in os.scandir(folder):
+    for entry in entries(folder):
         if entry.name.lower() in STYLES[style].folders and entry.is_dir():
             yield entry.name, entry.name.lower()
 
 
 def _machine_clips(corpus: Path, folder: Path, part: str, style: str, notes: list[str]) -> Iterator[FoundClip]:
     rules, left, read = STYLES[style], Left(folder), dict(_split_folders(folder, style))
-    for entry in os.scandir(folder):
+    for entry in entries(folder):
         if entry.is_dir() and not is_junk(entry.name) and entry.name != "supplemental" and entry.name not in read:
             for _, other in recordings(entry.path, Left(folder)):
                 left.add(other.path)

@@ -17,12 +17,12 @@ _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def told(name: str) -> str:
-    """The condition that a name tells by starting with one of WORDS in any case (`NG_07`, `AbnormalSound`), else `-`.
+    """The condition that a name's first word tells, one of WORDS in any case (`NG_07`, `3 AbnormalSound`), else `-`.
 
     `-` too where another word contradicts the first or turns it round: `fault_free`, `normal_or_faulty`.
     """
-    tokens = _TOKEN.findall(name)
-    if not tokens or not name.startswith(tokens[0]) or tokens[0].lower() not in _CONDITION:
+    first = _TOKEN.search(name)
+    if not first or first[0].lower() not in _CONDITION or any(map(str.isalpha, name[: first.start()])):
         return UNKNOWN
     conditions = {condition for _, condition in _conditions(name)}
     return conditions.pop() if len(conditions) == 1 else UNKNOWN
@@ -37,5 +37,6 @@ def _conditions(name: str) -> Iterator[tuple[str, str]]:
     """Each of WORDS in a name and what it says, `-` where its neighbour turns it round."""
     tokens = ["", *(token.lower() for token in _TOKEN.findall(name)), ""]
     for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        if token in _CONDITION:
-            yield token, UNKNOWN if before in _BEFORE or after in _AFTER else _CONDITION[token]
+        condition = _CONDITION.get(token) or ("anomaly" if "abnormal" in token or "anomal" in token else None)
+        if condition:
+            yield token, UNKNOWN if before in _BEFORE or after in _AFTER else condition

@@ -1,5 +1,6 @@
 """Looking into folders: which files are recordings, and what was left out."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,13 +43,22 @@ def walk(folder: str | Path) -> Iterator[tuple[tuple[str, ...], os.DirEntry[str]
         if (there.st_dev, there.st_ino) in seen:
             return
         seen.add((there.st_dev, there.st_ino))
-        for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+        for entry in entries(path):
             if not entry.is_dir():
                 yield folders, entry
             elif not is_junk(entry.name):
                 yield from inside(entry.path, (*folders, entry.name))
 
     yield from inside(folder, ())
+
+
+def entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, sorted by name; nothing in one that may not be read, such as a disk's lost+found."""
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except PermissionError:
+        logging.info("may not be read, left out: %s", folder)
+        return []
 
 
 def recordings(folder: str | Path, left: Left) -> Iterator[tuple[tuple[str, ...], os.DirEntry[str]]]:
