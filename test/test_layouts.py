@@ -257,6 +257,14 @@ def test_rates_are_told_and_low_ones_warned_of(tmp_path, caplog):
     assert "Convert all recordings of press to 8000 Hz first" in line
 
 
+def test_anomalies_of_another_rate_are_warned_of(tmp_path, caplog):
+    caplog.set_level("INFO")
+    corpus = write(tmp_path / "corpus", "press/train/0.wav", "press/test/normal_0.wav")
+    write(corpus, "press/train/1.wav", "press/test/anomaly_0.wav", rate=8000)
+    stage_1(tmp_path, corpus, "--resample", "true")
+    assert "press: normal test clips of 16000 Hz (1), but anomalous ones of 8000 Hz (1): its scores" in caplog.text
+
+
 def test_rates_above_the_reader_are_one_band(tmp_path, caplog):
     caplog.set_level("INFO")
     corpus = write(tmp_path / "corpus", "press/train/0.wav", rate=48000)

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     for table in tables.values():
         prepare.add_lengths(table.manifest, dataset)
     if dataset.resample:
-        clips = [(clip.machine, clip.split, str(found.root / clip.path)) for clip in found.clips]
+        clips = [(clip.machine, clip.split, clip.name.condition, str(found.root / clip.path)) for clip in found.clips]
         for line in rates.remarks(clips, dataset.sample_rate):
             logging.info("%s", line)
     prepare.write(args.data, dataset, tables, found.supplemental)
