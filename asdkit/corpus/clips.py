@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asdkit.corpus.names import ClipName
 from asdkit.utils.files import sha256_text
-from asdkit.utils.paths import composed, one_form
+from asdkit.utils.names import composed, one_form
 
 SUPPLEMENTAL_COLUMNS = ("wav", "machine", "part", "kind")
 
@@ -123,26 +123,3 @@ def twin_names(clips: list[FoundClip]) -> tuple[FoundClip, FoundClip] | None:
             if other.utt != clip.utt:
                 return other, clip
     return None
-
-
-def choose(given: list[str], known: set[str], failure: str) -> set[str]:
-    """Those of the `known` names that an option names, which was split at commas; Unicode forms count as one.
-
-    A name that holds commas is found in the pieces. Raises ValueError, with `failure` in front, for pieces that are no
-    name, or that may be read in two ways.
-    """
-    names: dict[str, set[str]] = {}
-    for name in known:
-        names.setdefault(composed(name), set()).add(name)
-    chosen: set[str] = set()
-    pieces = [composed(piece) for piece in given]
-    while pieces:
-        lengths = [count for count in range(len(pieces), 0, -1) if ",".join(pieces[:count]) in names]
-        if not lengths:
-            raise ValueError(f"{failure} {pieces[0]!r}. Found: {', '.join(sorted(known)) or 'nothing'}")
-        if len(lengths) > 1:
-            both = " and ".join(repr(",".join(pieces[:count])) for count in lengths)
-            raise ValueError(f"{failure} that {','.join(given)!r} names for certain: there are {both}. Rename one")
-        chosen |= names[",".join(pieces[: lengths[0]])]
-        del pieces[: lengths[0]]
-    return chosen

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from asdkit.corpus.clips import Corpus, FoundClip, choose, one_spelling, tell_apart, twin_names
+from asdkit.corpus.clips import Corpus, FoundClip, one_spelling, tell_apart, twin_names
 from asdkit.corpus.description import Description
 from asdkit.corpus.folders import from_conditions, from_folders
 from asdkit.corpus.names import STYLES, UNKNOWN
 from asdkit.corpus.table import from_csv
 from asdkit.corpus.words import suspicious, told
-from asdkit.utils.paths import checked, composed, on_disk
+from asdkit.utils.names import checked, choose, composed, on_disk
 
 
 def find(

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from asdkit.corpus.clips import Corpus, FoundClip, choose, joined
+from asdkit.corpus.clips import Corpus, FoundClip, joined
 from asdkit.corpus.description import Description, PartDescription
 from asdkit.corpus.names import PARTS, STYLES, UNKNOWN, ClipName, check_name, parse_name
 from asdkit.corpus.table import size
 from asdkit.corpus.words import told
 from asdkit.signals.files import Left, entries, is_junk, is_recording, recordings, walk
-from asdkit.utils.paths import composed, on_disk, shown
+from asdkit.utils.names import choose, composed, on_disk, shown
 
 _SNR = re.compile(r"(?P<minus>-|min)?(?P<snr>\d+)_?dB_?")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from asdkit.corpus.clips import Corpus, FoundClip
 from asdkit.corpus.names import PARTS, UNKNOWN, ClipName, check_name
 from asdkit.utils.files import read_text
-from asdkit.utils.paths import checked, on_disk
+from asdkit.utils.names import checked, on_disk
 
 CSV_COLUMNS = ("path", "machine", "split", "condition", "domain", "attributes", "section", "set", "id")
 

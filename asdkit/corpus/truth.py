@@ -10,7 +10,7 @@ from asdkit.corpus.clips import FoundClip
 from asdkit.corpus.names import STYLES, UNKNOWN, parse_name
 from asdkit.corpus.words import WORDS
 from asdkit.utils.files import read_text, sha256_text
-from asdkit.utils.paths import composed
+from asdkit.utils.names import composed
 
 _CONDITIONS = {"0": "normal", "1": "anomaly"}
 _DOMAINS = {"0": "source", "1": "target"}

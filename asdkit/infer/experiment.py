@@ -23,7 +23,7 @@ from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, gro
 from asdkit.utils.ark import read_vectors
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_text, sha256_file, sha256_path
-from asdkit.utils.paths import composed
+from asdkit.utils.names import composed
 
 if TYPE_CHECKING:
     import torch

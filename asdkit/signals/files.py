@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asdkit.signals.audio import SUFFIXES
-from asdkit.utils.paths import checked, shown
+from asdkit.utils.names import checked, shown
 
 # Audio that is counted as recordings, though it is not read.
 _UNREAD = (".mp3", ".m4a", ".mp4", ".aac", ".ogg", ".opus", ".wma", ".aif", ".aiff", ".au", ".caf", ".w64", ".wave")

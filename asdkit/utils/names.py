@@ -1,4 +1,4 @@
-"""Names on disk: Unicode forms of one name, and names that no list can hold."""
+"""Names as disks and users write them: Unicode forms, commas in options, and names that no list can hold."""
 
 import os
 import unicodedata
@@ -17,6 +17,29 @@ def one_form(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         forms.setdefault(composed(text), set()).add(text)
     return {text: composed(text) if len(forms[composed(text)]) > 1 else text for text in texts}
+
+
+def choose(given: list[str], known: set[str], failure: str) -> set[str]:
+    """Those of the `known` names that an option names, which was split at commas; Unicode forms count as one.
+
+    A name that holds commas is found in the pieces. Raises ValueError, with `failure` in front, for pieces that are no
+    name, or that may be read in two ways.
+    """
+    names: dict[str, set[str]] = {}
+    for name in known:
+        names.setdefault(composed(name), set()).add(name)
+    chosen: set[str] = set()
+    pieces = [composed(piece) for piece in given]
+    while pieces:
+        lengths = [count for count in range(len(pieces), 0, -1) if ",".join(pieces[:count]) in names]
+        if not lengths:
+            raise ValueError(f"{failure} {pieces[0]!r}. Found: {', '.join(sorted(known)) or 'nothing'}")
+        if len(lengths) > 1:
+            both = " and ".join(repr(",".join(pieces[:count])) for count in lengths)
+            raise ValueError(f"{failure} that {','.join(given)!r} names for certain: there are {both}. Rename one")
+        chosen |= names[",".join(pieces[: lengths[0]])]
+        del pieces[: lengths[0]]
+    return chosen
 
 
 def on_disk(path: str, listed: dict[str, dict[str, list[str]]]) -> str:
