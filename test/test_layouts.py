@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from corpora import manifest_of, write_clip, write_dataset
+from experiments import Experiment as MadeUp
 
-from asdkit.bin import prepare_data
+from asdkit.bin import prepare_data, score
 from asdkit.corpus.manifest import read_ref
 from asdkit.corpus.words import WORDS, suspicious, told
+from asdkit.infer.experiment import Experiment
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Prüfstand") for form in ("NFC", "NFD"))
 
@@ -74,13 +76,13 @@ def test_a_listed_path_is_found_in_the_other_form(tmp_path):
 
 
 def test_truth_is_joined_in_the_other_form(tmp_path):
-    corpus = write(tmp_path / "corpus", "pump/train/0.wav", f"pump/test/{DECOMPOSED}.wav")
+    corpus = write(tmp_path / "corpus", "pump/train/0.wav", f"pump/test/{DECOMPOSED}.wav", f"pump/test/{COMPOSED}2.wav")
     for kind in ("data", "domain"):
         name = f"truth/ground_truth_{kind}/ground_truth_pump_section_00_test.csv"
         (corpus / name).parent.mkdir(parents=True)
-        (corpus / name).write_text(f"{COMPOSED}.wav,1\n")
+        (corpus / name).write_text(f"{COMPOSED}.wav,1\n{DECOMPOSED}2.wav,1\n")
     data = stage_1(tmp_path, corpus, ground_truth="truth")
-    assert list(read_ref(data / "dev_test/ref.tsv").values()) == [("anomaly", "target")]
+    assert list(read_ref(data / "dev_test/ref.tsv").values()) == [("anomaly", "target")] * 2
     write(corpus, f"pump/test/b/{DECOMPOSED}.wav")
     with pytest.raises(ValueError, match="its rows are file names, but .* have the same one"):
         stage_1(tmp_path, corpus, "--force", "true", ground_truth="truth")
@@ -93,13 +95,23 @@ def test_two_files_of_one_name_are_noted(tmp_path, caplog):
     assert r"'pump/test/Pru\u0308fstand.wav' and 'pump/test/Pr\xfcfstand.wav' have one name" in caplog.text
 
 
+def test_an_opened_experiment_takes_either_form(tmp_path):
+    made = MadeUp(tmp_path, sets=("dev",), machines=(COMPOSED,))
+    made.run(score)
+    opened = Experiment.open(made.exp, data=made.data, device="cpu")
+    limits = [opened.threshold(machine=f"{form}dev") for form in (COMPOSED, DECOMPOSED)]
+    assert limits[0] == limits[1] > 0
+
+
 # Sub-folders and words
 
 
-def test_folders_inside_are_read_and_tell_the_condition(tmp_path):
+def test_folders_inside_are_read_and_tell_the_condition(tmp_path, caplog):
+    caplog.set_level("INFO")
     corpus = write(tmp_path / "corpus", "press/train/0.wav", "press/train/day 1/a/0.wav", "press/TEST/good/0.wav")
     write(corpus, "press/TEST/day2/NG/0.wav", "press/TEST/abnormal_2/0.wav", "press/TEST/ok_7.flac")
     data = stage_1(tmp_path, corpus)
+    assert "test clips by their names: 2 normal, 2 anomalous, 0 unknown" in caplog.text
     assert list(manifest_of(data, "dev_train")) == ["press-train-0", "press-train-day_1-a-0"]
     assert {utt: condition for utt, (condition, _) in read_ref(data / "dev_test/ref.tsv").items()} == {
         "press-test-good-0": "normal",

@@ -34,7 +34,8 @@ def from_folders(description: Description, corpus: Path, machines: list[str] | N
         looks = [f"found in {base}: {_what_is_there(base)}" for base, _ in bases.values()]
         raise ValueError(
             f"no corpus in {corpus}: expected <machine>/train/*.wav and <machine>/test/*.wav. "
-            f"{'; '.join(looks or notes)}. For another layout list the recordings in a CSV file"
+            f"{'; '.join(looks or notes)}. egs/mimii reads <machine>/id_<nn>/{{normal,abnormal}}/*.wav; for another "
+            "layout list the recordings in a CSV file"
         )
     wanted = found if machines is None else choose(machines, found, f"{corpus}: no machine")
     clips: list[FoundClip] = []
@@ -44,6 +45,9 @@ def from_folders(description: Description, corpus: Path, machines: list[str] | N
             if machine in wanted:
                 clips += _machine_clips(corpus, base / machine, part, style, notes)
                 supplemental += _supplemental(corpus, base / machine, part, notes)
+    if STYLES[style].deep and (told_of := Counter(c.name.condition for c in clips if c.split == "test")):
+        words = {"normal": "normal", "anomaly": "anomalous", UNKNOWN: "unknown"}
+        notes.append(f"test clips by their names: {', '.join(f'{told_of[key]} {words[key]}' for key in words)}")
     return Corpus(corpus, clips, notes, supplemental)
 
 
