@@ -304,6 +304,15 @@ def test_file_names_that_repeat_take_their_folders_in(tmp_path):
     assert list(manifest_of(data, "dev_test")) == ["fan-test-0", "pump-test-1"]
 
 
+def test_ids_of_two_parts_differ_too(tmp_path):
+    places = [f"{part}/{day}" for part in ("dev", "eval") for day in ("mon", "tue")]
+    folder = write(tmp_path / "corpus", *(f"{place}/0.wav" for place in places))
+    lines = [f"{place}/0.wav,fan,train,{place.partition('/')[0]}" for place in places[:3]]
+    data = stage_1(tmp_path, table(folder / "list.csv", *lines, head="path,machine,split,set"))
+    assert list(manifest_of(data, "dev_train")) == ["fan-train-dev-mon-0", "fan-train-dev-tue-0"]
+    assert list(manifest_of(data, "eval_train")) == ["fan-train-eval-mon-0"]
+
+
 def test_a_column_gives_ids(tmp_path):
     folder = write(tmp_path / "corpus", "a/0.wav", "b/0.wav")
     head = "path,machine,split,id"

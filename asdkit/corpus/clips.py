@@ -67,19 +67,17 @@ def joined(folders: Iterable[str], stem: str) -> str:
 def tell_apart(root: Path, clips: list[FoundClip]) -> list[FoundClip]:
     """Clips whose ids take in their folders, those below what all have in common, where file names repeat.
 
-    All clips of a machine in a set have such ids, or none has; where no two names are the same, none.
+    All clips of a machine and split have such ids, or none has; where no set holds two of one name, none.
     """
-    folders: dict[tuple[str, str], list[str]] = {}
-    for (name, machine, _), count in Counter((clip.set, clip.machine, clip.utt) for clip in clips).items():
-        if count > 1:
-            folders[name, machine] = []
+    counts = Counter((clip.set, clip.machine, clip.split, clip.utt) for clip in clips)
+    folders: dict[tuple[str, str], list[str]] = {key[1:3]: [] for key, count in counts.items() if count > 1}
     if not folders:
         return clips
     for clip in clips:
-        if (clip.set, clip.machine) in folders:
-            folders[clip.set, clip.machine].append(_folder(root, clip))
+        if (clip.machine, clip.split) in folders:
+            folders[clip.machine, clip.split].append(_folder(root, clip))
     common = {key: os.path.commonpath(own) for key, own in folders.items()}
-    return [_with_folders(root, clip, common.get((clip.set, clip.machine))) for clip in clips]
+    return [_with_folders(root, clip, common.get((clip.machine, clip.split))) for clip in clips]
 
 
 def _with_folders(root: Path, clip: FoundClip, common: str | None) -> FoundClip:
