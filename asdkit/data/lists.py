@@ -56,8 +56,8 @@ def assign_labels(rows: list[Row], scheme: str) -> tuple[list[str], dict[str, tu
     for row in rows:
         if row["utt"] in names:
             raise ValueError(
-                f"two training clips with one id {row['utt']!r}; the second is {row['wav']}. Rename one, or give ids in a "
-                "CSV file's column 'id'"
+                f"two training clips with one id {row['utt']!r}; the second is {row['wav']}. Rename one, or give ids "
+                "in the column 'id' of a CSV file"
             )
         names[row["utt"]] = "/".join(row[column] for column in columns)
     classes = sorted(set(names.values()))
