@@ -126,7 +126,10 @@ def test_options_override_the_description(tmp_path):
     ("changes", "message"),
     [
         ({"name_stile": "free"}, "unknown key 'name_stile'. Did you mean 'name_style'"),
-        ({"name_style": "dcase2023"}, "name_style: Input should be 'dcase2020', 'dcase2021', 'dcase2022' or 'free'"),
+        (
+            {"name_style": "dcase2023"},
+            "name_style: Input should be 'dcase2020', 'dcase2021', 'dcase2022', 'free' or 'mimii'",
+        ),
         ({"protocol": None}, "protocol: Field required"),
         ({"sample_rate": "16k"}, "sample_rate: .*got '16k'"),
         ({"channel": -1}, "channel: "),

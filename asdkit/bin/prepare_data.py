@@ -29,12 +29,17 @@ def main(argv: list[str] | None = None) -> None:
     """Find, check, write; a failure leaves what an earlier run wrote."""
     args = get_parser().parse_args(argv)
     from asdkit.corpus import description, find, manifest, prepare, revealed, truth
+    from asdkit.signals import rates
 
     what = description.load_description(args.dataset, channel=args.channel, resample=args.resample)
     machines, sections = (text.split(",") if text else None for text in (args.machines, args.sections))
     found = find.find(what, args.corpus, machines, sections)
     for note in found.notes:
         logging.info("%s", note)
+    if found.doubt and (args.force or not Path(args.data, ".done").exists()):
+        raise ValueError(found.doubt)
+    if found.doubt:  # this folder was made by a version that did not ask
+        logging.info("WARNING: %s", found.doubt)
     truth_path = Path(args.corpus).absolute() / what.ground_truth if what.ground_truth else None
     dataset = prepare.resolve(what, found, args.revealed_attributes)
     inputs = {**flatten(dataset.model_dump(mode="json")), "clips": found.digest(), "truth": truth.digest(truth_path)}
@@ -56,6 +61,10 @@ def main(argv: list[str] | None = None) -> None:
     tables = prepare.tables(found, truth_path, what.name_style)
     for table in tables.values():
         prepare.add_lengths(table.manifest, dataset)
+    if dataset.resample:
+        clips = [(clip.machine, clip.split, clip.name.condition, str(found.root / clip.path)) for clip in found.clips]
+        for line in rates.remarks(clips, dataset.sample_rate):
+            logging.info("%s", line)
     prepare.write(args.data, dataset, tables, found.supplemental)
     done.finish()
     print(manifest.summary(prepare.counted(found, tables)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asdkit.corpus import manifest
+from asdkit.corpus.clips import SUPPLEMENTAL_COLUMNS, Corpus
 from asdkit.corpus.description import (
     Counts,
     Dataset,
@@ -17,7 +18,6 @@ from asdkit.corpus.description import (
     dump_dataset,
     present_sets,
 )
-from asdkit.corpus.find import SUPPLEMENTAL_COLUMNS, Corpus
 from asdkit.corpus.names import PARTS, SETS, UNKNOWN, split_set
 from asdkit.corpus.truth import references
 from asdkit.signals.audio import sample_counts

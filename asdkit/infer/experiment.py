@@ -23,6 +23,7 @@ from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, gro
 from asdkit.utils.ark import read_vectors
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_text, sha256_file, sha256_path
+from asdkit.utils.names import composed
 
 if TYPE_CHECKING:
     import torch
@@ -228,6 +229,7 @@ class Experiment:
         machines = sorted({key[0] for key in known})
         if machine is None and len(machines) == 1:
             machine = machines[0]
+        machine = next((name for name in machines if composed(name) == composed(machine or "")), machine)
         key = (machine or "", section if settings.per_section else "-")
         if key not in known:
             got = "no machine" if machine is None else f"machine {title(key)!r}"
