@@ -34,7 +34,7 @@ def remove(folder, pattern):
 CASES = {
     "empty file": (lambda c: (c / TRAIN / NAME).write_bytes(b""), f"{NAME}: an empty file"),
     "truncated": (truncated, f"{NAME}: truncated: the header promises 32000"),
-    "truncated flac": (truncated_flac, r"spd_0\.flac: broken at sample 15999"),
+    "truncated flac": (truncated_flac, r"spd_0\.flac: broken at sample"),
     "text": (lambda c: (c / TRAIN / NAME).write_text("not audio\n" * 99), f"{NAME}: not a readable wav or flac"),
     "NaN": (not_a_number, f"{NAME}: holds NaN"),
     "no samples": (lambda c: write_clip(c / TRAIN / NAME, 0), f"{NAME}: holds no samples"),

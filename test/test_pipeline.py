@@ -228,23 +228,23 @@ def test_broken_recording_stops_training_and_leaves_no_final(own, tmp_path):
     recipe = Recipe(tmp_path, own[1])
     for path in own[0].rglob("train/*.wav"):
         path.write_text("this is no recording")
-    with pytest.raises(ValueError, match=r"\.wav: not a readable wav or flac file"):
+    with pytest.raises(ValueError, match=r"train clip has changed: .*\.wav has 20 bytes, stage 1 found 32044"):
         recipe.train()
     assert not (recipe.exp / "seed0/checkpoint/final.pt").exists()
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.5])
-def test_recording_of_another_length_than_stage_1_found_is_named_by_stages_3_and_4(own, tmp_path, seconds):
+def test_recording_of_another_size_than_stage_1_found_is_named_by_stages_3_and_4(own, tmp_path, seconds):
     recipe = Recipe(tmp_path, own[1])
     samples = round(16000 * seconds)
     changed = next(own[0].rglob("fan/test/*.wav"))
     whole = changed.read_bytes()
     recipe.train()
     soundfile.write(changed, np.zeros(samples), 16000)
-    with pytest.raises(ValueError, match=f"{changed}: has changed: {samples} samples, it had 16000 when it was listed"):
+    with pytest.raises(ValueError, match=f"{changed} has {44 + 2 * samples} bytes, stage 1 found 32044"):
         recipe.embed()
     changed.write_bytes(whole)
     for path in own[0].rglob("train/*.wav"):
         soundfile.write(path, np.zeros(samples), 16000)
-    with pytest.raises(ValueError, match=f"train/.*: has changed: {samples} samples, it had 16000 when it was listed"):
+    with pytest.raises(ValueError, match=f"train/.* has {44 + 2 * samples} bytes, stage 1 found"):
         recipe.train("--force", "true")

@@ -83,7 +83,7 @@ def test_done_work_is_skipped_and_a_change_is_refused_by_name(tmp_path):
             experiment.run(program)
     experiment.embed("eval_train", 0, 10)  # as it was
     experiment.write_set("dev_test", ["fandev"], 0)
-    with pytest.raises(ValueError, match="made with dev_test.manifest.tsv = "):
+    with pytest.raises(ValueError, match="made with dev_test.manifest = .*--stage 5"):
         experiment.run(evaluate)
 
 

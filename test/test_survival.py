@@ -1,6 +1,7 @@
 """Experiments and scores survive what people do to them."""
 
 import contextlib
+import re
 import shutil
 
 import pytest
@@ -71,7 +72,7 @@ def test_recordings_that_changed_since_they_were_embedded_are_noticed(recipe, tm
     shutil.copytree(recipe / "exp/x", tmp_path / "x")
     shutil.copytree(recipe / "data", tmp_path / "data")
     path = tmp_path / "data/dev_test/manifest.tsv"
-    path.write_text(path.read_text().replace("\t32044\n", "\t32046\n", 1))
+    path.write_text(re.sub(r"\t[0-9a-f]{64}\t", f"\t{'0' * 64}\t", path.read_text(), count=1))
     with pytest.raises(ValueError, match="dev_test/.done: made with manifest = .*--stage 4 --force true"):
         score.main(["--data", str(tmp_path / "data"), "--exp", str(tmp_path / "x")])
 

@@ -28,6 +28,7 @@ sections=                    # only these sections (machine ids), separated by c
 channel=                     # this channel of recordings that have several
 resample=                    # true: convert recordings of other sample rates (default: as the dataset says)
 revealed_attributes=         # folder of attributes that names hide, told after a challenge (default: not used)
+check_content=               # false: stage 1 does not read recordings whole: silent ones and copies are not found
 data=data                    # folder of the manifests
 dump=dump                    # folder of the lists and features
 expdir=exp                   # folder of the experiments
@@ -74,7 +75,7 @@ python=(python3 -m) train_python=(python3 -m)
 forced=()
 [[ $force == false ]] || forced=(--force true)
 sources=()
-for key in machines sections channel resample revealed_attributes; do
+for key in machines sections channel resample revealed_attributes check_content; do
     [[ -z ${!key} ]] || sources+=("--${key//_/-}" "${!key}")
 done
 [[ -z $score ]] && chosen=() || chosen=(--score "$score")

@@ -63,18 +63,16 @@ def _write_configuration(config: "Config", args: argparse.Namespace) -> None:
 
 
 def _write_labels(config: "Config", args: argparse.Namespace) -> None:
-    from asdkit.corpus import manifest
-    from asdkit.data import lists
+    from asdkit.data import chain, lists
     from asdkit.utils.files import write_table, write_text
 
-    sets = lists.training_sets(config, args.data)
-    manifests = {name: manifest.read_manifest(args.data / name / "manifest.tsv") for name in sets}
-    inputs = {"label": config.data.label, **{name: manifest.digest(rows) for name, rows in manifests.items()}}
-    done = Done(args.exp / ".done.labels", inputs, args.force)
+    prepared = chain.Prepared(args.data)
+    inputs = chain.label_inputs(config, prepared)
+    done = Done(args.exp / ".done.labels", inputs, args.force, reread=lambda made: chain.reread_labels(made, prepared))
     if done.is_done():
         logging.info("%s: already done", args.exp / "labels.tsv")
         return
-    rows = [row for rows in manifests.values() for row in rows]
+    rows = [row for name in chain.training_sets(config, args.data) for row in prepared.rows(name)]
     classes, labels = lists.assign_labels(rows, config.data.label)
     lists.check_attributed(config, labels)
     table = [{"utt": utt, "label": str(n), "attributed": str(int(known))} for utt, (n, known) in labels.items()]

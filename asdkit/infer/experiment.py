@@ -1,5 +1,6 @@
 """A trained experiment, opened from anywhere: embeds and scores recordings."""
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -8,21 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asdkit.config import Config, ScoreConfig, open_config
-from asdkit.config.identity import (
-    TRAINING,
-    embedding_identity,
-    reread_embedding,
-    reread_training,
-    training_identity,
-)
+from asdkit.config.identity import TRAINING, reread_training, training_identity
 from asdkit.corpus.description import Dataset, load_dataset
-from asdkit.corpus.manifest import Row, digest, read_manifest
+from asdkit.corpus.manifest import Row, read_manifest
 from asdkit.corpus.names import SETS, sets_of
+from asdkit.data.chain import Prepared, check_embedded, check_filter, check_network
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
 from asdkit.utils.ark import read_vectors
 from asdkit.utils.done import compare
-from asdkit.utils.files import read_json, read_text, sha256_file, sha256_path
+from asdkit.utils.files import read_json, read_text, sha256_path
 from asdkit.utils.names import composed
 
 if TYPE_CHECKING:
@@ -81,16 +77,26 @@ class Experiment:
 
     def check_embedded(self, name: str) -> None:
         """Raise ValueError when stage 4 made a set's arrays with other weights, settings or clips than there are."""
-        marker = self.seed_dir / "embed" / name / ".done"
-        if not marker.exists():
-            return
-        made, wanted = reread_embedding(read_json(marker)), dict(embedding_identity(self.config))
         weights = self.seed_dir / "checkpoint" / f"{self.config.embed.checkpoint}.pt"
-        if weights.exists():
-            wanted["checkpoint"] = sha256_file(weights)
-        if self.given_data:
-            wanted["manifest"] = digest(self.rows(name))
-        compare(marker, {key: made.get(key) for key in wanted}, wanted, again="--stage 4 --force true")
+        check_embedded(self.config, self.seed_dir, name, self.prepared, weights)
+
+    @cached_property
+    def prepared(self) -> Prepared | None:
+        """What stage 1 wrote, where it is given: what was made is then made from what is there now, or refused."""
+        return Prepared(self.data) if self.given_data else None
+
+    def unheard(self) -> list[str] | None:
+        """Machines that the network has not heard in training, with a warning; None where that is not known.
+
+        Raises ValueError when training clips have changed since.
+        """
+        assert self.prepared
+        found = check_network(self.config, self.prepared, self.exp, self.seed_dir)
+        if found is None:
+            logging.warning("%s: the network was trained on other clips than those that are there now", self.seed_dir)
+        elif found:
+            logging.warning("%s: the network has not heard %s in training", self.seed_dir, ", ".join(found))
+        return found
 
     @cached_property
     def located(self) -> Config:
@@ -138,13 +144,14 @@ class Experiment:
         from asdkit.infer.network import load_system
 
         self.check_trained()
+        check_filter(self.dataset, self.seed_dir)
         return load_system(self.located, self.checkpoint, self.device)
 
     def embed(self, paths: Sequence[str | Path]) -> dict[str, np.ndarray]:
         """The network's arrays of some recordings: name -> [N, D], in the order of `paths`.
 
         A recording shorter than data.chunk_seconds is repeated to that length, as in training. Raises ValueError naming
-        a recording that cannot be read.
+        a recording that cannot be read, and where recordings are resampled by another filter than in training.
         """
         from asdkit.data.lists import Clip
         from asdkit.infer.clips import arrays, batches_of
@@ -213,7 +220,8 @@ class Experiment:
         if name not in self._rows:
             folder = self.seed_dir / "embed" / name
             noted = self.given_data is None and (folder / "manifest.tsv").exists()
-            self._rows[name] = read_manifest((folder if noted else self.data / name) / "manifest.tsv")
+            path = (folder if noted else self.data / name) / "manifest.tsv"
+            self._rows[name] = self.prepared.rows(name) if self.prepared else read_manifest(path)
         return self._rows[name]
 
     def sets(self) -> list[str]:

@@ -2,8 +2,10 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from asdkit.config import open_config
+from asdkit.data.chain import Prepared, check_embedded, check_network, content_digest, trained_digest
 from asdkit.report.evaluation import check_scores, config_digest, evaluate_folder
 from asdkit.report.results import score_folders, seed_folders
 
@@ -11,18 +13,27 @@ from asdkit.report.results import score_folders, seed_folders
 def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = None, force: bool = False) -> None:
     """Evaluate the folders of scores of exp/<tag>/seed<K>: all of them, or those of the given names.
 
-    Raises ValueError when there are none, or one was made with other settings or embeddings than those that are there.
+    Raises ValueError when there are none, or one was not made from the settings, clips, network and embeddings that are
+    there, naming the first stage that is needed.
     """
-    seed_dir, config = exp / f"seed{seed}", open_config(exp / "config.yaml")
+    seed_dir, config, prepared = exp / f"seed{seed}", open_config(exp / "config.yaml"), Prepared(data)
     folders = score_folders(seed_dir, names)
     if missing := sorted(set(names or ()) - {folder.name for folder in folders}):
         raise ValueError(f"{seed_dir}/score/{missing[0]} does not exist: run stage 5 first, or see --score")
     if not folders:
         raise ValueError(f"{seed_dir}/score holds no scores: run stage 5 first")
+    own = {folder for folder in folders if folder.name in config.score or (folder / ".done").exists()}
+    origin: dict[str, Any] = {"clips_sha256": content_digest(prepared)}
+    if own:
+        origin["unheard"] = check_network(config, prepared, exp, seed_dir)
+        origin["trained_sha256"] = trained_digest(config, prepared, seed_dir)
+        for name in prepared.sets():
+            check_embedded(config, seed_dir, name, prepared)
     for folder in folders:
-        check_scores(folder, config, data, seed_dir / "embed")
+        if folder in own:
+            check_scores(folder, config, prepared, seed_dir / "embed")
         about = {"tag": exp.resolve().name, "seed": seed, "score": folder.name, "config": str(exp / "config.yaml")}
-        about["config_sha256"] = config_digest(config, folder)
+        about |= {"config_sha256": config_digest(config, folder), **origin}
         written = evaluate_folder(folder, data, about, force, folder.name in config.score)
         logging.info("%s: %s", folder / "results.json", "written" if written else "already done")
 
