@@ -229,7 +229,13 @@ def test_a_pre_training_made_by_an_older_version(tmp_path):
     moved = weights.rename(tmp_path / "moved.pt")
     write_text(tmp_path / "p.yaml", f"init: {moved}\ntrain: {{log_every: 7, checkpoint_every: 9}}\n")
     assert pretrain_identity(load_pretrain_config(tmp_path / "p.yaml")) == now and "train.log_every" not in now
-    old = now | {"train.log_every": 50, "init": "/gone/weights.pt", "seed": 3, "recordings": None}
+    old = now | {
+        "train.log_every": 50,
+        "sound.cache_hours": 1.0,
+        "init": "/gone/weights.pt",
+        "seed": 3,
+        "recordings": None,
+    }
     assert reread_pretrain(old) == now | {"seed": 3, "recordings": None}
     assert reread_pretrain(old | {"train.lr": 0.5}) != reread_pretrain(old)
 
