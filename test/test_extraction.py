@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from asdkit.config import BeatsArch, Config
-from asdkit.infer.clips import represent
+from asdkit.infer.clips import represent, segments
 from asdkit.infer.network import fold
 from asdkit.models.classifier import Classifier
 from asdkit.utils.typed_yaml import validate
@@ -28,3 +28,9 @@ def test_folded_weights_give_the_same_embeddings(precision, dtype):
     assert folded.state_dict().keys() == model.state_dict().keys()
     found, expected = (represent(system, feats, config.embed, 64, 64)["embedding"] for system in (folded, model))
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(("frames", "starts"), [(4, [0]), (5, [0, 1]), (10, [0, 3, 6]), (11, [0, 3, 6, 7])])
+def test_windows_reach_the_end_of_a_clip(frames, starts):
+    cut = segments(torch.arange(frames).expand(2, -1), 4, 3)
+    assert cut[1].tolist() == [list(range(start, start + 4)) for start in starts]

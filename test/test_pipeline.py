@@ -157,6 +157,15 @@ def test_kept_step_can_be_embedded(corpus, tmp_path):
     assert recipe.embed()["eval_test"]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_stops_training_and_embedding(corpus, tmp_path):
+    recipe = Recipe(tmp_path, corpus, "train.steps=0")
+    for program in (train, extract_embeddings):
+        with pytest.raises(ValueError, match="--device cuda: no GPU is visible"):
+            program.main([*recipe.work, "--device", "cuda"])
+        recipe.train()
+
+
 def test_embedding_needs_finished_training(corpus, tmp_path):
     recipe = Recipe(tmp_path, corpus)
     with pytest.raises(ValueError, match="training is not finished: run stage 3"):

@@ -23,6 +23,8 @@ from asdkit.utils.ark import read_ark, write_ark
 from asdkit.utils.files import write_text
 from asdkit.utils.typed_yaml import dump_yaml, parse_yaml
 
+pytestmark = pytest.mark.xdist_group("wires")  # one bench for all
+
 
 class Bench:
     """A folder in which experiments are run, none of them twice; `heard`: what the network was given."""
