@@ -91,7 +91,7 @@ def main() -> None:
                 outcome, by = try_fault(fault, folder)
             finally:
                 folders.put(folder)
-            line = f"{fault.name:44} | {fault.file:34} | {outcome:11} | {time.monotonic() - start:4.0f} s | {by}"
+            line = f"{fault.name:51} | {fault.file:35} | {outcome:11} | {time.monotonic() - start:4.0f} s | {by}"
             print(line, flush=True)
             return outcome
 

@@ -20,6 +20,7 @@ from asdkit.encoders.beats import random_beats
 from asdkit.encoders.beats_checkpoint import save_beats
 from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.utils import files
+from asdkit.utils.ark import read_ark, write_ark
 
 MINI = Path(__file__).parents[1] / "egs" / "mini"
 CONFIG = """
@@ -194,8 +195,11 @@ def test_weights_of_another_configuration_are_not_embedded(corpus, tmp_path):
 def test_changed_shard_and_cut_shard_are_refused(trained, tmp_path):
     extract_embeddings.main([*trained.work, "--force", "true", "--num-jobs", "1"])
     ark = trained.exp / "seed0/embed/dev_test/split1/embedding.1.ark"
-    whole = ark.read_bytes()
-    ark.write_bytes(whole[:-5])
+    table = read_ark(ark)
+    write_ark(ark, {utt: table[utt] for utt in list(table)[1:]})
+    with pytest.raises(ValueError, match=f"1 clip.* too few or too many, the first '{min(table)}'; use --force true"):
+        extract_embeddings.main([*trained.work, "--num-jobs", "1", "--merge", "true"])
+    ark.write_bytes(ark.read_bytes()[:-5])
     with pytest.raises(ValueError, match="embedding.1.ark: cut short"):
         extract_embeddings.main([*trained.work, "--num-jobs", "1", "--merge", "true"])
     assert not (trained.exp / "seed0/embed/dev_test/.done").exists()
