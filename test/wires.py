@@ -162,6 +162,7 @@ WIRES: dict[str, Any] = {
     "train.specaugment.freq_width": "3",
     "train.specaugment.warp": "0",
     "train.save_steps": "[2]",
+    "train.graphs": "true",
     "embed.checkpoint": embed("step1", "train.save_steps=[1]"),
     "embed.segment": embed("chunk"),
     "embed.hop_seconds": [embed("0.05", *CHUNKS), embed("0.05", "embed.chunks=true", CHUNKS[1])],
