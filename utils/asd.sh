@@ -43,7 +43,7 @@ dry_run=false                # true: print the commands, run nothing
 utils=$(dirname "${BASH_SOURCE[0]}")
 first_stage=0 last_stage=6
 # What is trained and embedded does not depend on these: another value is no other experiment.
-untagged=(score data.workers train.log_every train.checkpoint_every)
+untagged=(score data.workers train.log_every train.checkpoint_every train.graphs)
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
 # shellcheck source=utils/path.sh
