@@ -76,6 +76,15 @@ def test_a_length_that_was_wrapped_at_4_gib(tmp_path):
         AudioReader().length(path)
 
 
+def test_a_recording_past_4_gib_that_tells_no_length(tmp_path):
+    path = tmp_path / "a.wav"
+    with open(path, "wb") as file:  # sparse
+        file.write(said(clip(tmp_path), 0xFFFFFFFF))
+        file.truncate(44 + 2**32 + 10**6)
+    with pytest.raises(ValueError, match=rf"a\.wav: \d+ samples can be read of the {2**31 + 500_000} that it holds"):
+        AudioReader().length(path)
+
+
 def test_two_recordings_in_one_file(tmp_path):
     content = clip(tmp_path)
     refused(tmp_path, content + content, f"says {CLIP} bytes of samples, but {CLIP + 44} bytes follow")
@@ -151,6 +160,13 @@ def test_a_flac_that_says_too_little(tmp_path, told):
     for rest in (b"", b"TAG" + bytes(125), bytes(512)):
         reads(tmp_path, good + rest, whole_flac(tmp_path, good), "b.flac")
     reads(tmp_path, b"ID3\4\0\0\0\0\0\12" + bytes(10) + good, whole_flac(tmp_path, good), "b.flac")
+
+
+def test_a_cut_flac_is_seen_without_decoding_it(tmp_path):
+    path = write_clip(tmp_path / "a.flac", 1.0)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"a\.flac: broken at sample 15999"):
+        AudioReader().length(path)
 
 
 def test_two_flacs_in_one_file(tmp_path):

@@ -291,6 +291,14 @@ def test_features_are_skipped_when_done_whatever_the_number_of_shards(tmp_path, 
         extract_feats.main([*work, "--num-jobs", "3", "--job", "4"])
 
 
+def test_features_of_recordings_that_were_read_otherwise_are_refused(tmp_path, data):
+    exp = lists(tmp_path, FBANK)
+    description = data / "dataset.yaml"
+    description.write_text(description.read_text().replace("resample: false", "resample: true"))
+    with pytest.raises(ValueError, match="made with resample = False, now True. Use other --data and --dump folders"):
+        extract_feats.main(["--data", str(data), "--dump", str(tmp_path / "dump"), "--exp", str(exp)])
+
+
 def test_one_set_of_archives_is_kept_whatever_the_number_of_shards(tmp_path, data):
     exp = lists(tmp_path, FBANK)
     before = read_feats(tmp_path / "dump", "logmel", "dev_train")

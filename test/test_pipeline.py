@@ -20,6 +20,7 @@ from asdkit.encoders.beats import random_beats
 from asdkit.encoders.beats_checkpoint import save_beats
 from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.utils import files
+from asdkit.utils.ark import read_ark, write_ark
 
 MINI = Path(__file__).parents[1] / "egs" / "mini"
 CONFIG = """
@@ -157,6 +158,15 @@ def test_kept_step_can_be_embedded(corpus, tmp_path):
     assert recipe.embed()["eval_test"]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_stops_training_and_embedding(corpus, tmp_path):
+    recipe = Recipe(tmp_path, corpus, "train.steps=0")
+    for program in (train, extract_embeddings):
+        with pytest.raises(ValueError, match="--device cuda: no GPU is visible"):
+            program.main([*recipe.work, "--device", "cuda"])
+        recipe.train()
+
+
 def test_embedding_needs_finished_training(corpus, tmp_path):
     recipe = Recipe(tmp_path, corpus)
     with pytest.raises(ValueError, match="training is not finished: run stage 3"):
@@ -185,8 +195,11 @@ def test_weights_of_another_configuration_are_not_embedded(corpus, tmp_path):
 def test_changed_shard_and_cut_shard_are_refused(trained, tmp_path):
     extract_embeddings.main([*trained.work, "--force", "true", "--num-jobs", "1"])
     ark = trained.exp / "seed0/embed/dev_test/split1/embedding.1.ark"
-    whole = ark.read_bytes()
-    ark.write_bytes(whole[:-5])
+    table = read_ark(ark)
+    write_ark(ark, {utt: table[utt] for utt in list(table)[1:]})
+    with pytest.raises(ValueError, match=f"1 clip.* too few or too many, the first '{min(table)}'; use --force true"):
+        extract_embeddings.main([*trained.work, "--num-jobs", "1", "--merge", "true"])
+    ark.write_bytes(ark.read_bytes()[:-5])
     with pytest.raises(ValueError, match="embedding.1.ark: cut short"):
         extract_embeddings.main([*trained.work, "--num-jobs", "1", "--merge", "true"])
     assert not (trained.exp / "seed0/embed/dev_test/.done").exists()

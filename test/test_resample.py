@@ -11,7 +11,9 @@ from asdkit.bin import extract_embeddings, pretrain, score, train
 from asdkit.infer.experiment import Experiment
 from asdkit.pretrain.corpus import write_list
 from asdkit.pretrain.loop import Sounds
+from asdkit.signals import resample as module
 from asdkit.signals.audio import AudioReader
+from asdkit.signals.resample import FILTER, resample
 
 LOGMEL = """
 encoder: {name: logmel}
@@ -71,13 +73,30 @@ def test_parts_equal_the_whole(tmp_path, rate):
         np.testing.assert_allclose(reader.read(path, start, samples), whole[start:stop], atol=1e-6, rtol=0)
 
 
+def test_the_filter_is_the_one_that_markers_name():
+    assert FILTER == "sinc64"  # another filter has another name: experiments must not mix them
+    impulse = np.eye(1, 2001, 1000, dtype="float32")[0]
+    response = resample(lambda first, last: impulse[first:last], 2001, 0, 667, 3, 1)
+    np.testing.assert_allclose(response[333:337], [0.268715, 0.1439156, -0.0603046, 0.0386859], atol=1e-6)
+    assert np.flatnonzero(response)[[0, -1]].tolist() == [270, 397]
+
+
+def test_only_what_a_part_is_made_of_is_read():
+    asked = []
+
+    def read(first, last):
+        asked.append((first, last))
+        return np.zeros(last - first, "float32")
+
+    assert len(resample(read, 10**9, 10**7, 10**7 + 16000, 441, 160)) == 16000
+    assert len(asked) == 1 and asked[0][0] > 27_562_500 - 2000 and asked[0][1] < 27_562_500 + 44100 + 2000
+
+
 @pytest.mark.parametrize("rate", [8000, 44100, 51200, 44056])
 def test_long_recordings_are_made_piece_by_piece(tmp_path, rate, monkeypatch):
-    from asdkit.signals import resample
-
     path = write(tmp_path / "a.wav", noise(0.7, rate=rate), rate)
     whole = AudioReader(resample=True).read(path)
-    monkeypatch.setattr(resample, "_AT_ONCE", 2000)
+    monkeypatch.setattr(module, "_AT_ONCE", 2000)
     np.testing.assert_allclose(AudioReader(resample=True).read(path), whole, atol=1e-6, rtol=0)
 
 

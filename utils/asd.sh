@@ -43,7 +43,7 @@ dry_run=false                # true: print the commands, run nothing
 utils=$(dirname "${BASH_SOURCE[0]}")
 first_stage=0 last_stage=6
 # What is trained and embedded does not depend on these: another value is no other experiment.
-untagged=(score embed.memory_gb data.workers train.log_every train.checkpoint_every)
+untagged=(score embed.memory_gb data.workers train.log_every train.checkpoint_every train.graphs)
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
 # shellcheck source=utils/path.sh
@@ -70,8 +70,7 @@ compute=()
 [[ -z $num_threads ]] || compute+=(--num-threads "$num_threads")
 train_gpu=() embed_gpu=() device=()
 ((gpu == 0)) || { train_gpu=(--gpu "$gpu") && embed_gpu=(--gpu 1) && device=(--device cuda); }
-python=(python3 -m)
-train_python=("${python[@]}")
+python=(python3 -m) train_python=(python3 -m)
 ((gpu <= 1)) || train_python+=(torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
 forced=()
 [[ $force == false ]] || forced=(--force true)
@@ -159,6 +158,8 @@ if begin 1 data; then
 fi
 
 ((stage >= 2)) || free_folder
+((stop_stage < 5)) || [[ $dry_run == true || ! -f $data/dataset.yaml ]] || compgen -G "$data/*_test/manifest.tsv" >/dev/null ||
+    die "$data has no test clips, so nothing to score: add some (stage 1 says what it did not read), or --stop-stage 4"
 ((stage > 2 || stop_stage < 2)) || lock_folder "$exp"
 
 if begin 2 lists; then

@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     from asdkit.corpus import description, find, manifest, prepare, revealed, truth
     from asdkit.corpus.last import ELSEWHERE, Last
+    from asdkit.signals import rates
     from asdkit.utils.files import read_json
 
     what = description.load_description(args.dataset, channel=args.channel, resample=args.resample)
@@ -50,6 +51,10 @@ def main(argv: list[str] | None = None) -> None:
     found = find.find(what, args.corpus, machines, sections)
     for note in found.notes:
         logging.info("%s", note)
+    if found.doubt and (args.force or not Path(args.data, ".done").exists()):
+        raise ValueError(found.doubt)
+    if found.doubt:  # this folder was made by a version that did not ask
+        logging.info("WARNING: %s", found.doubt)
     truth_path = Path(args.corpus).absolute() / what.ground_truth if what.ground_truth else None
     dataset = prepare.resolve(what, found, args.revealed_attributes)
     inputs = {**flatten(dataset.model_dump(mode="json")), "clips": found.digest(), "truth": truth.digest(truth_path)}
@@ -65,6 +70,10 @@ def main(argv: list[str] | None = None) -> None:
     if last.whole:
         last.check_clips(tables, recordings=False)
     _look_at_recordings(args, dataset, tables, last)
+    if dataset.resample and not last.whole:
+        clips = [(clip.machine, clip.split, clip.name.condition, str(found.root / clip.path)) for clip in found.clips]
+        for line in rates.remarks(clips, dataset.sample_rate):
+            logging.info("%s", line)
     news = last.news(dataset, tables) if last.whole else []
     if news or not last.whole:
         prepare.write(args.data, dataset, tables, found.supplemental, last.tables)

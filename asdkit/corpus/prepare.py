@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asdkit.corpus import manifest
+from asdkit.corpus.clips import SUPPLEMENTAL_COLUMNS, Corpus
 from asdkit.corpus.description import (
     Counts,
     Dataset,
@@ -15,7 +16,6 @@ from asdkit.corpus.description import (
     PartsDescription,
     dump_dataset,
 )
-from asdkit.corpus.find import SUPPLEMENTAL_COLUMNS, Corpus
 from asdkit.corpus.names import PARTS, SETS, UNKNOWN, split_set
 from asdkit.corpus.truth import references
 from asdkit.utils.files import write_table, write_text

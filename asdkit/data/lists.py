@@ -51,7 +51,10 @@ def assign_labels(rows: list[Row], scheme: str) -> tuple[list[str], dict[str, tu
     names: dict[str, str] = {}
     for row in rows:
         if row["utt"] in names:
-            raise ValueError(f"two training clips with one id {row['utt']!r}; the second is {row['wav']}")
+            raise ValueError(
+                f"two training clips with one id {row['utt']!r}; the second is {row['wav']}. Rename one, or give ids "
+                "in the column 'id' of a CSV file"
+            )
         names[row["utt"]] = "/".join(row[column] for column in columns)
     classes = sorted(set(names.values()))
     index = {name: label for label, name in enumerate(classes)}

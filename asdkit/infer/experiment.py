@@ -19,6 +19,7 @@ from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, gro
 from asdkit.utils.ark import read_vectors
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_text, sha256_path
+from asdkit.utils.names import composed
 
 if TYPE_CHECKING:
     import torch
@@ -246,10 +247,10 @@ class Experiment:
         return key
 
     def _machine(self, machine: str | None) -> str:
-        """A machine's name, which may be left out where there is one alone."""
-        if machine is not None:
-            return machine
+        """A machine's name as the manifests write it; it may be left out where there is one alone."""
         known = sorted({row["machine"] for name in sets_of("train", self.sets()) for row in self.rows(name)})
+        if machine is not None:
+            return next((name for name in known if composed(name) == composed(machine)), machine)
         if len(known) > 1:
             raise ValueError(f"{self.exp}: got no machine; trained were {', '.join(known)}")
         return known[0]
