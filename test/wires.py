@@ -133,7 +133,12 @@ WIRES: dict[str, Any] = {
     "data.feats_type": [Wire("fbank", looks="heard"), embed("fbank", "train.steps=0", looks="heard")],
     "data.balance": ["machine", "class"],
     "data.workers": embed("1"),
-    "data.level": ["clip_rms", "machine_rms", embed("clip_rms", "train.steps=0"), embed("machine_rms", "train.steps=0")],
+    "data.level": [
+        "clip_rms",
+        "machine_rms",
+        embed("clip_rms", "train.steps=0"),
+        embed("machine_rms", "train.steps=0"),
+    ],
     "model.lora": "null",
     "model.lora.branches": "3",
     "model.lora.rank": "3",
