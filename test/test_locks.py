@@ -65,9 +65,9 @@ def test_a_change_of_state_is_shown(mini, tmp_path):
     killed_in_training(mini)
     name = record(mini).name
     assert name.startswith("3.train.seed0-") and (tmp_path / "queue" / name).exists()
-    (tmp_path / "queue" / name).write_text("7_1 PENDING\n7_2 RUNNING\n")
+    (tmp_path / "queue" / name).write_text("7_1 PENDING (Resources)\n7_2 RUNNING (None)\n")
     again = mini.start(*TRAIN)
-    assert again.stdout.readline().endswith("Slurm: 7_1 PENDING, 7_2 RUNNING\n")
+    assert again.stdout.readline().endswith("Slurm: 7_1 PENDING (Resources), 7_2 RUNNING\n")
     (tmp_path / "down").touch()
     assert again.stdout.readline().endswith("Slurm: squeue does not answer\n")
     (tmp_path / "go").touch()
@@ -104,7 +104,7 @@ def test_without_squeue_the_file_to_remove_is_named(mini, tmp_path):
 
 
 def test_features_left_to_another_experiment_are_waited_for(mini, tmp_path):
-    (tmp_path / "queue/2.extract_feats.1-0badcafe").write_text("9_2 RUNNING\n")
+    (tmp_path / "queue/2.extract_feats.1-0badcafe").write_text("9_2 RUNNING (None)\n")
     (mini.recipe / "dump/.jobs").mkdir(parents=True)
     (mini.recipe / "dump/.jobs/2.extract_feats.1-0badcafe").touch()
     run = mini.start("--stage", "2", "--stop-stage", "2")

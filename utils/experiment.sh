@@ -36,6 +36,45 @@ fi
     die "--tag '$tag' has to be a folder's name: up to 200 letters, digits, . _ + -"
 exp=$expdir/$tag
 
+child=
+stop() {
+    trap '' INT TERM HUP
+    [[ -z $child ]] || { kill -TERM "$child" 2>/dev/null && wait "$child"; } || true
+    echo "${option_file##*/}: stopped" >&2
+    exit "$1"
+}
+trap 'stop 129' HUP
+trap 'stop 130' INT
+trap 'stop 143' TERM
+
+# call WORDS: run a command, or print it in a dry run.
+call() {
+    if [[ ${dry_run-} == true ]]; then
+        printf '%q' "$1" && printf ' %q' "${@:2}" && echo
+        return
+    fi
+    "$@" &
+    child=$!
+    wait "$child" || return
+    child=
+}
+
+# send [options of $cmd] [JOB=...] LOG PROGRAM ARGS: say where the log is (as a word for the shell, where there are
+# several), and run the program through $cmd. Options in --cmd come after these, and so win.
+send() {
+    local options=() array=() numbers
+    while [[ $1 == --* ]]; do
+        options+=("$1" "$2")
+        shift 2
+    done
+    [[ $1 != JOB=* ]] || { array=("$1") && shift; }
+    numbers=${array[*]#JOB=}
+    [[ $numbers != *[:,]* ]] || numbers="{${numbers/:/..}}"
+    put_job "$1" "$numbers"
+    [[ ${dry_run-} == true ]] || echo "   log: $REPLY"
+    call "${cmd_words[0]}" "${options[@]}" "${cmd_words[@]:1}" "${array[@]}" "$@"
+}
+
 # The folders that this run has, one a line, for run_slurm.sh.
 export ASDKIT_LOCKED=
 

@@ -227,7 +227,7 @@ def _run(tasks: list[Task], jobs: int, mebibytes: int) -> None:
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(attempt, task) for task in tasks]
         try:
-            for _ in cli.progress(_mebibytes(futures, received), "download (MiB)", mebibytes):
+            for _ in cli.progress(_mebibytes(futures, received), "download", mebibytes, "MiB"):
                 pass
         except BaseException:
             stop.set()

@@ -51,8 +51,7 @@ job() {
     [[ $1 != 2 ]] || ((gpu == 0)) || options+=(--gpu "$gpu")
     local runner=(python3 -m)
     [[ $1 != 2 ]] || ((gpu < 2)) || runner=(python3 -m torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
-    "${cmd_words[0]}" "${options[@]}" "${cmd_words[@]:1}" "$exp/log/$1.$2.log" "${runner[@]}" "asdkit.bin.$2" "${@:3}" ||
-        die "stage $1 failed; its log is $exp/log/$1.$2.log"
+    send "${options[@]}" "$exp/log/$1.$2.log" "${runner[@]}" "asdkit.bin.$2" "${@:3}" || die "stage $1 failed"
 }
 
 lock_folder "$exp"
