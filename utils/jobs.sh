@@ -2,6 +2,12 @@
 # Sourced by the job wrappers run_local.sh and run_slurm.sh, and by the drivers through utils/experiment.sh: jobs, their
 # logs and what Slurm says of them. After utils/parse_options.sh, for die.
 
+# Set words to those of a text, in which quotes and backslashes hold blanks as in a shell; nothing is expanded.
+split_words() {
+    xargs -r true <<<"$1" 2>/dev/null || die "a quote is not closed: $1"
+    mapfile -d '' -t words < <(xargs -r printf '%s\0' <<<"$1")
+}
+
 # Read `[JOB=1:N | JOB=A,B,...] LOG PROGRAM ARGS...` into jobs (numbers; one empty word when it is no array),
 # log and command.
 read_job() {

@@ -50,8 +50,8 @@ for key in partition account qos mem time; do
 done
 [[ $gpu == 0 ]] || options+=("--gres=gpu:$gpu")
 [[ -z $num_threads ]] || options+=("--cpus-per-task=$num_threads")
-for words in "${sbatch_opt[@]}"; do
-    read -ra words <<<"$words"
+for option in "${sbatch_opt[@]}"; do
+    split_words "$option"
     options+=("${words[@]}")
 done
 
@@ -154,7 +154,7 @@ for ((seconds = 0; ; seconds++)); do
     if [[ -n $gone ]]; then
         # Another machine's lines show late on a network file system, up to a minute where it keeps what it has seen.
         ls -- "$folder" >/dev/null
-        (((seconds - gone) % 15)) || ask_slurm
+        (((seconds - gone) % 15 != 1)) || ask_slurm
         [[ -z $gone ]] || ((seconds < gone + patience)) || break
     elif ((seconds == 2 || seconds % (${#waiting} && ${#line_pid} ? 5 : 15) == 0)); then
         queued "$name" || gone=$seconds

@@ -6,7 +6,9 @@
 # 3 export  the encoder as a BEATs file, with its SHA-256
 # 4 probe   linear classification of labelled clips, with --probe-clips only
 # A finished training is skipped, a killed one goes on where it was when the same command is given again.
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh run.sh
 set -euo pipefail
+set +o posix # where sh is bash
 
 # Options
 stage=1                      # first stage to run
