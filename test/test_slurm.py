@@ -268,7 +268,7 @@ def test_a_log_that_shows_late_is_waited_for(tmp_path, slow_cluster, tool, says,
     if tool:
         asked = {"scontrol": "--oneliner show job 7_1", "sacct": "--jobs 7_1"}[tool]
         write_script(tmp_path / "bin" / tool, f'#!/bin/sh\n[ "${{*#*{asked}}}" != "$*" ] && echo "{says}"\n')
-    env = slow_cluster(at20="rm queue", **{f"at{late}": "show"})
+    env = slow_cluster(at20="rm queue x.log", **{f"at{late}": "show"})
     done = run(tmp_path, "x.log", "bash", "-c", f"echo counted; exit {code}", env=env)
     if code == 0:
         assert (done.returncode, done.stderr) == (0, "")

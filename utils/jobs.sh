@@ -103,7 +103,7 @@ latest_run() {
 }
 
 has_ended() {
-    [[ $(tail -n 1 -- "$1") == "# ended code $2"* ]]
+    [[ $(tail -n 1 -- "$1" 2>/dev/null) == "# ended code $2"* ]]
 }
 
 # What Slurm says of a job whose log has no end.
@@ -122,7 +122,7 @@ report_jobs() {
         elif [[ $said == "COMPLETED 0:0" ]]; then
             unseen+=("$REPLY")
             continue
-        elif [[ $(tail -n 1 -- "$REPLY") == "# submitted at "* ]]; then
+        elif [[ ! -e $REPLY || $(tail -n 1 -- "$REPLY") == "# submitted at "* ]]; then
             why+=(" (never started${said:+; Slurm: $said})")
         else
             why+=(" (killed: the log has no '# ended' line${said:+; Slurm: $said})")
@@ -136,6 +136,7 @@ not show here: does this machine see the folder as the nodes do? Look again late
         ((${#failed[@]})) || return 1
         printf '%s: %d / %d failed:\n' "${0##*/}" "${#failed[@]}" "${#jobs[@]}"
         for i in "${!failed[@]}"; do echo "  ${failed[i]}${why[i]}"; done
+        [[ -e ${failed[0]} ]] || return 1
         echo "End of ${failed[0]}:"
         latest_run "${failed[0]}" | tail -n 15 | sed 's/^/    /'
     } >&2
