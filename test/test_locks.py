@@ -227,10 +227,13 @@ def test_without_locks_a_run_goes_on_after_one_that_is_gone(unlocked, tmp_path):
     first = unlocked.start(*LOCAL)
     assert wait_until(lambda: trainings(unlocked) == ["train"], 30)
     kill_session(first)
-    assert first.wait(10) == -signal.SIGKILL and held(unlocked).exists()
+    assert first.wait(10) == -signal.SIGKILL
+    process = held(unlocked).read_text().split()[1]
+    assert wait_until(lambda: not Path("/proc", process).exists())
     (tmp_path / "go").touch()
     done = unlocked.run(*LOCAL)
-    assert done.returncode == 0 and trainings(unlocked)[-2:] == ["train", "ended"], done.stdout
+    assert (done.returncode, done.stdout.split(":")[0]) == (0, "== stage 3 (train)"), done.stdout
+    assert trainings(unlocked)[-2:] == ["train", "ended"]
     assert wait_until(lambda: not held(unlocked).exists())
 
 

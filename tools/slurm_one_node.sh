@@ -17,7 +17,7 @@ die() {
 }
 
 # Who can write to the folder has a program of his run as root.
-[[ ! -e $dir && ! -L $dir ]] || [[ -d $dir && -O $dir && ! -L $dir && $(stat -c %A "$dir") == d????-??-? ]] ||
+[[ ! -e $dir && ! -L $dir ]] || [[ -O $dir && $(stat -c %A "$dir") == d????-??-? ]] ||
     die "$dir is another user's, or others can write to it: remove it, or name another folder in ASDKIT_SLURM_DIR"
 
 check() {

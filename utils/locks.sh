@@ -66,8 +66,12 @@ take_file() {
     fi
     # Of several that find it so one moves it away; a lock that was new is put back.
     mv -- "$1" "$1.$$" 2>/dev/null || return 1
-    if [[ $(cat -- "$1.$$") == "$text" ]]; then rm -- "$1.$$"; else mv -n -- "$1.$$" "$1"; fi
-    return 1
+    if [[ $(cat -- "$1.$$") != "$text" ]]; then
+        mv -n -- "$1.$$" "$1"
+        return 1
+    fi
+    rm -- "$1.$$"
+    take_file "$1"
 }
 
 keep_file() {
