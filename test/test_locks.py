@@ -239,7 +239,8 @@ def test_without_locks_a_run_goes_on_after_one_that_is_gone(unlocked, tmp_path):
 
 def test_a_lock_of_another_host_holds_while_it_is_touched(unlocked, tmp_path):
     held(unlocked).write_text("elsewhere 1\n")
-    touch = f'echo >>{tmp_path}/slept; n=$(wc -l <{tmp_path}/slept); [ $n -gt 60 ] || [ $((n % 2)) = 0 ] || touch -d "@$n" .lock.held'
+    count = f"echo >>{tmp_path}/slept; n=$(wc -l <{tmp_path}/slept)"
+    touch = f'{count}; [ $n -gt 60 ] || [ $((n % 2)) = 0 ] || touch -d "@$n" .lock.held'
     write_script(tmp_path / "bin/sleep", f"#!/bin/sh\ncd exp/default && {touch} 2>/dev/null\n")
     (tmp_path / "go").touch()
     done = unlocked.run(*LOCAL)
