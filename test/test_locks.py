@@ -245,7 +245,7 @@ def test_a_lock_of_another_host_holds_while_it_is_touched(unlocked, tmp_path):
     (tmp_path / "go").touch()
     done = unlocked.run(*LOCAL)
     assert done.returncode == 0 and "process 1 on elsewhere (when it runs no more" in done.stdout
-    assert 100 <= len((tmp_path / "slept").read_text().splitlines()) < 110
+    assert 95 <= len((tmp_path / "slept").read_text().splitlines()) < 110
     assert trainings(unlocked) == ["train", "ended"]
 
 
