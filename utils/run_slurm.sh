@@ -156,7 +156,7 @@ for ((seconds = 0; ; seconds++)); do
         ls -- "$folder" >/dev/null
         (((seconds - gone) % 15 != 1)) || ask_slurm
         [[ -z $gone ]] || ((seconds < gone + patience)) || break
-    elif ((seconds == 2 || seconds % (${#waiting} && ${#line_pid} ? 5 : 15) == 0)); then
+    elif ((seconds == 2 || seconds % (${#waiting} && seconds < 60 ? 5 : 15) == 0)); then
         queued "$name" || gone=$seconds
         waiting=$(sed -E 's/(, )?[^ ]+ (RUNNING|COMPLETING)//g; s/^, //' <<<"$REPLY")
         [[ $waiting == "$REPLY" ]] && running=false || running=true
