@@ -72,9 +72,8 @@ train_gpu=() embed_gpu=() device=()
 ((gpu == 0)) || { train_gpu=(--gpu "$gpu") && embed_gpu=(--gpu 1) && device=(--device cuda); }
 python=(python3 -m) train_python=(python3 -m)
 ((gpu <= 1)) || train_python+=(torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
-forced=()
+forced=() sources=()
 [[ $force == false ]] || forced=(--force true)
-sources=()
 for key in machines sections channel resample revealed_attributes check_content; do
     [[ -z ${!key} ]] || sources+=("--${key//_/-}" "${!key}")
 done
