@@ -129,7 +129,7 @@ FAULTS = [
     Fault("encoder.layers counted from 0", EMBEDDER, "layer - 1 if layer > 0", "layer if layer > 0",
           "new_encoder::layers_are_chosen [encoder.beats.layers]"),
     Fault("--num-jobs: every shard embeds everything", "asdkit/bin/extract_embeddings.py",
-          "[args.job - 1 :: args.num_jobs]", "", "pipeline experiment", True),
+          "[args.job - 1 :: args.num_jobs]", "", "pipeline::number_of_shards_changes_no_bit"),
     Fault("--device does not reach stage 4", "asdkit/bin/extract_embeddings.py", "args.data, args.device)",
           "args.data)", "pipeline::a_gpu_that_is_not_there_stops_training_and_embedding"),
     # an experiment, opened

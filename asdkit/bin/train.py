@@ -89,7 +89,8 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     if steps and config.train.graphs:
         trainer.prepare(dataset[steps[0]])
     batches = loader(dataset, config.data.workers, world.device, steps)
-    trainer.run(cli.progress(batches, "train", len(steps)), environment())
+    what = f"train seed {args.seed}"
+    trainer.run(cli.progress(batches, what, config.train.steps, "step", trainer.step), environment())
     if world.rank == 0:
         if config.train.steps:
             write_trained(folder, config, prepared)

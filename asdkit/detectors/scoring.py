@@ -11,6 +11,7 @@ from asdkit.corpus.manifest import Row
 from asdkit.corpus.names import UNKNOWN
 from asdkit.detectors import DETECTORS, Detector
 from asdkit.detectors.notes import check_varied, some
+from asdkit.utils.cli import progress
 
 SELF_SCORED = 1000  # training clips of a detector: enough for a percentile, and quicker than the scores themselves
 PARTS = 5  # of the training clips, where a detector cannot leave single ones out
@@ -143,7 +144,8 @@ def score_sets(config: ScoreConfig, train: dict[str, Embedded], tests: dict[str,
         raise ValueError(f"embeddings of different dimensions: {sizes}; run stage 4 again")
     known, tested = ({name: groups(config, rows) for name, (rows, _) in sets.items()} for sets in (train, tests))
     scored = Scored({name: {} for name in tests}, {}, [])
-    for key in sorted({key for found in tested.values() for key in found}):
+    keys = sorted({key for found in tested.values() for key in found})
+    for key in progress(keys, f"score by {config.detector}", unit="machine"):
         where = [name for name, found in tested.items() if key in found]
         try:
             detector = _fit(config, train, known, key)
