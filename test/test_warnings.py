@@ -112,6 +112,16 @@ def test_a_training_set_that_holds_each_clip_twice_has_the_same_thresholds(exper
     assert read_thresholds(experiment.exp / "seed0/score/knn/threshold.tsv") == pytest.approx(limits, rel=1e-6)
 
 
+def test_sections_with_detectors_of_their_own_have_thresholds_of_their_own(experiment):
+    write_text(experiment.exp / "config.yaml", "score: {knn: {per_section: true}}\n")
+    train = experiment.data / "dev_train/manifest.tsv"
+    for path in (train, experiment.data / "dev_test/manifest.tsv"):
+        write_text(path, re.sub(r"(fandev-\w+-\d[02468]\t.*\tfandev\t)00", r"\g<1>01", read_text(path)))
+    experiment.run(score)
+    limits = read_thresholds(experiment.exp / "seed0/score/knn/threshold.tsv")
+    assert set(limits) == {("fandev", "00"), ("fandev", "01"), ("pumpdev", "00")} and len(set(limits.values())) == 3
+
+
 def test_scores_that_are_all_equal_are_refused_by_both_stages(experiment):
     constant = np.linspace(1, 2, DIM, dtype=np.float32)
     experiment.embed("dev_test", 0, 1, lambda table: table.update({u: constant for u in table if "pump" in u}))
