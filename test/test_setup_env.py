@@ -1,7 +1,9 @@
-"""tools/setup_env.sh, with an interpreter that only writes down how it was called."""
+"""tools/setup_env.sh and renew_constraints.py, with interpreters that only write down how they were called."""
 
+import json
 import shutil
 import subprocess
+import sys
 
 import pytest
 from shell_helpers import ROOT, write_script
@@ -71,3 +73,29 @@ def test_failures_say_what_to_do(setup):
     assert code == 1 and "is Python 3.8.10: 3.10 or newer is needed" in error
     code, error, _ = setup(PYTHON="no-such-python")
     assert code == 1 and "there is no no-such-python" in error
+
+
+def test_constraints_have_a_marker_where_pythons_differ(tmp_path):
+    (tmp_path / "tools").mkdir()
+    shutil.copy(ROOT / "tools/renew_constraints.py", tmp_path / "tools")
+    answers = {
+        "3.12": {"Py_Yaml": "6.0", "numpy": "2.5", "torch": "2.14.1+cpu", "asdkit": "1"},
+        "3.10": {"Py_Yaml": "6.0", "numpy": "2.2", "torch": "2.14.1", "tomli": "2.0", "asdkit": "1"},
+        "3.11": {"Py_Yaml": "6.0", "numpy": "2.4", "torch": "2.14.1", "asdkit": "1"},
+        "3.13": {"Py_Yaml": "6.0", "numpy": "2.5", "torch": "2.14.1", "asdkit": "1"},
+    }
+    pythons = []
+    for version, found in answers.items():
+        install = [{"metadata": {"name": name, "version": number}} for name, number in found.items()]
+        report = json.dumps({"environment": {"python_version": version}, "install": install})
+        pythons.append(write_script(tmp_path / f"python{version}", f"#!/bin/sh\necho '{report}'\n"))
+    subprocess.run([sys.executable, tmp_path / "tools/renew_constraints.py", *pythons], check=True, timeout=30)
+    lines = (tmp_path / "constraints.txt").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        'numpy==2.2 ; python_version < "3.11"',
+        'numpy==2.4 ; python_version >= "3.11" and python_version < "3.12"',
+        'numpy==2.5 ; python_version >= "3.12"',
+        "py-yaml==6.0",
+        "tomli==2.0",
+        "torch==2.14.1",
+    ]
