@@ -3,7 +3,8 @@
 # make test-long  run the tests that make test leaves out: minutes each
 # make lint       ruff and shellcheck
 # make env        build the environment only
-# PYTHON=python3.12 chooses the interpreter of the environment, .venv (Python 3.10 or newer).
+# PYTHON=python3.12 chooses the interpreter of the environment, .venv (Python 3.10 or newer). CONSTRAINTS=FILE installs other
+# versions than those of constraints.txt (CONSTRAINTS= the newest allowed), PIP_OPTIONS="..." gives pip options of yours.
 PYTHON ?= python3
 export PYTHON
 

@@ -15,6 +15,10 @@ echo "$*" >>"$CALLS"
 if [[ $2 == "${FAIL-}" ]]; then exit 1; fi
 if [[ $2 == venv ]]; then mkdir -p .venv/bin && cp "$0" .venv/bin/python; fi
 """
+DF = """#!/bin/sh
+[ "$3" = . ] && free=${FREE:-9000000} || free=${FREE_TMP:-9000000}
+printf 'Filesystem 1024-blocks Used Available Capacity Mounted\\nx 1 1 %s 1%% /\\n' "$free"
+"""
 
 
 @pytest.fixture
@@ -23,18 +27,20 @@ def setup(tmp_path):
     (root / "tools").mkdir(parents=True)
     shutil.copy(ROOT / "tools/setup_env.sh", root / "tools")
     (root / "setup.py").write_text("one\n")
+    (root / "constraints.txt").write_text("torch==1\n")
     python = write_script(tmp_path / "fake python", FAKE)
 
     def run(*extras: str, **env: str) -> tuple[int, str, list[str]]:
         calls = tmp_path / "calls"
         calls.write_text("")
-        env = {"PATH": "/usr/bin:/bin", "PYTHON": str(python), "CALLS": str(calls)} | env
+        env = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "PYTHON": str(python), "CALLS": str(calls)} | env
         done = subprocess.run(
             [root / "tools/setup_env.sh", *extras], env=env, capture_output=True, text=True, timeout=30
         )
         return done.returncode, done.stderr, [line.split()[1] for line in calls.read_text().splitlines()]
 
-    run.root = root
+    write_script(tmp_path / "bin/df", DF)
+    run.root, run.calls = root, tmp_path / "calls"
     return run
 
 
@@ -53,6 +59,49 @@ def test_new_requirements_are_installed(setup):
     setup()
     (setup.root / "setup.py").write_text("two\n")
     assert setup() == (0, "", ["pip"])
+
+
+def test_new_versions_are_installed(setup):
+    setup()
+    assert "--constraint constraints.txt" in setup.calls.read_text()
+    (setup.root / "constraints.txt").write_text("torch==2\n")
+    assert setup() == (0, "", ["pip"])
+
+
+def test_no_constraints_when_told_so(setup):
+    assert setup(CONSTRAINTS="") == (0, "", ["venv", "pip"])
+    assert "--constraint" not in setup.calls.read_text()
+    (setup.root / "constraints.txt").write_text("torch==2\n")
+    assert setup() == (0, "", [])  # remembered
+    assert setup(CONSTRAINTS="constraints.txt") == (0, "", ["venv", "pip"])
+    code, error, _ = setup(CONSTRAINTS="none.txt")
+    assert code == 1 and "there is no file none.txt" in error
+
+
+def test_options_of_the_user_reach_pip_and_are_remembered(setup):
+    options = {"PIP_OPTIONS": "--no-index --find-links wheels"}
+    assert setup(**options) == (0, "", ["venv", "pip"])
+    assert "--constraint constraints.txt --no-index --find-links wheels -e ." in setup.calls.read_text()
+    assert setup() == setup(**options) == (0, "", [])
+    assert setup("test") == (0, "", ["pip"])
+    assert "--no-index --find-links wheels -e .[test]" in setup.calls.read_text()
+    assert setup(PIP_OPTIONS="") == (0, "", ["venv", "pip"])
+
+
+def test_an_environment_without_remembered_choices_goes_on(setup):
+    setup()
+    (setup.root / ".venv/.chosen").unlink()
+    (setup.root / ".venv/.installed").unlink()
+    assert setup() == (0, "", ["pip"])
+
+
+def test_too_little_space_is_said_before_anything_is_made(setup):
+    code, error, calls = setup(FREE="5000000")
+    assert (code, calls) == (1, []) and "a checkout has 5 GB free, and installing needs 6: make room" in error
+    code, error, calls = setup(FREE_TMP="2000000")
+    assert (code, calls) == (1, []) and "has 2 GB free, and installing needs 3" in error and "TMPDIR" in error
+    assert setup(FREE="2000000", FREE_TMP="1000000", SPACE="2") == (0, "", ["venv", "pip"])
+    assert setup(FREE="0") == (0, "", [])
 
 
 def test_another_python_builds_anew(setup):
