@@ -32,14 +32,14 @@ for name in "${left_out[@]}"; do arguments+=(--ignore "test/test_$name.py"); don
 # install KIND PYTHON: the environment $work/env, with one kind of versions
 install() {
     local into=(--quiet --python "$work/env/bin/python") kind=()
-    rm -rf "$work/env"
-    "$2" -m venv "$work/env"
     case $1 in
     oldest) kind=(--resolution lowest-direct) ;;
     constraints) kind=(--constraint constraints.txt) ;;
     esac
-    "$uv" pip install "${into[@]}" "${kind[@]}" --only-binary :all: --requirement "$work/wanted"
-    "$uv" pip install "${into[@]}" --no-deps --editable .
+    rm -rf "$work/env"
+    "$2" -m venv "$work/env" &&
+        "$uv" pip install "${into[@]}" "${kind[@]}" --only-binary :all: --requirement "$work/wanted" &&
+        "$uv" pip install "${into[@]}" --no-deps --editable .
 }
 
 cells=$(printf ' %s |' Python versions "${shown[@]}" tests)
@@ -55,10 +55,9 @@ for kind in oldest constraints newest; do
             result=$("$work/env/bin/python" -m pytest "${arguments[@]}" 2>&1 | tee -a "$log" | tail -n 1) || true
             result=$(grep -oE '[0-9]+ (passed|failed|error)[a-z]*' <<<"$result" | paste -sd ' ') || result="did not run"
         fi
+        found=$("$work/env/bin/python" -m pip list --format freeze --disable-pip-version-check) || true
         row=("$version" "$kind")
-        for package in "${shown[@]}"; do
-            row+=("$("$uv" pip show --quiet --python "$work/env/bin/python" "$package" 2>/dev/null | sed -n 's/^Version: //p' || true)")
-        done
+        for package in "${shown[@]}"; do row+=("$(sed -n "s/^$package==//Ip" <<<"$found")"); done
         printf '|%s\n' "$(printf ' %s |' "${row[@]}" "$result")"
         if [[ $result =~ ^[0-9]+\ passed$ ]]; then rm "$log"; else failed=1; fi
     done

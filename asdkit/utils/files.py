@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,6 +42,15 @@ def locked(path: str | Path) -> Iterator[None]:
     with open(path, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def needs_space(folder: str | Path, size: float, what: str, advice: str = "Make room, or choose another disk") -> None:
+    """Raise ValueError when less than `size` bytes are free where `folder` is or will be. what: is to be written there."""
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    if size > (free := shutil.disk_usage(place).free):
+        raise ValueError(f"{folder}: needs {_bytes(size)} for {what}, {_bytes(free)} are free. {advice}")
 
 
 def remove_stale(path: str | Path) -> None:
@@ -174,3 +184,7 @@ def _parse(path: str | Path, parse: Any) -> Any:
         raise ValueError(f"cannot read {path}: {error.strerror}; has the stage that writes it been run?") from None
     except ValueError as error:
         raise ValueError(f"{path}: not readable: {error}") from None
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
