@@ -8,6 +8,7 @@ import pytest
 import yaml
 from corpora import ROOT, prepare, program, snapshot, write_corpus
 
+import asdkit
 from asdkit.bin import configure, make_lists, train
 from asdkit.config import BeatsEncoder, Config, LogmelEncoder, load_config
 from asdkit.corpus.description import load_description
@@ -236,6 +237,7 @@ def test_configure_writes_the_whole_configuration(work):
     assert set(yaml.safe_load(text)) == set(Config.model_fields)
     env = dict(line.split(": ", 1) for line in (tmp / "exp/a/env.txt").read_text().splitlines())
     assert {"git", "python", "torch", "host", "command"} <= env.keys()
+    assert env["asdkit"] == asdkit.__version__
 
 
 def test_a_setting_of_several_lines_stays_in_the_comment(work):

@@ -144,7 +144,7 @@ def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(
         write_zip(tmp_path / "a.zip", [("fan/train/a.wav", WAV)]),
         tmp_path,
-        "a.zip unpacks to, 0.0 MB are free. Make room and run again",
+        "unpacks to, 0.0 MB are free. Make room",
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = "test,dev,tensorboard"
-HEADER = f"""# Versions that asdkit is tested with and that make installs; to renew them, see CONTRIBUTING.md, 'Versions'.
+HEADER = f"""# Versions that asdkit is tested with and that make installs. To renew them: CONTRIBUTING.md, 'Versions'.
 # Made for .[{EXTRAS}] on Linux by tools/renew_constraints.py.
 """
 

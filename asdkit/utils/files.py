@@ -45,7 +45,7 @@ def locked(path: str | Path) -> Iterator[None]:
 
 
 def needs_space(folder: str | Path, size: float, what: str, advice: str = "Make room, or choose another disk") -> None:
-    """Raise ValueError when less than `size` bytes are free where `folder` is or will be. what: is to be written there."""
+    """Raise ValueError when fewer than `size` bytes are free where `folder` is or will be; `what` goes there."""
     place = Path(folder).absolute()
     while not place.exists():
         place = place.parent
