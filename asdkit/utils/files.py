@@ -50,7 +50,12 @@ def needs_space(folder: str | Path, size: float, what: str, advice: str = "Make 
     while not place.exists():
         place = place.parent
     if size > (free := shutil.disk_usage(place).free):
-        raise ValueError(f"{folder}: needs {_bytes(size)} for {what}, {_bytes(free)} are free. {advice}")
+        raise ValueError(f"{folder}: needs {readable(size)} for {what}, {readable(free)} are free. {advice}")
+
+
+def readable(size: float) -> str:
+    """A number of bytes in GB or MB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def remove_stale(path: str | Path) -> None:
@@ -184,7 +189,3 @@ def _parse(path: str | Path, parse: Any) -> Any:
         raise ValueError(f"cannot read {path}: {error.strerror}; has the stage that writes it been run?") from None
     except ValueError as error:
         raise ValueError(f"{path}: not readable: {error}") from None
-
-
-def _bytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
