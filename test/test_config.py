@@ -367,8 +367,7 @@ def test_every_field_is_described(whole):
     while open_sections:
         section = open_sections.pop()
         for name, field in section.model_fields.items():
-            parts = [kind for kind in all_types(field.annotation) if isinstance(kind, type)]
-            inner = [kind for kind in parts if issubclass(kind, Section)]
+            inner = [kind for kind in all_types(field.annotation) if isinstance(kind, type(Section))]
             assert field.description or inner, f"{section.__name__}.{name}"
             open_sections += inner
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "asdkit"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SCRIPTS = [path for part in ("utils", "tools", "egs") for path in sorted((ROOT / part).rglob("*.sh"))]
+SCRIPTS = [path for part in ("utils", "tools", "egs", "findings") for path in sorted((ROOT / part).rglob("*.sh"))]
 SCRIPTS.append(ROOT / ".ci" / "run")
 # A part imports parts of lower levels and, as long as no circle comes of it, parts of its own level.
 LEVELS = [
