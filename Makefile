@@ -31,7 +31,7 @@ lint:
 	tools/setup_env.sh dev
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
-	find .ci/run utils tools egs -type f \( -name '*.sh' -o -path .ci/run \) -exec .venv/bin/shellcheck -x {} +
+	find .ci/run utils tools egs findings -type f \( -name '*.sh' -o -path .ci/run \) -exec .venv/bin/shellcheck -x {} +
 
 # What the recipes made stays: remove egs/*/{data,dump,exp,downloads} by hand.
 clean:
