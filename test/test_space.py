@@ -37,6 +37,10 @@ def test_stages_2_to_4_ask_for_what_they_write(corpus, tmp_path, disk):  # noqa:
         first = next(iter(sizes.values()))
         assert asked(error) == pytest.approx(part * first, rel=0.1, abs=1e5)
 
+    disk.free = 10**15
+    for last in (["--job", "1"], ["--job", "2"], ["--merge", "true"]):
+        extract_feats.main([*recipe.work, "--num-jobs", "2", *last])
+    disk.free = 100
     with pytest.raises(ValueError, match=r"checkpoint: needs .* for checkpoints, .*--expdir") as error:
         recipe.train()
     assert not list(recipe.exp.rglob("*.pt"))
