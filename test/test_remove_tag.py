@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from recipe import environment
 from shell_helpers import ROOT, fake_slurm
 from test_report import write_seed
 
@@ -127,17 +128,21 @@ def test_a_killed_removal_goes_on(recipe, monkeypatch):
 
 
 def test_the_script(recipe):
-    script = [ROOT / "utils/remove_tag.sh"]
-    done = subprocess.run([*script, "exp/one"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    def run(*words: str) -> subprocess.CompletedProcess:
+        command = [ROOT / "utils/remove_tag.sh", *words]
+        pipes = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+        return subprocess.run(command, env=environment(), timeout=120, **pipes)
+
+    done = run("exp/one")
     assert done.returncode == 1 and done.stderr == "error: nobody is there to be asked: say --yes true\n"
-    done = subprocess.run([*script, "--yes", "exp/one", "exp/two"], capture_output=True, text=True, timeout=60)
+    done = run("--yes", "exp/one", "exp/two")
     assert done.returncode == 1 and "--yes is true or false, not 'exp/one'" in done.stderr
-    done = subprocess.run([*script, "--yes", "true"], capture_output=True, text=True, timeout=60)
+    done = run("--yes", "true")
     assert done.returncode == 1 and "got 0 folders, expected one: exp/<tag>" in done.stderr
     write_text("conf/published.yaml", "broken")
-    done = subprocess.run([*script, "--yes", "true", "exp/one"], capture_output=True, text=True, timeout=60)
+    done = run("--yes", "true", "exp/one")
     assert done.returncode == 1 and "conf/published.yaml" in done.stderr and Path("exp/one/config.yaml").exists()
     shutil.copy(ROOT / "egs/dcase2023/conf/published.yaml", "conf")
-    done = subprocess.run([*script, "--yes", "true", "exp/one"], capture_output=True, text=True, timeout=60)
+    done = run("--yes", "true", "exp/one")
     assert done.returncode == 0 and done.stdout.endswith("removed exp/one\n"), done.stderr
     assert not Path("exp/one").exists() and "## Published" in Path("exp/RESULTS.md").read_text()

@@ -3,7 +3,8 @@
 # interpreter named:
 #     tools/test_versions.sh PYTHON...            (such as python3.10 python3.13)
 # Prints the table that CONTRIBUTING.md shows. Environments and downloads lie in a temporary folder (in TMPDIR; 20 GB); it
-# is removed but for the logs of what failed. KINDS=newest tries one kind only. The oldest is the oldest that has a wheel for the interpreter.
+# is removed but for the logs of what failed. KINDS=newest tries one kind only. The oldest is the oldest that has a wheel for
+# the interpreter.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if (($# == 0)); then
@@ -11,8 +12,8 @@ if (($# == 0)); then
     exit 1
 fi
 # Whole recipes, the shell and the fetching of archives take minutes and depend little on the versions.
-left_out=(custom distributed download driver locks mini_corpus new_year partial_corpus recipe repo run_local setup_env
-    shell slurm survival years_e2e)
+left_out=(custom distributed download driver locks mini_corpus new_year partial_corpus pretrain recipe remove_tag repo
+    run_local setup_env shell slurm survival years_e2e)
 shown=(torch torchaudio numpy scikit-learn kaldiio soundfile pydantic pyyaml tqdm tensorboard pytest)
 
 work=$(mktemp -d)
@@ -49,7 +50,7 @@ for kind in ${KINDS:-oldest newest}; do
         if ! install "$kind" "$python" >"$log" 2>&1; then
             result="no installation" failed=1
         else
-            result=$("$work/env/bin/python" -m pytest "${arguments[@]}" 2>&1 | tee -a "$log" | tail -n 1) || true
+            result=$(PATH=$work/env/bin:$PATH "$work/env/bin/python" -m pytest "${arguments[@]}" 2>&1 | tee -a "$log" | tail -n 1) || true
             result=$(grep -oE '[0-9]+ (passed|failed|error)[a-z]*' <<<"$result" | paste -sd ' ') || result="did not run"
         fi
         found=$("$work/env/bin/python" -m pip list --format freeze --disable-pip-version-check) || true

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from asdkit import __version__
 
-PACKAGES = ("torch", "torchaudio", "numpy", "scikit-learn", "kaldiio", "soundfile", "pydantic")
+PACKAGES = ("torch", "numpy", "scikit-learn", "kaldiio", "soundfile", "pydantic")
 
 
 def git_hash() -> str:
