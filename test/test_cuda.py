@@ -232,5 +232,7 @@ def test_clips_that_do_not_fit_are_told(tmp_path):
     system = load_system(settings, tmp_path / "checkpoint/final.pt", torch.device("cuda"))
     batches = batches_of(64 * clips(tmp_path, 1), 64)
     leave_free(4 << 20)
-    with pytest.raises(ValueError, match="clip00 and others: embed.batch_size 64 does not fit into the GPU's memory"):
+    with pytest.raises(
+        ValueError, match="others of its length: embed.batch_size 64 does not fit into the GPU's memory"
+    ):
         embed(system, settings, "cuda", batches)

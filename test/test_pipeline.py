@@ -98,7 +98,13 @@ def test_every_clip_has_one_finite_embedding(trained, corpus):
 
 
 def test_number_of_shards_changes_no_bit(trained):
-    assert_equal(trained.embed(1, "--force", "true"), trained.embed(3, "--force", "true"))
+    whole = trained.embed(1, "--force", "true")
+    words = [*trained.work, "--device", "cpu", "--num-jobs", "2", "--force", "true"]
+    for job in ("1", "2"):
+        extract_embeddings.main([*words, "--job", job])
+    one, two = (read_ark(trained.exp / f"seed0/embed/dev_test/split2/embedding.{job}.ark") for job in (1, 2))
+    assert one and two and not one.keys() & two.keys()
+    assert_equal(whole, trained.embed(3, "--force", "true"))
     assert not list(trained.exp.glob("seed0/embed/*/split*"))
 
 

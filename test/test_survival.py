@@ -83,7 +83,7 @@ def test_a_copy_of_a_folder_of_scores_gets_decisions_of_its_own(tmp_path):
     folder = experiment.exp / "seed0/score/mine"
     shutil.copytree(experiment.exp / "seed0/score/knn", folder)
     lines = (folder / "dev_test.tsv").read_text().splitlines()
-    write_text(folder / "dev_test.tsv", "".join(f"{line.split()[0]} 7.5\n" for line in lines))
+    write_text(folder / "dev_test.tsv", "".join(f"{line.split()[0]} {n}.5\n" for n, line in enumerate(lines)))
     report.main(["--data", str(experiment.data), "--exp", str(experiment.exp), "--force", "true"])
     assert ",7.5," in (folder / "dev_test.csv").read_text()
 

@@ -70,23 +70,26 @@ def _marker(path: Path, experiment: "Experiment", inputs: dict[str, Any], force:
 
 def _inputs(experiment: "Experiment", name: str) -> dict[str, Any]:
     from asdkit.config.identity import embedding_identity
+    from asdkit.data.levels import level_inputs
 
     return {
         **embedding_identity(experiment.config),
         **experiment.prepared.reading(),
         **experiment.prepared.made_of(name),
         "checkpoint": sha256_file(experiment.checkpoint),
+        **level_inputs(experiment.config, experiment.exp),
     }
 
 
 def _clips(args: argparse.Namespace, experiment: "Experiment", name: str) -> list["Clip"]:
     from asdkit.corpus.description import load_dataset
+    from asdkit.data.levels import at_level
     from asdkit.data.lists import check_recordings, input_clips
 
     if experiment.config.data.feats_type == "raw":
         own = experiment.prepared.rows(name)[args.job - 1 :: args.num_jobs]
         check_recordings(own, load_dataset(args.data), name)
-    return input_clips(experiment.config, args.data, args.dump, name)
+    return at_level(input_clips(experiment.config, args.data, args.dump, name), experiment.config, args.exp)
 
 
 def _extract(

@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         logging.info("data.feats_type is raw: no features to dump")
         return
     from asdkit.data import chain, feats
+    from asdkit.data.levels import at_level, level_inputs
     from asdkit.data.lists import check_recordings, recorded_clips, shard
 
     dataset, prepared = load_dataset(args.data), chain.Prepared(args.data)
@@ -50,8 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     elsewhere = "other --data and --dump folders"
     frontend = None
     for name in present_sets(args.data):
-        folder = Path(args.dump) / config.encoder.frontend / name
-        inputs = chain.feature_inputs(prepared, name)
+        folder = Path(args.dump) / chain.feats_folder(config) / name
+        inputs = chain.feature_inputs(prepared, name) | level_inputs(config, args.exp)
         merged = Done(folder / ".done", inputs, args.force, elsewhere, prepared.today)
         if merged.is_done():
             logging.info("%s: already done", folder)
@@ -64,7 +65,8 @@ def main(argv: list[str] | None = None) -> None:
             if not done.is_done():
                 check_recordings(shard(prepared.rows(name), args.num_jobs, args.job), dataset, name)
                 frontend = frontend or _frontend(config, reader)
-                feats.dump_shard(frontend, reader, recorded_clips(args.data, name), folder, args.num_jobs, args.job)
+                clips = at_level(recorded_clips(args.data, name), config, args.exp)
+                feats.dump_shard(frontend, reader, clips, folder, args.num_jobs, args.job)
                 done.finish()
 
 

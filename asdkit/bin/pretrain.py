@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     if world.rank == 0:
         write_text(args.exp / "config.yaml", dump_yaml(config))
     steps = range(trainer.step + 1, config.train.steps + 1)
-    trainer.run(sounds.batches(cli.progress(steps, "pre-train")), environment())
+    trainer.run(sounds.batches(cli.progress(steps, "pre-train", unit="step", done=trainer.step)), environment())
     if world.rank == 0:
         done.finish()
     leave_world(world)

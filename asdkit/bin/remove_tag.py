@@ -1,9 +1,7 @@
-"""Remove an experiment, and its row from the comparison beside it."""
+"""Remove an experiment, and its row from the comparison beside it, for utils/remove_tag.sh, which has its lock."""
 
 import argparse
-import fcntl
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,7 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Check that it is an experiment on which nothing runs, show it, ask, remove it."""
+    """Check that it is an experiment, show it, ask, remove it."""
     args = get_parser().parse_args(argv)
     from asdkit.report.comparison import write_comparison
     from asdkit.report.published import load_published
@@ -36,46 +34,24 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"{exp}: a symbolic link to {exp.readlink()}, which is not followed: name that folder instead")
     if not (exp / "config.yaml").is_file():
         raise ValueError(f"{exp}: no experiment, for it has no config.yaml; nothing is removed. Name exp/<tag>")
-    with open(exp / ".lock", "a") as lock:
-        _check_idle(exp, lock)
-        whole = [exp]
-        print(f"{exp}: {readable(_size(exp))}")
-        for path in sorted(exp.iterdir()):
-            print(f"  {path.name}: {readable(_size(path))}")
-        for link in sorted(path for path in exp.rglob("*") if path.is_symlink()):
-            print(f"  {link.relative_to(exp)} is a link; {link.readlink()} stays")
-        features = _features(exp, args.dump)
-        if features:
-            print(f"{features}: {readable(_size(features))}{'' if args.features else ' (stays; --features true)'}")
-            whole += [features] if args.features else []
-        if not args.yes and not _agreed():
-            print("nothing was removed")
-            return
-        for folder in reversed(whole):
-            _remove(folder)
+    whole = [exp]
+    print(f"{exp}: {readable(_size(exp))}")
+    for path in sorted(exp.iterdir()):
+        print(f"  {path.name}: {readable(_size(path))}")
+    for link in sorted(path for path in exp.rglob("*") if path.is_symlink()):
+        print(f"  {link.relative_to(exp)} is a link; {link.readlink()} stays")
+    features = _features(exp, args.dump)
+    if features:
+        print(f"{features}: {readable(_size(features))}{'' if args.features else ' (stays; --features true)'}")
+        whole += [features] if args.features else []
+    if not args.yes and not _agreed():
+        print("nothing was removed")
+        return
+    for folder in reversed(whole):
+        _remove(folder)
     if (exp.parent / "RESULTS.md").exists():
         write_comparison(exp.parent, systems)
     print(f"removed {', '.join(map(str, whole))}")
-
-
-def _check_idle(exp: Path, lock) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(
-            f"{exp}: a run is at work there, or a job that a killed one left; 'fuser {exp}/.lock' names its process"
-        ) from None
-    for record in sorted((exp / ".jobs").glob("*")):
-        command = ["squeue", "--noheader", "--name", record.name, "--format", "%i %T"]
-        try:
-            found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-        except (OSError, subprocess.SubprocessError):
-            raise ValueError(
-                f"{exp}: a job of a killed run may still write there, and no squeue answers: start this where Slurm "
-                f"does, or, when no such job runs any more, remove {record}"
-            ) from None
-        if found.strip():
-            raise ValueError(f"{exp}: jobs of a run are at work there: {', '.join(found.split(chr(10))[:-1])}")
 
 
 def _size(path: Path) -> int:

@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settings: "ScoreConfig") -> None:
     from asdkit.config.identity import score_identity
+    from asdkit.config.scoring import another_name
     from asdkit.corpus.description import load_dataset, present_sets
     from asdkit.corpus.manifest import clips_digest
     from asdkit.corpus.names import sets_of
@@ -72,12 +73,11 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
         inputs[f"{found}.clips"] = experiment.prepared.digest(found)
         inputs[f"{found}.{settings.array}"] = sha256_file(f"{embedded}.ark")
     out = seed_dir / "score" / name
-    another = f"another name for other settings (--set score.NAME... instead of score.{name}...)"
     done = Done(
         out / ".done",
         inputs,
         args.force,
-        another,
+        another_name(name),
         lambda made: reread_scores(made, inputs, experiment.prepared),
         "--stage 5 --force true",
     )
@@ -129,7 +129,8 @@ def _write(experiment: "Experiment", out: Path, settings: "ScoreConfig", sets: l
     else:
         (out / TRAIN).unlink(missing_ok=True)
         logging.info("transductive scores: no thresholds, no files to submit")
-    complete(out, {name: rows for name, (rows, _) in loaded.items()}, inputs["name_style"])
+    rows = {name: found for name, (found, _) in loaded.items()}
+    complete(out, rows, inputs["name_style"], warnings=scored.notes)
 
 
 if __name__ == "__main__":

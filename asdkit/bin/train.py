@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.config import check_checkpoint, open_config
     from asdkit.config.identity import reread_training, training_identity
     from asdkit.data import chain
+    from asdkit.data.levels import level_inputs
     from asdkit.data.lists import training_inputs
 
     config = open_config(args.exp / "config.yaml")
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     made_from = training_inputs(config, prepared, args.exp)
     if config.train.steps:
         chain.check_labels(config, prepared, args.exp)
+        made_from |= level_inputs(config, args.exp)
     inputs = training_identity(config) | made_from | {"seed": args.seed}
     done = Done(
         folder / "checkpoint" / ".done",
@@ -87,7 +89,8 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     if steps and config.train.graphs:
         trainer.prepare(dataset[steps[0]])
     batches = loader(dataset, config.data.workers, world.device, steps)
-    trainer.run(cli.progress(batches, "train", len(steps)), environment())
+    what = f"train seed {args.seed}"
+    trainer.run(cli.progress(batches, what, config.train.steps, "step", trainer.step), environment())
     if world.rank == 0:
         if config.train.steps:
             write_trained(folder, config, prepared)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from asdkit.utils.typed_yaml import Section, one_of
+from asdkit.utils.typed_yaml import NO_RESULT, Section, one_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,99}$"  # of a folder, and without dots: --set score.NAME.k=3
 ARRAY = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
@@ -20,6 +20,12 @@ class EmbedConfig(Section):
     batch_size: int = Field(8, ge=1, description="clips of equal length that go through the encoder together")
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         "float32", description="bfloat16: autocast; tf32: float32 whose products GPUs make in TF32"
+    )
+    memory_gb: float | None = Field(
+        None,
+        gt=0,
+        json_schema_extra=NO_RESULT,
+        description="memory, GB, that a clip must not need more of in stage 4; null: what the machine has",
     )
 
 
@@ -65,6 +71,14 @@ class GivenConfig(DetectorConfig):
 DETECTOR_CONFIGS = (KnnConfig, GivenConfig)
 ScoreConfig = one_of("detector", *DETECTOR_CONFIGS)
 Scores = dict[Annotated[str, Field(pattern=NAME)], ScoreConfig]
+
+
+def another_name(name: str) -> str:
+    """What to use instead, in messages, where a score of this name was made with other settings."""
+    return (
+        f"another name: in the file, or --set score.NEW.KEY=VALUE in place of score.{name}.KEY=VALUE; --stage 5 makes "
+        "it beside the old one, nothing is trained"
+    )
 
 
 def by_name(score: Any) -> Any:

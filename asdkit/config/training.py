@@ -20,6 +20,11 @@ class DataConfig(Section):
     )
     chunk_seconds: float = Field(2.0, gt=0, description="length of a training chunk, seconds (paper: 2)")
     feats_type: Literal["raw", "fbank"] = Field("raw", description="read recordings, or features dumped in stage 2")
+    level: Literal["keep", "clip_rms", "machine_rms"] = Field(
+        "keep",
+        description="keep: as recorded; clip_rms: every clip scaled to one RMS, -26 dB re full scale; machine_rms: one "
+        "factor for each machine, which brings its training clips there on average",
+    )
     balance: Literal["none", "machine", "class"] = Field(
         "none", description="none: every clip once per epoch; otherwise machines or classes are drawn uniformly"
     )

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from asdkit.config import Config
 from asdkit.corpus.description import load_dataset
+from asdkit.data.levels import at_level, read_clip
 from asdkit.data.lists import Clip, training_clips
 from asdkit.data.sampler import ChunkSampler
 from asdkit.signals.audio import AudioReader
@@ -80,7 +81,7 @@ class ChunkDataset(Dataset[Batch]):
         )
 
     def _wav(self, clip: Clip, start: int) -> np.ndarray:
-        wav = self.reader.read(clip.path, start, min(self.chunk, clip.samples), clip.samples)
+        wav = read_clip(self.reader, clip, start, min(self.chunk, clip.samples))
         return tile(wav, self.chunk)
 
     def _feats(self, clip: Clip, start: int) -> np.ndarray:
@@ -101,7 +102,7 @@ def training_dataset(
     """The training batches of an experiment; raises ValueError when lists are missing or sample rates disagree."""
     reader = load_dataset(data_dir).reader()
     reader.check_rate(framing.rate)
-    clips = training_clips(config, data_dir, dump_dir, exp_dir)
+    clips = at_level(training_clips(config, data_dir, dump_dir, exp_dir), config, exp_dir)
     chunk = round(config.data.chunk_seconds * framing.rate)
     sampler = ChunkSampler(clips, chunk, framing.hop, config.train.batch_size, config.data.balance, seed)
     return ChunkDataset(clips, sampler, reader, chunk, framing, share)

@@ -96,12 +96,18 @@ def check_labels(config: Config, prepared: Prepared, exp: Path) -> None:
     compare(marker, reread_labels(read_json(marker), prepared), label_inputs(config, prepared), again=_stage(2))
 
 
+def feats_folder(config: Config) -> str:
+    """The folder below dump/ of an experiment's features: its front end, and how loud that hears the clips."""
+    return config.encoder.frontend + ("" if config.data.level == "keep" else f"_{config.data.level}")
+
+
 def check_features(config: Config, prepared: Prepared, dump: Path, name: str) -> None:
     """Raise ValueError where the dumped features of a set are not of the clips that are there: stage 2 is needed."""
-    folder = dump / config.encoder.frontend / name
+    folder = dump / feats_folder(config) / name
     if not (folder / ".done").exists():
         raise ValueError(f"{folder}: no dumped features, or not all of them: run stage 2 first")
     made, now = prepared.today(read_json(folder / ".done")), feature_inputs(prepared, name)
+    made = {key: made.get(key) for key in now}
     compare(folder / ".done", made, now, "other --data and --dump folders", _stage(2))
 
 

@@ -11,7 +11,7 @@ from asdkit.config import Config
 from asdkit.corpus.description import Dataset, load_dataset
 from asdkit.corpus.manifest import Row, digest, read_earlier, read_measured
 from asdkit.corpus.names import UNKNOWN, split_set
-from asdkit.data.chain import Prepared, check_features, training_sets
+from asdkit.data.chain import Prepared, check_features, feats_folder, training_sets
 from asdkit.signals.content import measure_all
 from asdkit.utils.done import Done
 from asdkit.utils.files import read_json, read_scp, read_table, read_text, sha256_file, write_text
@@ -27,6 +27,7 @@ class Clip:
 
     path: its recording; samples: the recording's length; machine: its machine type. feats: `ark:offset` of its dumped
     features where data.feats_type is fbank. To train on: label: class; attributed: its attribute is known.
+    rms: what `asdkit.data.levels` scales it by; None: it is heard as it is.
     """
 
     utt: str
@@ -36,6 +37,7 @@ class Clip:
     feats: str | None = None
     label: int | None = None
     attributed: bool | None = None
+    rms: float | None = None
 
 
 def assign_labels(rows: list[Row], scheme: str) -> tuple[list[str], dict[str, tuple[int, bool]]]:
@@ -107,7 +109,7 @@ def input_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, set_
     if config.data.feats_type == "raw":
         return clips
     check_features(config, Prepared(data_dir), Path(dump_dir), set_name)
-    feats = read_feats(dump_dir, config.encoder.frontend, set_name)
+    feats = read_feats(dump_dir, feats_folder(config), set_name)
     if missing := [clip.utt for clip in clips if clip.utt not in feats]:
         raise ValueError(f"{set_name}: no dumped features of clip {missing[0]!r}: run stage 2 again")
     return [replace(clip, feats=feats[clip.utt]) for clip in clips]

@@ -10,11 +10,17 @@ from torch.utils.data import Dataset
 
 from asdkit.config import Config, EmbedConfig
 from asdkit.data.batches import Framing, loader, tile
+from asdkit.data.levels import read_clip
 from asdkit.data.lists import Clip
+from asdkit.infer.room import check_room, is_long, memory_here
 from asdkit.models.system import System
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import matrix_shape, read_frames, split_location
-from asdkit.utils.device import memory_told, to_device
+from asdkit.utils.device import to_device
+from asdkit.utils.memory import memory_told
+
+PIECES = 256  # chunks of long clips that go through the network together
+CUT = "embed chunks of the clips, --set embed.segment=chunk (other scores than those of whole clips), or cut them"
 
 
 def batches_of(clips: list[Clip], size: int) -> list[list[Clip]]:
@@ -47,15 +53,25 @@ class ClipBatches(Dataset):
     def __getitem__(self, index: int) -> tuple[list[str], Tensor | None, Tensor | None]:
         batch = self.batches[index]
         utts = [clip.utt for clip in batch]
-        if batch[0].feats:
-            return utts, None, torch.from_numpy(np.stack([self._feats(clip.feats) for clip in batch if clip.feats]))
-        wavs = [self.reader.read(clip.path, length=clip.samples) for clip in batch]
-        return utts, torch.from_numpy(np.stack([tile(wav, max(self.chunk, len(wav))) for wav in wavs])), None
+        with memory_told(_named(batch), _instead(batch)):
+            if batch[0].feats:
+                return utts, None, torch.from_numpy(np.stack([self._feats(clip.feats) for clip in batch if clip.feats]))
+            wavs = [read_clip(self.reader, clip) for clip in batch]
+            return utts, torch.from_numpy(np.stack([tile(wav, max(self.chunk, len(wav))) for wav in wavs])), None
 
     def _feats(self, location: str) -> np.ndarray:
         ark, offset = split_location(location)
         feats = read_frames(ark, offset, 0, matrix_shape(ark, offset)[0])
         return tile(feats, max(self.frames, len(feats))).copy()
+
+
+def _named(batch: list[Clip]) -> str:
+    others = f" and others of its length: embed.batch_size {len(batch)}" if len(batch) > 1 else ""
+    return f"{batch[0].path}, {batch[0].samples} samples{others}"
+
+
+def _instead(batch: list[Clip]) -> str:
+    return f"set a smaller one, or {CUT}" if len(batch) > 1 else CUT
 
 
 def segments(feats: Tensor, chunk: int, hop: int) -> Tensor:
@@ -80,7 +96,8 @@ def represent(system: System, feats: Tensor, config: EmbedConfig, chunk: int, ho
         pieces: dict[str, Tensor] = {}
         if config.segment == "chunk" or config.chunks:
             cut = segments(feats, chunk, hop)  # [B, S, chunk, ...]
-            flat = system.represent(cut.flatten(0, 1))
+            groups = [system.represent(part) for part in cut.flatten(0, 1).split(PIECES)]
+            flat = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
             pieces = {name: array.unflatten(0, cut.shape[:2]) for name, array in flat.items()}  # [B, S, D]
     if config.segment == "chunk":
         found = {name: array.mean(1) for name, array in pieces.items()}
@@ -98,9 +115,12 @@ def arrays(
     reader.check_rate(framing.rate)
     dataset = ClipBatches(batches, reader, round(config.data.chunk_seconds * framing.rate), framing)
     hop = max(1, round(config.embed.hop_seconds * framing.rate / framing.hop))  # at least one frame
+    everything = [clip for batch in batches for clip in batch]
+    if is_long(everything, framing.rate):
+        check_room(system, everything, config.embed, memory_here(device.type))
     before: tuple[list[str], dict[str, Tensor], Event | None] | None = None
-    for utts, wavs, feats in loader(dataset, config.data.workers, device):
-        with memory_told(f"{utts[0]} and others: embed.batch_size {len(utts)}", "set a smaller one"):
+    for batch, (utts, wavs, feats) in zip(batches, loader(dataset, config.data.workers, device), strict=True):
+        with memory_told(_named(batch), _instead(batch)):
             with torch.inference_mode():
                 given = to_device(wavs if feats is None else feats, device)
                 feats = system.frontend(given) if feats is None else given

@@ -147,18 +147,23 @@ class Experiment:
         check_filter(self.dataset, self.seed_dir)
         return load_system(self.located, self.checkpoint, self.device)
 
-    def embed(self, paths: Sequence[str | Path]) -> dict[str, np.ndarray]:
+    def embed(self, paths: Sequence[str | Path], machine: str | None = None) -> dict[str, np.ndarray]:
         """The network's arrays of some recordings: name -> [N, D], in the order of `paths`.
 
-        A recording shorter than data.chunk_seconds is repeated to that length, as in training. Raises ValueError naming
-        a recording that cannot be read, and where recordings are resampled by another filter than in training.
+        A recording shorter than data.chunk_seconds is repeated to that length, as in training. machine: whose they are,
+        needed where data.level is machine_rms and there are several. Raises ValueError naming a recording that cannot
+        be read, and where recordings are resampled by another filter than in training.
         """
+        from asdkit.data.levels import at_level
         from asdkit.data.lists import Clip
         from asdkit.infer.clips import arrays, batches_of
 
         names = _names(paths)
         reader = self.dataset.reader()
-        clips = [Clip(name, name, reader.length(name), "-") for name in dict.fromkeys(names)]
+        if self.config.data.level == "machine_rms":
+            machine = self._machine(machine)
+        clips = [Clip(name, name, reader.length(name), machine or "-") for name in dict.fromkeys(names)]
+        clips = at_level(clips, self.config, self.exp)
         batches = batches_of(clips, self.config.embed.batch_size)
         found = dict(arrays(self.system, self.config, batches, reader, self.device))
         vectors = [key for key, array in next(iter(found.values()), {}).items() if array.ndim == 1]
@@ -176,7 +181,7 @@ class Experiment:
         if settings.normalise != "none":
             raise ValueError(f"score.{name}.normalise is {settings.normalise}: it scores whole test sets alone")
         detector = self.detector(name, machine, section)
-        return detector.anomaly_score(self.embed(names)[settings.array]) if names else np.empty(0)
+        return detector.anomaly_score(self.embed(names, machine)[settings.array]) if names else np.empty(0)
 
     def settings(self, name: str = "knn") -> ScoreConfig:
         """The settings of a score; raises ValueError for a name that the experiment does not have."""
@@ -234,15 +239,21 @@ class Experiment:
     def _key(self, name: str, machine: str | None, section: str) -> Key:
         settings = self.settings(name)
         known = {key for found in sets_of("train", self.sets()) for key in groups(settings, self.rows(found))}
-        machines = sorted({key[0] for key in known})
-        if machine is None and len(machines) == 1:
-            machine = machines[0]
-        machine = next((name for name in machines if composed(name) == composed(machine or "")), machine)
-        key = (machine or "", section if settings.per_section else "-")
+        key = (self._machine(machine), section if settings.per_section else "-")
         if key not in known:
-            got = "no machine" if machine is None else f"machine {title(key)!r}"
-            raise ValueError(f"{self.exp}: got {got}; trained were {', '.join(map(title, sorted(known)))}")
+            raise ValueError(
+                f"{self.exp}: got machine {title(key)!r}; trained were {', '.join(map(title, sorted(known)))}"
+            )
         return key
+
+    def _machine(self, machine: str | None) -> str:
+        """A machine's name as the manifests write it; it may be left out where there is one alone."""
+        known = sorted({row["machine"] for name in sets_of("train", self.sets()) for row in self.rows(name)})
+        if machine is not None:
+            return next((name for name in known if composed(name) == composed(machine)), machine)
+        if len(known) > 1:
+            raise ValueError(f"{self.exp}: got no machine; trained were {', '.join(known)}")
+        return known[0]
 
 
 def _names(paths: Sequence[str | Path]) -> list[str]:

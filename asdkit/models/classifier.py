@@ -51,6 +51,10 @@ class Classifier(System):
         """Features [B, F, M] -> {"embedding": [B, dim]}."""
         return {"embedding": self.model(feats)}
 
+    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
+        """What the encoder needs."""
+        return self.model.encoder.memory(samples, clips, device, precision)
+
     def state(self) -> dict[str, Any]:
         """Weights of model and objective, the file that they start from, names of the classes, configuration."""
         return {

@@ -40,6 +40,10 @@ class System(nn.Module):
         """
         return {}
 
+    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
+        """Bytes that `represent` needs for so many clips of so many samples, as `Encoder.memory`; 0: not known."""
+        return 0
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Name -> parameter for what is optimised."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}

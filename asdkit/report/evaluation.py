@@ -6,11 +6,12 @@ from typing import Any
 
 from asdkit.config import Config
 from asdkit.config.identity import experiment_identity, score_identity
+from asdkit.config.scoring import another_name
 from asdkit.corpus.description import load_dataset, present_sets
 from asdkit.corpus.manifest import clips_digest, read_manifest, read_ref, sizes_digest
 from asdkit.corpus.names import sets_of, split_set
 from asdkit.data.chain import Prepared, reread_scores
-from asdkit.detectors.folder import MADE_FROM, TRAIN, MadeFrom, read_made_from, read_scores
+from asdkit.detectors.folder import MADE_FROM, TRAIN, MadeFrom, read_made_from, read_scores, read_warnings
 from asdkit.protocols import ScoredClip, combine, evaluate
 from asdkit.report.decisions import complete, read_sets, same_clips
 from asdkit.utils.done import Done, compare
@@ -62,6 +63,7 @@ def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool
         "made_by": made_from.made_by,
         "transductive": made_from.transductive,
         "revealed_attributes": revealed,
+        "warnings": read_warnings(folder),
         "data_sha256": sha256_text(json.dumps(tables)),
         **source(),
         "all": over_sets(found, protocol),
@@ -115,7 +117,7 @@ def check_scores(folder: Path, config: Config, prepared: Prepared, embed: Path) 
     made = {key: value for key, value in made.items() if key in inputs or (settings and key.startswith("score."))}
     # Embeddings may be removed once they are scored.
     stage = 5 if all(ark.exists() for ark in arks.values()) else 4
-    compare(folder / ".done", made, inputs, again=f"--stage {stage} --force true")
+    compare(folder / ".done", made, inputs, another_name(folder.name), f"--stage {stage} --force true")
 
 
 def config_digest(config: Config, folder: Path) -> str:

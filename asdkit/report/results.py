@@ -69,6 +69,7 @@ def _one_score(tag: str, name: str, folders: dict[int, Path], exp: str) -> dict[
         "unheard": _unheard(list(results.values())),
         "asdkit": list(dict.fromkeys(result.get("asdkit", "unknown") for result in results.values())),
         "git": list(dict.fromkeys(result["git"] for result in results.values())),
+        "warnings": _warnings({seed: result.get("warnings", []) for seed, result in results.items()}),
         "sets": _spread([result["sets"] for result in results.values()], f"{exp}: {name}: sets"),
         "all": _spread([result["all"] for result in results.values()], f"{exp}: {name}: all"),
     }
@@ -78,6 +79,11 @@ def _unheard(results: list[dict[str, Any]]) -> list[str] | None:
     """Machines that a network of these results has not heard in training; None where a result cannot tell."""
     found = [result.get("unheard", []) for result in results]
     return None if None in found else sorted({machine for one in found for machine in one})
+
+
+def _warnings(found: dict[int, list[str]]) -> list[str]:
+    """The warnings of all seeds; of several seeds with their numbers."""
+    return [f"seed {seed}: {line}" if len(found) > 1 else line for seed, lines in found.items() for line in lines]
 
 
 def _spread(items: list[Any], where: str) -> Any:

@@ -8,6 +8,7 @@ from asdkit.config import open_config
 from asdkit.data.chain import Prepared, check_embedded, check_network, content_digest, trained_digest
 from asdkit.report.evaluation import check_scores, config_digest, evaluate_folder
 from asdkit.report.results import score_folders, seed_folders
+from asdkit.utils.cli import progress
 
 
 def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = None, force: bool = False) -> None:
@@ -29,7 +30,7 @@ def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = No
         origin["trained_sha256"] = trained_digest(config, prepared, seed_dir)
         for name in prepared.sets():
             check_embedded(config, seed_dir, name, prepared)
-    for folder in folders:
+    for folder in progress(folders, f"evaluate {seed_dir.name}", unit="score"):
         if folder in own:
             check_scores(folder, config, prepared, seed_dir / "embed")
         about = {"tag": exp.resolve().name, "seed": seed, "score": folder.name, "config": str(exp / "config.yaml")}

@@ -17,9 +17,10 @@ from asdkit.train.curve import Curve
 from asdkit.train.distributed import World
 from asdkit.train.optim import adamw, learning_rate
 from asdkit.train.seeding import seed_everything
-from asdkit.utils.device import memory_told, set_precision, to_device
+from asdkit.utils.device import set_precision, to_device
 from asdkit.utils.done import compare
 from asdkit.utils.files import needs_space
+from asdkit.utils.memory import memory_told
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 _SMALLER = "set a smaller one, or train.precision to bfloat16"

@@ -1,8 +1,5 @@
 """What computing on a GPU asks for that computing on a CPU does not."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
@@ -22,13 +19,3 @@ def set_precision(precision: str, device: torch.device) -> None:
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
-
-
-@contextmanager
-def memory_told(what: str, instead: str) -> Iterator[None]:
-    """Make ValueError of a GPU's memory that does not suffice: `what` does not fit, `instead` is what to do."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        found = str(error).partition(" Including ")[0].partition(" Process ")[0]
-        raise ValueError(f"{what} does not fit into the GPU's memory: {instead} ({found})") from None

@@ -1,19 +1,23 @@
 """Files that are either whole or absent, and how they are hashed."""
 
+import errno
 import fcntl
 import glob
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 SETTLED = 2.0  # seconds after its last change from which on a file's time tells whether it has changed
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CUT_WRITES = ("PytorchStreamWriter", "unexpected pos", "No space left", "file write failed", "iostream error")
 _digests: dict[tuple[str, int, int, int], str] = {}
 # Read once: to ask is to set it for an instant, in which another thread may make a file.
 UMASK = os.umask(0o077)
@@ -24,32 +28,59 @@ os.umask(UMASK)
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~UMASK)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with disk_full_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with suppress(OSError):  # some network and user-space file systems have no modes
+                temporary.chmod(0o666 & ~UMASK)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Have the file `path` locked during the block; wait while another has it. It is made if need be, never removed."""
+def disk_full_told(path: str | Path) -> Iterator[None]:
+    """Raise ValueError naming `path` and the room that there is when the block fails to write for lack of room."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        number = getattr(error, "errno", None)
+        # torch says what its archive writer met, not why.
+        cut = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _CUT_WRITES)
+        if number not in _NO_ROOM and not cut:
+            raise
+        reason = os.strerror(number) if number else "what is written is cut short, as on a full disk"
+        free = readable(_free(path))
+        raise ValueError(
+            f"{path}: cannot be written: {reason}; without the part that was written its disk has {free} free. "
+            "Make room and give the same command again: it goes on where it was"
+        ) from None
+
+
+@contextmanager
+def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
+    """Have the file `path` locked during the block; it is made if need be, never removed.
+
+    While another has it wait, or raise BlockingIOError without `wait`. Where files cannot be locked say so and go on.
+    """
     with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            told = "%s: this file system has no locks (%s): start nothing else that writes to %s before this has ended"
+            logging.warning(told, path, error.strerror, Path(path).parent)
         yield
 
 
 def needs_space(folder: str | Path, size: float, what: str, advice: str = "Make room, or choose another disk") -> None:
     """Raise ValueError when fewer than `size` bytes are free where `folder` is or will be; `what` goes there."""
-    place = Path(folder).absolute()
-    while not place.exists():
-        place = place.parent
-    if size > (free := shutil.disk_usage(place).free):
+    if size > (free := _free(folder)):
         raise ValueError(f"{folder}: needs {readable(size)} for {what}, {readable(free)} are free. {advice}")
 
 
@@ -189,3 +220,8 @@ def _parse(path: str | Path, parse: Any) -> Any:
         raise ValueError(f"cannot read {path}: {error.strerror}; has the stage that writes it been run?") from None
     except ValueError as error:
         raise ValueError(f"{path}: not readable: {error}") from None
+
+
+def _free(path: str | Path) -> int:
+    path = Path(path).absolute()
+    return shutil.disk_usage(next(place for place in (path, *path.parents) if place.exists())).free
