@@ -20,13 +20,13 @@ setup(
         "numpy>=1.26",
         "scikit-learn>=1.4",
         "pyyaml>=6.0.1",
-        "kaldiio>=2.18",
+        "kaldiio>=2.18.1",
         "soundfile>=0.12",
         "pydantic>=2.7",
         "tqdm>=4.66",
     ],
     extras_require={
-        # Older ones import pkg_resources, which setuptools has no longer.
+        # Older ones import pkg_resources, which setuptools has no longer; so does kaldiio 2.18.0.
         "tensorboard": ["tensorboard>=2.21"],
         # torchaudio for reference numbers: these tests are skipped where it does not load beside the torch there.
         "test": ["torchaudio>=2.10", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6"],
