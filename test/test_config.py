@@ -303,7 +303,7 @@ def test_a_check_writes_nothing(work):
 def test_a_missing_checkpoint_is_named_with_its_origin(work, mode):
     tmp, run = work
     there, missing = tmp / "x.pt", tmp / "no such.pt"
-    there.write_bytes(b"")
+    there.write_bytes(b"weights")
     message = f"encoder.checkpoint: there is no file {missing}. Put it there, or name another: --set encoder"
     with pytest.raises(ValueError, match=re.escape(f"--set encoder.checkpoint={missing}: {message}")):
         run(*mode, "--set", f"encoder.checkpoint={missing}")
