@@ -47,6 +47,21 @@ def test_recordings_exchanged_before_they_were_ever_read_are_not_taken_for_the_o
     assert manifest.read_earlier(data / "dev_train"), "training clips were not touched"
 
 
+def test_recordings_exchanged_and_still_not_read_are_told_and_found_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus, data = _corpus(tmp_path / "corpus"), tmp_path / "data"
+    before = _stage_1(corpus, data, "--check-content", "false")
+    assert "They are taken for the same" not in caplog.text
+    _record(corpus / "press" / "test" / "normal_0.wav", 77)
+    _stage_1(corpus, data, "--check-content", "false", "--force", "true")
+    assert "press/test/normal_0.wav is of the same size, but written after" in caplog.text
+    with pytest.raises(ValueError, match=r"press/test/normal_0\.wav is of the same size, but written after"):
+        _stage_1(corpus, data)
+    _stage_1(corpus, data, "--force", "true")
+    assert before not in manifest.read_earlier(data / "dev_test")
+
+
 def test_recordings_that_are_read_later_and_were_not_touched_go_on(tmp_path: Path) -> None:
     corpus, data = _corpus(tmp_path / "corpus"), tmp_path / "data"
     before = _stage_1(corpus, data, "--check-content", "false")

@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> None:
     news = last.news(dataset, tables) if last.whole else []
     if news or not last.whole:
         prepare.write(args.data, dataset, tables, found.supplemental, last.without(perhaps_other))
+        if perhaps_other and not args.check_content:
+            last.keep_time()
     if not last.whole or read_json(done.path) != inputs:
         done.finish()
     if last.whole:
@@ -102,8 +104,8 @@ def _look_at_recordings(
     read = content.measure_clips(rows, dataset, known, args.check_content, args.force)
     if last.whole:
         last.check_clips(tables, recordings=True)
-    written = content.written_since(rows, dataset, known) if args.check_content else []
-    perhaps_other = last.check_written(dataset, written)
+    written = content.written_since(rows, dataset, known)
+    perhaps_other = last.check_written(dataset, written, args.check_content)
     if last.whole and read:
         os.utime(args.data / "dataset.yaml")  # what was read is known from now on
     if args.check_content:

@@ -1,6 +1,7 @@
 """What the last run of stage 1 left in data/, and what differs now: what goes on by itself, and what is refused."""
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,10 +78,11 @@ class Last:
                     "stage 1 forget it with --force true"
                 )
 
-    def check_written(self, dataset: Dataset, rows: list[manifest.Row]) -> list[str]:
-        """Ids of those of `rows`, written since stage 1 ended without reading them, that count as other recordings.
+    def check_written(self, dataset: Dataset, rows: list[manifest.Row], read: bool) -> list[str]:
+        """Ids of those of `rows`, written since stage 1 ended without reading them, that may be other recordings.
 
-        Raises ValueError where stage 1 is not to start anew. In a corpus that has moved all are new files: a warning.
+        Raises ValueError where stage 1 is not to start anew. A warning alone where they are not `read` now either,
+        and in a corpus that has moved, where all are new files.
         """
         if not rows:
             return []
@@ -91,9 +93,15 @@ class Last:
         if self.dataset and self.dataset.root != dataset.root:
             logging.warning("%s (the corpus has moved). If they are others, --stage 1 --force true", told)
             return []
-        if self.whole:
+        if not read:
+            logging.warning("%s. They are taken for the same", told)
+        elif self.whole:
             raise ValueError(f"{self.folder}: {told}. {AGAIN}; --check-content false takes them for the same")
         return [row["utt"] for row in rows]
+
+    def keep_time(self) -> None:
+        """Let what was written since the last look, and was not read, be found the next time too."""
+        os.utime(self.folder / "dataset.yaml", ns=(self.looked, self.looked))
 
     def without(self, utts: list[str]) -> dict[str, Tables]:
         """The tables without some of the clips."""
