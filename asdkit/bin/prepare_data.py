@@ -69,14 +69,16 @@ def main(argv: list[str] | None = None) -> None:
     tables = prepare.tables(found, truth_path, what.name_style)
     if last.whole:
         last.check_clips(tables, recordings=False)
-    _look_at_recordings(args, dataset, tables, last)
+    perhaps_other = _look_at_recordings(args, dataset, tables, last)
     if dataset.resample and not last.whole:
         clips = [(clip.machine, clip.split, clip.name.condition, str(found.root / clip.path)) for clip in found.clips]
         for line in rates.remarks(clips, dataset.sample_rate):
             logging.info("%s", line)
     news = last.news(dataset, tables) if last.whole else []
     if news or not last.whole:
-        prepare.write(args.data, dataset, tables, found.supplemental, last.tables)
+        prepare.write(args.data, dataset, tables, found.supplemental, last.without(perhaps_other))
+        if perhaps_other and not args.check_content:
+            last.keep_time()
     if not last.whole or read_json(done.path) != inputs:
         done.finish()
     if last.whole:
@@ -87,7 +89,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def _look_at_recordings(
     args: argparse.Namespace, dataset: "Dataset", tables: "dict[str, Tables]", last: "Last"
-) -> None:
+) -> list[str]:
+    """Measure them; returns the ids of those that may have another sound than the last run of stage 1 found."""
     from asdkit.corpus import content
 
     if not args.check_content:
@@ -101,11 +104,14 @@ def _look_at_recordings(
     read = content.measure_clips(rows, dataset, known, args.check_content, args.force)
     if last.whole:
         last.check_clips(tables, recordings=True)
-        if read:
-            os.utime(args.data / "dataset.yaml")  # what was read is known from now on
+    written = content.written_since(rows, dataset, known)
+    perhaps_other = last.check_written(dataset, written, args.check_content)
+    if last.whole and read:
+        os.utime(args.data / "dataset.yaml")  # what was read is known from now on
     if args.check_content:
         content.check_dead(sets, dataset.channel, refuse=not last.whole)
         content.warn_of_copies(sets, {row["utt"]: row["condition"] for table in tables.values() for row in table.ref})
+    return perhaps_other
 
 
 if __name__ == "__main__":

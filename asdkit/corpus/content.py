@@ -85,6 +85,13 @@ def measure_clips(rows: list[Row], dataset: Dataset, known: Known, wanted: bool,
     return len(whole)
 
 
+def written_since(rows: list[Row], dataset: Dataset, known: Known) -> list[Row]:
+    """Recordings of known size that the last run did not read, and that were written after it: perhaps other sounds."""
+    unread = {wav: old["bytes"] for wav, old in known.rows.items() if old["digest"] == UNKNOWN}
+    kept = [row for row in rows if unread.get(row["wav"]) == row["bytes"]]
+    return [row for row in kept if os.stat(os.path.join(dataset.root, row["wav"])).st_ctime_ns > known.looked]
+
+
 def find_dead(sets: Sets, channel: int | None) -> dict[str, list[tuple[Row, str]]]:
     """Recordings without signal in the channel that is used, by set, and what each of them is.
 

@@ -1,5 +1,6 @@
 """Finding the clips of a corpus: folders of machines, or a CSV file that lists recordings."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from asdkit.corpus.folders import from_conditions, from_folders
 from asdkit.corpus.names import STYLES, UNKNOWN
 from asdkit.corpus.table import from_csv
 from asdkit.corpus.words import suspicious, told
-from asdkit.utils.names import checked, choose, composed, on_disk
+from asdkit.utils.names import checked, choose, composed, look_alikes, on_disk
 
 
 def find(
@@ -47,6 +48,9 @@ def find(
             f"{twins[0].path!a} and {twins[1].path!a} have one name in two Unicode forms, and count as two clips: is "
             "one a copy?"
         )
+    for alike in look_alikes(clip.machine for clip in found.clips):
+        names = ", ".join(ascii(machine) for machine in alike)
+        found.notes.append(f"WARNING: {names} look alike and count as {len(alike)} machines: if they are one, rename")
     if corpus.is_file():
         _note_contradictions(found)
     _check_splits(found)
@@ -119,6 +123,12 @@ def _check_splits(corpus: Corpus) -> None:
             raise ValueError(
                 f"{corpus.root}: no test clips of {', '.join(lacking)} in the {part} set, but of other "
                 f"machines. Add them, or name the machines to prepare with --machines{_unread(corpus)}"
+            )
+        trained = Counter(clip.machine for clip in corpus.clips if clip.set == f"{part}_train")
+        if machines["test"] and (single := sorted(machine for machine, count in trained.items() if count == 1)):
+            corpus.notes.append(
+                f"one training clip alone of {', '.join(single)} in the {part} set: a threshold (stage 5) "
+                "needs two or more. Add some, or name the machines to prepare with --machines"
             )
         if not machines["test"]:
             corpus.notes.append(f"the {part} set has no test clips")

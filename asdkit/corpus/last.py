@@ -1,5 +1,7 @@
 """What the last run of stage 1 left in data/, and what differs now: what goes on by itself, and what is refused."""
 
+import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +77,39 @@ class Last:
                     f"{path.with_name('ref.tsv')}: the truth of {name} is not there any more. Put it back, or let "
                     "stage 1 forget it with --force true"
                 )
+
+    def check_written(self, dataset: Dataset, rows: list[manifest.Row], read: bool) -> list[str]:
+        """Ids of those of `rows`, written since stage 1 ended without reading them, that may be other recordings.
+
+        Raises ValueError where stage 1 is not to start anew. A warning alone where they are not `read` now either,
+        and in a corpus that has moved, where all are new files.
+        """
+        if not rows:
+            return []
+        told = (
+            f"{_first(sorted(row['wav'] for row in rows))} of the same size, but written after stage 1 ran, which did "
+            "not read them: whether what was made from them has their sound cannot be told"
+        )
+        if self.dataset and self.dataset.root != dataset.root:
+            logging.warning("%s (the corpus has moved). If they are others, --stage 1 --force true", told)
+            return []
+        if not read:
+            logging.warning("%s. They are taken for the same", told)
+        elif self.whole:
+            raise ValueError(f"{self.folder}: {told}. {AGAIN}; --check-content false takes them for the same")
+        return [row["utt"] for row in rows]
+
+    def keep_time(self) -> None:
+        """Let what was written since the last look, and was not read, be found the next time too."""
+        os.utime(self.folder / "dataset.yaml", ns=(self.looked, self.looked))
+
+    def without(self, utts: list[str]) -> dict[str, Tables]:
+        """The tables without some of the clips."""
+        gone = set(utts)
+        return {
+            name: Tables([row for row in table.manifest if row["utt"] not in gone], table.ref)
+            for name, table in self.tables.items()
+        }
 
     def news(self, dataset: Dataset, tables: dict[str, Tables]) -> list[str]:
         """What is to be written although nothing made from it changes, in words; nothing: all is there."""

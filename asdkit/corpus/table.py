@@ -20,11 +20,16 @@ def from_csv(path: Path) -> Corpus:
     column or value, or a recording that is not there.
     """
     reader = csv.DictReader(io.StringIO(_text(path)), strict=True)
-    columns = reader.fieldnames or []
+    try:
+        columns = reader.fieldnames or []
+    except csv.Error as error:
+        raise ValueError(f"{path}:1: {error}. A quote begins right after a comma and ends right before one") from None
     if len(columns) == 1 and (marks := [mark for mark in ";\t|" if mark in columns[0]]):
         raise ValueError(f"{path}: its columns are separated by {marks[0]!r}: save it with commas")
     if unknown := [column for column in columns if column not in CSV_COLUMNS]:
         raise ValueError(f"{path}: unknown column {unknown[0]!r}. Allowed: {', '.join(CSV_COLUMNS)}")
+    if twice := [column for column in columns if columns.count(column) > 1]:
+        raise ValueError(f"{path}: the column {twice[0]!r} is there twice: which one holds?")
     if missing := [column for column in CSV_COLUMNS[:3] if column not in columns]:
         raise ValueError(f"{path}: the column {missing[0]!r} is missing. Needed: {', '.join(CSV_COLUMNS[:3])}")
     listed: dict[str, dict[str, list[str]]] = {}

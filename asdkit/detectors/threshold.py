@@ -14,7 +14,10 @@ def threshold(scores: np.ndarray, percentile: float, non_negative: bool) -> floa
     """
     finite = scores[np.isfinite(scores)]
     if len(finite) < 2:
-        raise ValueError(f"a threshold needs two training clips or more, got {len(scores)} (copies count as one)")
+        raise ValueError(
+            f"a threshold needs two training clips or more, got {len(scores)} that have another to be compared with "
+            "(copies count as one). Add some, or leave the machine out (--machines, from stage 1)"
+        )
     if not non_negative:
         return float(np.percentile(finite, percentile))
     if finite.min() < 0:

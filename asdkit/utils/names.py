@@ -19,6 +19,16 @@ def one_form(texts: Iterable[str]) -> dict[str, str]:
     return {text: composed(text) if len(forms[composed(text)]) > 1 else text for text in texts}
 
 
+def look_alikes(texts: Iterable[str]) -> list[list[str]]:
+    """Texts that differ in case, width or characters that cannot be seen alone, together; sorted."""
+    groups: dict[str, list[str]] = {}
+    for text in sorted(set(texts)):
+        plain = unicodedata.normalize("NFKC", text).casefold()
+        seen = "".join(character for character in plain if unicodedata.category(character) != "Cf")
+        groups.setdefault(seen, []).append(text)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def choose(given: list[str], known: set[str], failure: str) -> set[str]:
     """Those of the `known` names that an option names, which was split at commas; Unicode forms count as one.
 
