@@ -180,14 +180,14 @@ class Attention(nn.Module):
         """x [B, N, D], bias [heads, N, N] or [B, heads, N, N] -> [B, N, D]"""
         q, k, v = (self._split(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
         dropout = self.dropout if self.training else 0.0
-        on_cpu = bias is not None and q.device.type == "cpu" and not dropout
+        on_cpu = q.device.type == "cpu" and not dropout
         if bias is not None:
             gate = self.gate(q).to(q.dtype) if self.gated else q.new_ones(()).expand(*q.shape[:3], 1)
             if on_cpu and torch.is_grad_enabled() and (gate.requires_grad or bias.requires_grad):
                 return self._merge(GatedAttention.apply(q, k, v, gate, bias))
             bias = gate * bias  # [B, heads, N, N]
         if on_cpu and q.dtype == torch.bfloat16:
-            y = _attention(q, k, v, bias)
+            y = _attention(q, k, v, q.new_zeros(q.shape[2], q.shape[2]) if bias is None else bias)
         else:
             y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
         return self._merge(y)
