@@ -3,7 +3,17 @@
 from asdkit.config.encoders import AnyEncoder, BeatsArch, BeatsEncoder, EncoderConfig, LogmelEncoder, check_sizes
 from asdkit.config.experiment import Config, check_checkpoint, check_new, load_config, open_config
 from asdkit.config.models import GroupAdapterConfig, LoraConfig, ModelConfig
-from asdkit.config.scoring import DetectorConfig, EmbedConfig, GivenConfig, KnnConfig, ScoreConfig
+from asdkit.config.scoring import (
+    DetectorConfig,
+    EmbedConfig,
+    GivenConfig,
+    GmmConfig,
+    IforestConfig,
+    KnnConfig,
+    LofConfig,
+    MahalanobisConfig,
+    ScoreConfig,
+)
 from asdkit.config.training import (
     AamConfig,
     DataConfig,
@@ -27,11 +37,15 @@ __all__ = [
     "EmbedConfig",
     "EncoderConfig",
     "GivenConfig",
+    "GmmConfig",
     "GroupAdapterConfig",
+    "IforestConfig",
     "KnnConfig",
+    "LofConfig",
     "LogmelEncoder",
     "LoraConfig",
     "LossConfig",
+    "MahalanobisConfig",
     "ModelConfig",
     "OptimizeConfig",
     "ScoreConfig",

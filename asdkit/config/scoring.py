@@ -60,7 +60,43 @@ class GivenConfig(DetectorConfig):
     per_domain: Literal[False] = Field(False, description="nothing is fitted")
 
 
-DETECTOR_CONFIGS = (KnnConfig, GivenConfig)
+class LofConfig(DetectorConfig):
+    """Local outlier factor."""
+
+    detector: Literal["lof"] = Field("lof", description="lof: local outlier factor")
+    n_neighbors: int = Field(4, ge=1, description="neighbours whose density a clip's is compared with")
+    per_domain: bool = Field(False, description="one detector per domain; a domain needs more than n_neighbors clips")
+
+
+class GmmConfig(DetectorConfig):
+    """Negative log-likelihood under a Gaussian mixture."""
+
+    detector: Literal["gmm"] = Field("gmm", description="gmm: Gaussian mixture")
+    n_components: int = Field(1, ge=1, description="Gaussians")
+    covariance_type: Literal["full", "tied", "diag", "spherical"] = Field("full", description="of each Gaussian")
+    reg_covar: float = Field(1e-6, ge=0, description="added to the covariances' diagonal")
+    random_state: int = Field(0, ge=0, description="seed of the first guess")
+    per_domain: bool = Field(False, description="one detector per domain; a domain needs n_components clips")
+
+
+class MahalanobisConfig(DetectorConfig):
+    """Mahalanobis distance, the covariance shrunk as by Ledoit and Wolf."""
+
+    detector: Literal["mahalanobis"] = Field("mahalanobis", description="mahalanobis: distance by a shrunk covariance")
+    per_domain: bool = Field(False, description="one detector per domain; a domain needs two clips")
+
+
+class IforestConfig(DetectorConfig):
+    """Isolation forest."""
+
+    detector: Literal["iforest"] = Field("iforest", description="iforest: isolation forest")
+    n_estimators: int = Field(100, ge=1, description="trees")
+    max_samples: int = Field(256, ge=2, description="training clips of a tree, at most")
+    random_state: int = Field(0, ge=0, description="seed of the splits")
+    per_domain: bool = Field(False, description="one detector per domain; a domain needs two clips")
+
+
+DETECTOR_CONFIGS = (KnnConfig, GivenConfig, LofConfig, GmmConfig, MahalanobisConfig, IforestConfig)
 ScoreConfig = one_of("detector", *DETECTOR_CONFIGS)
 Scores = dict[Annotated[str, Field(pattern=NAME)], ScoreConfig]
 

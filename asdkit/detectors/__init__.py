@@ -5,9 +5,13 @@ from typing import Protocol
 
 import numpy as np
 
-from asdkit.config import GivenConfig, KnnConfig
+from asdkit.config import GivenConfig, GmmConfig, IforestConfig, KnnConfig, LofConfig, MahalanobisConfig
 from asdkit.detectors.given import Given
+from asdkit.detectors.gmm import GMM
+from asdkit.detectors.iforest import IForest
 from asdkit.detectors.knn import KNN
+from asdkit.detectors.lof import LOF
+from asdkit.detectors.mahalanobis import Mahalanobis
 
 
 class Detector(Protocol):
@@ -36,4 +40,27 @@ def _given(config: GivenConfig) -> Detector:
     return Given()
 
 
-DETECTORS: dict[str, Callable[..., Detector]] = {"knn": _knn, "given": _given}
+def _lof(config: LofConfig) -> Detector:
+    return LOF(config.n_neighbors)
+
+
+def _gmm(config: GmmConfig) -> Detector:
+    return GMM(config.n_components, config.covariance_type, config.reg_covar, config.random_state)
+
+
+def _mahalanobis(config: MahalanobisConfig) -> Detector:
+    return Mahalanobis()
+
+
+def _iforest(config: IforestConfig) -> Detector:
+    return IForest(config.n_estimators, config.max_samples, config.random_state)
+
+
+DETECTORS: dict[str, Callable[..., Detector]] = {
+    "knn": _knn,
+    "given": _given,
+    "lof": _lof,
+    "gmm": _gmm,
+    "mahalanobis": _mahalanobis,
+    "iforest": _iforest,
+}
