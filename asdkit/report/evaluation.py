@@ -67,13 +67,13 @@ def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool
     return True
 
 
-def check_scores(folder: Path, config: Config, data: Path, embed: Path) -> None:
+def check_scores(folder: Path, config: Config | None, data: Path, embed: Path) -> None:
     """Raise ValueError for scores of stage 5 that were made with other settings or embeddings than those there.
 
     The folder's name is that of its settings. What something else wrote is not checked.
     """
-    settings = config.score.get(folder.name)
-    if settings is None and not (folder / ".done").exists():
+    settings = config.score.get(folder.name) if config else None
+    if config is None or settings is None and not (folder / ".done").exists():
         return
     made = reread_score(read_json(folder / ".done"))
     array = settings.array if settings else "embedding"
@@ -84,11 +84,13 @@ def check_scores(folder: Path, config: Config, data: Path, embed: Path) -> None:
     compare(folder / ".done", made, inputs, again="--stage 5 --force true")
 
 
-def config_digest(config: Config, folder: Path) -> str:
+def config_digest(config: Config | None, folder: Path) -> str:
     """SHA-256 of what a folder of scores was made with: parsed settings, not the text of a file."""
-    settings = score_identity(config.score[folder.name]) if folder.name in config.score else {}
+    settings = score_identity(config.score[folder.name]) if config and folder.name in config.score else {}
     told = read_made_from(folder).model_dump(include=set(MadeFrom.model_fields))
-    return sha256_text(json.dumps([experiment_identity(config), settings, told], sort_keys=True, default=str))
+    return sha256_text(
+        json.dumps([experiment_identity(config) if config else {}, settings, told], sort_keys=True, default=str)
+    )
 
 
 def evaluate_set(folder: str | Path, scores: str | Path, protocol: str) -> dict[str, Any]:
