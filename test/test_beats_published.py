@@ -163,9 +163,9 @@ def test_code_in_a_file_is_not_run(tmp_path, zipped):
 def test_cut_file(tmp_path, keep):
     path = tmp_path / "cut.pt"
     path.write_bytes((GOLDEN / "beats_tiny.pt").read_bytes()[:keep])
-    with pytest.raises(ValueError, match="cut.pt: not a torch file, damaged or cut short") as error:
+    words = "a torch or zip file cut short: download it again" if keep else "an empty file: download it again"
+    with pytest.raises(ValueError, match=f"cut.pt: {words}$"):
         load_beats(path)
-    assert "\n" not in str(error.value)
 
 
 def test_missing_file(tmp_path):

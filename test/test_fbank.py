@@ -1,11 +1,19 @@
 """The filterbank against torchaudio's port of Kaldi and against stored numbers."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torchaudio.compliance import kaldi
 
+from asdkit.config import KnnConfig, LogmelEncoder
+from asdkit.detectors.scoring import PerDomain
+from asdkit.encoders import build_encoder
 from asdkit.encoders.fbank import LOG_FLOOR, Fbank
+from asdkit.models.pooling import MeanStdPooling
+from asdkit.pretrain.config import TokenizerConfig
+from asdkit.pretrain.tokenizer import RandomTokenizer
 
 
 def relative(got: torch.Tensor, expected) -> float:
@@ -79,3 +87,21 @@ def test_recordings_that_go_in_parts_give_the_same(monkeypatch):
     whole = Fbank(128)(wav)
     monkeypatch.setattr("asdkit.encoders.fbank.SAMPLES", 9000)
     assert torch.equal(Fbank(128)(wav), whole)
+
+
+def test_feature_3_of_128_holds_no_bin_and_nothing_is_divided_by_its_deviation():
+    """Kaldi's own program refuses more than 126 bands at 16 kHz for this reason; BEATs was trained with 128."""
+    assert (Fbank(126).filters.sum(0) > 0).all()
+    assert (Fbank(128).filters.sum(0) == 0).nonzero().flatten().tolist() == [3]
+    wav = 0.1 * torch.randn(6, 16000, generator=torch.Generator().manual_seed(0))
+    feats = build_encoder(LogmelEncoder()).frontend(wav)
+    assert (feats[..., 3] == math.log(LOG_FLOOR)).all() and (feats[..., 2].std() > 0.1)
+    for relative_level in (False, True):
+        tokenizer = RandomTokenizer(TokenizerConfig(relative=relative_level, level=1.0), 16, 128)
+        tokenizer.fit(feats)
+        normalised = tokenizer.normalised(feats).unflatten(-1, (16, 16))  # frames and bands of each patch
+        assert normalised[:, ::8, :, 3].abs().max() < (0.1 if not relative_level else 5) and tokenizer.spread.min() > 0
+    pooled = MeanStdPooling(128)(feats)
+    assert pooled[:, 128 + 3].abs().max() < 1e-4 and pooled.isfinite().all()
+    table = pooled.numpy()
+    assert np.isfinite(PerDomain(KnnConfig()).fit(table[:4], ["all"] * 4).anomaly_score(table[4:])).all()

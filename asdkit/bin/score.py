@@ -119,7 +119,8 @@ def _write(experiment: "Experiment", out: Path, settings: "ScoreConfig", sets: l
     else:
         (out / TRAIN).unlink(missing_ok=True)
         logging.info("transductive scores: no thresholds, no files to submit")
-    complete(out, {name: rows for name, (rows, _) in loaded.items()}, inputs["name_style"])
+    rows = {name: found for name, (found, _) in loaded.items()}
+    complete(out, rows, inputs["name_style"], warnings=scored.notes)
 
 
 if __name__ == "__main__":

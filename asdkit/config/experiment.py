@@ -11,6 +11,7 @@ from asdkit.config.models import ModelConfig
 from asdkit.config.scoring import EmbedConfig, KnnConfig, Scores
 from asdkit.config.training import DataConfig, LossConfig, TrainConfig, check_warmup
 from asdkit.config.upgrade import today
+from asdkit.utils.kinds import strays
 from asdkit.utils.typed_yaml import Section, load, read_yaml, validate
 
 
@@ -89,10 +90,15 @@ def read_older(raw: dict[str, Any], where: str) -> Config:
 
 
 def check_checkpoint(config: Config, where: str) -> None:
-    """Raise ValueError when `encoder.checkpoint` is not there; `where`: the file or setting that names it."""
+    """Raise ValueError when `encoder.checkpoint` is not there, or nothing that could hold weights.
+
+    `where`: the file or setting that names it.
+    """
     path = config.encoder.checkpoint
     if path and not Path(path).exists():
         raise ValueError(
             f"{where}: encoder.checkpoint: there is no file {Path(path).absolute()}. Put it there, or name another: "
             "--set encoder.checkpoint=FILE"
         )
+    if path and (stray := strays(path)):
+        raise ValueError(f"{where}: encoder.checkpoint: {Path(path).absolute()}: {stray}")

@@ -17,9 +17,10 @@ from asdkit.detectors.mahalanobis import Mahalanobis
 class Detector(Protocol):
     """What a detector offers; a higher score is more anomalous. All raise ValueError for unusable arrays.
 
-    It may also offer `leave_one_out(rows [R]) -> [R]`: scores of the training rows number `rows`, each as if it had not
-    been among them, infinity where nothing is left to compare with. Without it, parts of the training clips are scored
-    by detectors that are fitted on the others.
+    It may also offer `leave_one_out(x [R, D], own [R], recordings [N]) -> [R]`: scores of x, each as if the training
+    rows n with recordings[n] == own[r], which are made from the same recording, had not been among the N that it was
+    fitted on; infinity where nothing is left to compare with. Without it, parts of the training clips are scored by
+    detectors that are fitted on the others. And `nothing`, a number: scores up to it are those of copies.
     """
 
     non_negative: bool

@@ -3,6 +3,7 @@
 <set>.tsv        `utt score` of a test set; needed, the rest is made from it or left out
 train.tsv        `utt score` of training clips, none compared with itself: thresholds come from them
 made_from.json   what the scores were made from (`MadeFrom`)
+warnings.txt     what a person should know before trusting scores and thresholds, a line each; made from the rest
 """
 
 import math
@@ -11,10 +12,10 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from asdkit.utils.files import read_json, read_scp, read_table, write_table, write_text
+from asdkit.utils.files import read_json, read_scp, read_table, read_text, write_table, write_text
 from asdkit.utils.typed_yaml import Section, validate
 
-MADE_FROM, TRAIN, THRESHOLD = "made_from.json", "train.tsv", "threshold.tsv"
+MADE_FROM, TRAIN, THRESHOLD, WARNINGS = "made_from.json", "train.tsv", "threshold.tsv", "warnings.txt"
 COLUMNS = ("machine", "section", "threshold")
 
 
@@ -70,3 +71,17 @@ def write_thresholds(path: str | Path, thresholds: dict[tuple[str, str], float])
 def read_thresholds(path: str | Path) -> dict[tuple[str, str], float]:
     """Read what `write_thresholds` wrote; raises ValueError naming file and line."""
     return {(row["machine"], row["section"]): float(row["threshold"]) for row in read_table(path, COLUMNS)}
+
+
+def write_warnings(folder: Path, warnings: list[str]) -> None:
+    """Write the lines of warnings.txt; no file where there are none."""
+    if warnings:
+        write_text(folder / WARNINGS, "".join(f"{line}\n" for line in warnings))
+    else:
+        (folder / WARNINGS).unlink(missing_ok=True)
+
+
+def read_warnings(folder: Path) -> list[str]:
+    """What `write_warnings` wrote."""
+    path = folder / WARNINGS
+    return read_text(path).splitlines() if path.exists() else []

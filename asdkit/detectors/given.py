@@ -12,14 +12,13 @@ class Given:
     non_negative = False
 
     def fit(self, x: np.ndarray) -> "Given":
-        """Keep the training clips' values, x [N, V], for `leave_one_out`."""
-        self.train = x
+        """Learn nothing."""
         return self
 
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
         """Values x [M, V] -> [M] float64."""
         return x.min(axis=1).astype(np.float64)
 
-    def leave_one_out(self, rows: np.ndarray) -> np.ndarray:
-        """Scores [R] of the training clips number `rows`: what the network gave them."""
-        return self.anomaly_score(self.train[rows])
+    def leave_one_out(self, x: np.ndarray, own: np.ndarray, recordings: np.ndarray) -> np.ndarray:
+        """Scores [R] of the training clips x [R, V]: what the network gave them."""
+        return self.anomaly_score(x)

@@ -12,6 +12,7 @@ class KNN:
     """
 
     non_negative = True
+    nothing = 1e-9  # the distance of a copy whose embedding was rounded in another way; other clips are farther
 
     def __init__(self, k: int = 1, block_bytes: int = 1 << 24) -> None:
         if k < 1 or block_bytes < 4 * QUERIES:
@@ -50,37 +51,49 @@ class KNN:
             raise ValueError(f"embeddings have {x.shape[1]} dimensions, the training embeddings {self.train.shape[1]}")
         return self._nearest(x, self.k)
 
-    def leave_one_out(self, rows: np.ndarray) -> np.ndarray:
-        """Scores [R] of the training embeddings number `rows` [R], each by its neighbours among the others.
+    def leave_one_out(self, x: np.ndarray, own: np.ndarray, recordings: np.ndarray) -> np.ndarray:
+        """Scores [R] of x [R, D] by the training embeddings of other recordings.
 
-        With fewer than k others, their mean distance; without others, infinity.
+        own [R], recordings [N]: number of the recording that each row of x, and each training row, is made from. With
+        fewer than k others, their mean distance; without others, infinity. Errors as for `neighbours`.
         """
-        k = min(self.k, len(self.train) - 1)
-        if k == 0:
-            return np.full(len(rows), np.inf)
-        return self._nearest(self.train[rows], k, rows)[0].mean(axis=1)
+        distances = self._nearest(x, min(self.k, len(self.train)), own, recordings)[0]
+        there = np.isfinite(distances)
+        count = there.sum(axis=1)
+        return np.where(count > 0, np.where(there, distances, 0).sum(axis=1) / np.maximum(count, 1), np.inf)
 
-    def _nearest(self, x: np.ndarray, k: int, without: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Distances and indices of k neighbours, [M, k]; row i has none in the training row number without[i]."""
+    def _nearest(
+        self, x: np.ndarray, k: int, own: np.ndarray | None = None, recordings: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Distances and indices of k neighbours, [M, k]; the distance is infinite where row i has only its own left."""
         distances, indices = np.empty((len(x), k)), np.empty((len(x), k), np.int64)
         buffer = np.empty(QUERIES * self.columns, np.float32)
         for start in range(0, len(x), QUERIES):
             rows = slice(start, start + QUERIES)
             queries = _unit(x[rows], start, "embeddings")
-            found = self._search(queries, k, buffer, None if without is None else without[rows])
+            found = self._search(queries, k, buffer, None if own is None else own[rows], recordings)
             distances[rows], indices[rows] = self._exact(queries, found)
+            if own is not None:
+                distances[rows][recordings[indices[rows]] == own[rows, None]] = np.inf
         return distances, indices
 
-    def _search(self, queries: np.ndarray, k: int, buffer: np.ndarray, without: np.ndarray | None) -> np.ndarray:
+    def _search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        buffer: np.ndarray,
+        own: np.ndarray | None,
+        recordings: np.ndarray | None,
+    ) -> np.ndarray:
         """Indices of the k nearest training rows, in any order, [Q, k]; merges the best of one block after another."""
         best = indices = None
         for start in range(0, len(self.train), self.columns):
             train = self.train[start : start + self.columns]
             cosines = buffer[: len(queries) * len(train)].reshape(len(queries), len(train))
             np.matmul(queries, train.T, out=cosines)
-            if without is not None:
-                here = np.flatnonzero((without >= start) & (without < start + len(train)))
-                cosines[here, without[here] - start] = -np.inf
+            if own is not None:
+                same = recordings[start : start + self.columns] == own[:, None]
+                np.copyto(cosines, -np.inf, where=same)
             found = _largest(cosines, k)  # [Q, <= k]
             values = np.take_along_axis(cosines, found, axis=1)
             found += start

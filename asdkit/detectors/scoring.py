@@ -1,13 +1,16 @@
 """One detector per machine, section and domain as configured, and the scores of training and test clips."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from asdkit.config import ScoreConfig
 from asdkit.corpus.manifest import Row
+from asdkit.corpus.names import UNKNOWN
 from asdkit.detectors import DETECTORS, Detector
+from asdkit.detectors.notes import check_varied, some
 
 SELF_SCORED = 1000  # training clips of a detector: enough for a percentile, and quicker than the scores themselves
 PARTS = 5  # of the training clips, where a detector cannot leave single ones out
@@ -21,10 +24,12 @@ class Scored(NamedTuple):
     """scores: set -> utt -> score. train: (machine, section) -> utt -> score of a training clip by the others.
 
     A detector for all sections of a machine has the section `-`. train is empty where scores are transductive.
+    notes: what a person should know of them, a sentence each.
     """
 
     scores: dict[str, dict[str, float]]
     train: dict[Key, dict[str, float]]
+    notes: list[str]
 
 
 class PerDomain:
@@ -60,33 +65,57 @@ class PerDomain:
             scores = (scores - scores.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
         return scores.min(axis=0)
 
-    def self_scores(self) -> tuple[np.ndarray, np.ndarray]:
+    def self_scores(self, recordings: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of training rows, and their scores when none is compared with itself; infinity where nothing is left.
 
-        Of many training clips these are SELF_SCORED, evenly spaced.
+        recordings [N]: number of the recording that each training row is made from, by default another for each: copies
+        count as the row itself. Of many training clips these are SELF_SCORED, evenly spaced.
         """
         count = len(self.train)
+        recordings = np.arange(count) if recordings is None else recordings
         rows = np.unique(np.linspace(0, count - 1, min(count, SELF_SCORED)).round().astype(int))
-        scores = np.empty((len(self.detectors), len(rows)))
-        for found, (domain, detector) in zip(scores, self.detectors.items(), strict=True):
-            own = self.domains[rows] == domain
-            if not own.all():
-                found[~own] = detector.anomaly_score(self.train[rows[~own]])
-            members = np.flatnonzero(self.domains == domain)
-            inside = np.searchsorted(members, rows[own])
-            found[own] = self._left_out(detector, self.train[members], inside)
-        return rows, scores.min(axis=0)
+        x, own = self.train[rows], recordings[rows]
+        scores = []
+        for domain, detector in self.detectors.items():
+            members = self.domains == domain
+            scores.append(self._left_out(detector, self.train[members], recordings[members], x, own))
+        return rows, np.array(scores).min(axis=0)
 
-    def _left_out(self, detector: Detector, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Scores [R] of the rows of a domain's training arrays x [N, D], each as if it had not been among them."""
+    def nearest(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distance [M] of x [M, D] to the nearest training row and that row's number, of detectors that tell them.
+
+        Infinity where none does.
+        """
+        distances, rows = np.full(len(x), np.inf), np.zeros(len(x), int)
+        for domain, detector in self.detectors.items():
+            if hasattr(detector, "neighbours"):
+                found, indices = (table[:, 0] for table in detector.neighbours(x))
+                closer = found < distances
+                distances[closer] = found[closer]
+                rows[closer] = np.flatnonzero(self.domains == domain)[indices[closer]]
+        return distances, rows
+
+    @property
+    def nothing(self) -> float:
+        """Scores up to this are those of copies."""
+        return min((getattr(detector, "nothing", -np.inf) for detector in self.detectors.values()), default=-np.inf)
+
+    def _left_out(
+        self, detector: Detector, train: np.ndarray, recordings: np.ndarray, x: np.ndarray, own: np.ndarray
+    ) -> np.ndarray:
+        """Scores [R] of x [R, D] by a domain's detector, fitted on train [N, D], without rows of the same recording."""
         if hasattr(detector, "leave_one_out"):
-            return detector.leave_one_out(rows)
-        scores = np.full(len(rows), np.inf)
-        part = np.arange(len(x)) % PARTS
-        for number in range(PARTS):
-            asked = part[rows] == number
-            if asked.any() and (part != number).any():
-                scores[asked] = self._new().fit(x[part != number]).anomaly_score(x[rows[asked]])
+            return detector.leave_one_out(x, own, recordings)
+        scores = np.full(len(x), np.inf)
+        there, number = np.unique(recordings, return_inverse=True)
+        inside = np.isin(own, there)
+        if not inside.all():
+            scores[~inside] = detector.anomaly_score(x[~inside])
+        part, asked_part = number % PARTS, np.where(inside, np.searchsorted(there, own) % PARTS, -1)
+        for one in range(PARTS):
+            asked = asked_part == one
+            if asked.any() and (part != one).any():
+                scores[asked] = self._new().fit(train[part != one]).anomaly_score(x[asked])
         return scores
 
     def _new(self) -> Detector:
@@ -113,23 +142,49 @@ def score_sets(config: ScoreConfig, train: dict[str, Embedded], tests: dict[str,
     if len(set(sizes.values())) > 1:
         raise ValueError(f"embeddings of different dimensions: {sizes}; run stage 4 again")
     known, tested = ({name: groups(config, rows) for name, (rows, _) in sets.items()} for sets in (train, tests))
-    scored = Scored({name: {} for name in tests}, {})
+    scored = Scored({name: {} for name in tests}, {}, [])
     for key in sorted({key for found in tested.values() for key in found}):
         where = [name for name, found in tested.items() if key in found]
         try:
             detector = _fit(config, train, known, key)
         except ValueError as error:
             raise ValueError(f"{where[0]}: {error}") from None
+        own = [train[name][0][i] for name in train for i in known[name].get(key, ())]
         try:
             if config.normalise == "none":
-                scored.train[key] = _self_scored(detector, train, known, key)
+                scored.train[key] = _self_scored(detector, own)
             for name in where:
-                (rows, x), chosen = tests[name], tested[name][key]
-                found = detector.anomaly_score(x[chosen]).tolist()
-                scored.scores[name].update((rows[i]["utt"], score) for i, score in zip(chosen, found, strict=True))
+                chosen = tested[name][key]
+                rows, x = [tests[name][0][i] for i in chosen], tests[name][1][chosen]
+                found = detector.anomaly_score(x)
+                if heard := _heard(detector, own, rows, x, found):
+                    scored.notes.append(f"{name}: {title(key)}: {heard}")
+                check_varied(found, name, detector.nothing if config.normalise == "none" else -np.inf)
+                scored.scores[name].update(zip((row["utt"] for row in rows), found.tolist(), strict=True))
         except ValueError as error:
             raise ValueError(f"{title(key)}: {error}") from None
     return scored
+
+
+def recordings_of(rows: Sequence[Row], x: np.ndarray) -> np.ndarray:
+    """A number for each row, the same for copies: rows with one digest, or with equal arrays x [N, D]. [N]
+
+    Without copies these are 0, 1, 2, ...
+    """
+    alone = [row.get("digest", UNKNOWN) for row in rows]
+    texts = [digest if digest != UNKNOWN else f"row {i}" for i, digest in enumerate(alone)]
+    content = np.ascontiguousarray(x + x.dtype.type(0))  # of -0 makes 0
+    bits = content.view(np.dtype((np.void, content.dtype.itemsize * content.shape[1])))[:, 0]
+    keys = [np.unique(values, return_inverse=True)[1] for values in (np.array(texts), bits)]
+    number = np.arange(len(rows))
+    while True:  # copies of copies
+        before = number
+        for key in keys:
+            least = np.full(len(rows), len(rows))
+            np.minimum.at(least, key, number)
+            number = least[key]
+        if (number == before).all():
+            return np.unique(number, return_inverse=True)[1]
 
 
 def groups(config: ScoreConfig, rows: list[Row]) -> dict[Key, list[int]]:
@@ -158,7 +213,27 @@ def _fit(config: ScoreConfig, train: dict[str, Embedded], known: Grouped, key: K
         raise ValueError(f"{title(key)}: {error}") from None
 
 
-def _self_scored(detector: PerDomain, train: dict[str, Embedded], known: Grouped, key: Key) -> dict[str, float]:
-    utts = [rows[i]["utt"] for name, (rows, _) in train.items() for i in known[name].get(key, ())]
-    numbers, scores = detector.self_scores()
-    return {utts[i]: float(score) for i, score in zip(numbers, scores, strict=True)}
+def _self_scored(detector: PerDomain, own: list[Row]) -> dict[str, float]:
+    """utt -> score of training clips `own`, the detector's rows."""
+    numbers, scores = detector.self_scores(recordings_of(own, detector.train))
+    return {own[i]["utt"]: float(score) for i, score in zip(numbers, scores, strict=True)}
+
+
+def _heard(detector: PerDomain, own: list[Row], rows: list[Row], x: np.ndarray, scores: np.ndarray) -> str:
+    """A sentence on the test clips `rows`, x [M, D], that are training clips as well; empty where there are none."""
+    recordings = recordings_of([*own, *rows], np.concatenate([detector.train, x]))
+    trained, tested = recordings[: len(own)], recordings[len(own) :]
+    there, first = np.unique(trained, return_index=True)
+    pairs = {int(i): int(first[np.searchsorted(there, tested[i])]) for i in np.flatnonzero(np.isin(tested, there))}
+    close = np.setdiff1d(np.flatnonzero(scores <= detector.nothing), list(pairs))
+    if len(close):
+        distances, nearest = detector.nearest(x[close])
+        near = distances <= detector.nothing
+        pairs |= dict(zip(close[near].tolist(), nearest[near].tolist(), strict=True))
+    if not pairs:
+        return ""
+    names = some([f"{rows[i]['utt']} = {own[j]['utt']}" for i, j in sorted(pairs.items())])
+    return (
+        f"{len(pairs)} of {len(rows)} test clips have the sound of a training clip, to which their distance is as good "
+        f"as 0: {names}. Their scores say nothing: take them out of one of the two"
+    )

@@ -14,7 +14,7 @@ def threshold(scores: np.ndarray, percentile: float, non_negative: bool) -> floa
     """
     finite = scores[np.isfinite(scores)]
     if len(finite) < 2:
-        raise ValueError(f"a threshold needs two training clips or more, got {len(scores)}")
+        raise ValueError(f"a threshold needs two training clips or more, got {len(scores)} (copies count as one)")
     if not non_negative:
         return float(np.percentile(finite, percentile))
     if finite.min() < 0:

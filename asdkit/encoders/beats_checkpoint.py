@@ -1,6 +1,7 @@
 """BEATs files in the published format: a dict of `cfg` and `model`, for fine-tuned networks also `label_dict`."""
 
 import pickle
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from asdkit.config import BeatsArch, BeatsEncoder
 from asdkit.encoders.beats import Beats, random_beats
 from asdkit.encoders.beats_layers import BeatsConfig
 from asdkit.utils.files import atomic_path, read_text, sha256_file
+from asdkit.utils.kinds import TENSORS, kind, strays
 from asdkit.utils.typed_yaml import validate
 
 SHARED = "self_attn.relative_attention_bias.weight"
@@ -28,7 +30,7 @@ def load_beats(path: str | Path) -> Beats:
     Raises ValueError naming the file and what is wrong: unreadable or damaged, code in the file, unknown or missing
     `cfg` fields, missing, unknown or wrongly shaped weights.
     """
-    _check_digest(path)
+    _check_file(path)
     contents = _read(path)
     if not isinstance(contents, dict) or not {"cfg", "model"} <= set(contents) <= {"cfg", "model", "label_dict"}:
         got = ", ".join(map(str, contents)) if isinstance(contents, dict) else type(contents).__name__
@@ -60,8 +62,10 @@ def save_beats(encoder: Beats, path: str | Path) -> None:
         torch.save(contents, temporary)
 
 
-def _check_digest(path: str | Path) -> None:
+def _check_file(path: str | Path) -> None:
     beside = Path(f"{path}.sha256")
+    if stray := strays(path):
+        raise ValueError(f"{path}: {stray}")
     if beside.exists() and (expected := read_text(beside).split()[:1]) != [found := sha256_file(path)]:
         raise ValueError(f"{path}: SHA-256 is {found}, {beside.name} says {' '.join(expected)}: get the file again")
 
@@ -73,12 +77,20 @@ def _read(path: str | Path) -> Any:
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # a damaged file can make the unpickler raise anything
-        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
+        if found := kind(path):
+            hint = "" if found != TENSORS else ": a BEATs file is a torch file of 'cfg' and 'model'"
+            raise ValueError(f"{path}: {found}{hint}") from None
+        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error) and _is_pickle(path):
             raise ValueError(
                 f"{path}: holds Python objects besides tensors and plain values; refused, as loading them could run "
                 "code. Save its 'cfg' and 'model' as plain dicts"
             ) from None
         raise ValueError(f"{path}: not a torch file, damaged or cut short; download it again") from None
+
+
+def _is_pickle(path: str | Path) -> bool:
+    with open(path, "rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == pickle.PROTO or tarfile.is_tarfile(path)
 
 
 def _check(path: str | Path, expected: dict[str, Tensor], got: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Kaldi's log-mel filterbank, for whole batches and on the device of the samples."""
+"""The log-mel filterbank of `torchaudio.compliance.kaldi`, for whole batches and on the device of the samples."""
 
 import math
 
@@ -14,7 +14,12 @@ SAMPLES = 256_000
 
 
 class Fbank(nn.Module):
-    """Log-mel filterbank at 16 kHz as Kaldi's `compute-fbank-feats` with its defaults and no dither.
+    """Log-mel filterbank at 16 kHz, the numbers of `torchaudio.compliance.kaldi.fbank` with its defaults and no dither.
+
+    Up to 126 bands these are also the numbers of Kaldi's own `compute-fbank-feats`. That program refuses more: between
+    the bins of 512 points some triangles then hold none. Here, as in torchaudio, such a feature is the logarithm of the
+    floor whatever the sound is: of 128 bands that is feature 3, counted from 0. BEATs was trained with it. Nothing may
+    divide by a feature's deviation without a floor of its own.
 
     25-ms frames every 10 ms, only whole frames (snip_edges), DC offset removed per frame, pre-emphasis 0.97, power
     spectrum, triangular mel filters from 20 Hz to 8 kHz, natural logarithm floored at the float epsilon.

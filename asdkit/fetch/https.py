@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asdkit.utils.files import disk_full_told
+
 ATTEMPTS = 6
 WAIT = 1.0  # seconds before the second attempt, doubled before each further one
 LONGEST_WAIT = 300.0  # seconds, whatever the server asks for
@@ -159,7 +161,7 @@ def _transfer(remote: RemoteFile, part: Path, have: int, tick: Callable[[int], N
         announced = answer.headers.get("Content-Length")
         if announced not in (None, str(remote.size - have)):
             raise TransferError(f"{remote.url}: the server announces {announced} bytes, expected {remote.size - have}")
-        with open(part, "ab" if have else "wb") as file:
+        with disk_full_told(part), open(part, "ab" if have else "wb") as file:
             while block := _read(answer.read1, BLOCK, remote.url):  # read1: notices `stop` soon
                 if stop.is_set():
                     raise Stopped

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from asdkit.utils.files import disk_full_told
+
 SUFFIXES = (".wav", ".flac", ".csv", ".txt")
 MEMBERS = 100_000
 GROWTH = 100  # bytes unpacked per byte of the archive; recordings need less than 2
@@ -134,7 +136,7 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, wh
     """zipfile reads no more than the size that the archive declares, and checks the CRC of what it read."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(member) as packed, open(target, "xb") as file:
+        with disk_full_told(target), archive.open(member) as packed, open(target, "xb") as file:
             shutil.copyfileobj(packed, file, BLOCK)
     except (FileExistsError, NotADirectoryError):
         raise ValueError(f"{where}: the member {member.filename!r} is a file and a folder") from None

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from asdkit.utils.files import atomic_path, remove_stale, sha256_path
+from asdkit.utils.kinds import kind
 
 FORMAT = "asdkit-1"
 
@@ -38,6 +39,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
+        if found := kind(path):
+            raise ValueError(f"{path}: {found}") from None
         raise ValueError(
             f"{path}: damaged, or carries pickled objects other than tensors and plain values; it is not loaded, "
             "because loading it could run code. Only checkpoints written by this toolkit can be used here"

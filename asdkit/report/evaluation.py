@@ -9,7 +9,7 @@ from asdkit.config.identity import experiment_identity, reread_score, score_iden
 from asdkit.corpus.description import load_dataset, present_sets
 from asdkit.corpus.manifest import clips_digest, read_manifest, read_ref, sizes_digest
 from asdkit.corpus.names import sets_of, split_set
-from asdkit.detectors.folder import MADE_FROM, TRAIN, MadeFrom, read_made_from, read_scores
+from asdkit.detectors.folder import MADE_FROM, TRAIN, MadeFrom, read_made_from, read_scores, read_warnings
 from asdkit.protocols import ScoredClip, combine, evaluate
 from asdkit.report.decisions import complete, read_sets, same_clips
 from asdkit.utils.done import Done, compare
@@ -57,6 +57,7 @@ def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool
         "made_by": made_from.made_by,
         "transductive": made_from.transductive,
         "revealed_attributes": revealed,
+        "warnings": read_warnings(folder),
         "data_sha256": sha256_text(json.dumps(tables)),
         "git": git_hash(),
         "all": over_sets(found, protocol),

@@ -57,9 +57,15 @@ def _one_score(tag: str, name: str, folders: dict[int, Path], exp: str) -> dict[
         **{key: first[key] for key in kept},
         "revealed_attributes": first.get("revealed_attributes"),
         "git": list(dict.fromkeys(result["git"] for result in results.values())),
+        "warnings": _warnings({seed: result.get("warnings", []) for seed, result in results.items()}),
         "sets": _spread([result["sets"] for result in results.values()], f"{exp}: {name}: sets"),
         "all": _spread([result["all"] for result in results.values()], f"{exp}: {name}: all"),
     }
+
+
+def _warnings(found: dict[int, list[str]]) -> list[str]:
+    """The warnings of all seeds; of several seeds with their numbers."""
+    return [f"seed {seed}: {line}" if len(found) > 1 else line for seed, lines in found.items() for line in lines]
 
 
 def _spread(items: list[Any], where: str) -> Any:

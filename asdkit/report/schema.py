@@ -72,6 +72,7 @@ class SeedResult(_Head):
     config_sha256: str
     data_sha256: str
     git: str
+    warnings: list[str] = []
     sets: dict[str, SetResult]
     all: Finite | None
 

@@ -93,6 +93,8 @@ def page(results: dict[str, Any], published: str = "") -> str:
         "95% interval: how far the score of one seed may lie off because the test clips are a sample "
         "(jackknife; mean over seeds).\n",
     ]
+    if results.get("warnings"):
+        parts += ["## Before you trust them\n", "".join(f"- {line}\n" for line in results["warnings"])]
     for name, found in results["sets"].items():
         if found["machines"]:
             parts += [f"## {name}\n", _machines(found, protocol.mean)]

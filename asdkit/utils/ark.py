@@ -3,6 +3,7 @@
 An entry: name, blank, `\\0B`, the kind (`FM ` or `FV `), each size as the byte 4 and a 32-bit integer, the values.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,8 +79,6 @@ def read_frames(ark_path: str | Path, offset: int, start: int, frames: int) -> n
             raise ValueError(f"{ark_path}:{offset}: frames {start} to {start + frames} asked for, it has {rows}")
         file.seek(4 * cols * start, 1)
         data = file.read(4 * cols * frames)
-    if len(data) != 4 * cols * frames:
-        raise ValueError(f"{ark_path}:{offset}: ends early: dump the features again")
     return np.frombuffer(data, "<f4").reshape(frames, cols)
 
 
@@ -87,13 +86,19 @@ def read_ark(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an archive, read in one pass: name -> float32 [values] or [rows, columns].
 
     Nothing but float matrices and vectors is accepted. Raises ValueError, naming file and clip, for an archive that is
-    missing, cut short or damaged, and for a name that occurs twice.
+    missing, cut short (between two entries: as its index tells, where there is one) or damaged, and for a name that
+    occurs twice.
     """
-    content = memoryview(_content(Path(path)))
-    return {
+    path = Path(path)
+    content = memoryview(_content(path))
+    table = {
         utt: np.frombuffer(content[start:stop], "<f4").reshape(shape)
         for utt, start, stop, shape in _entries(path, content)
     }
+    index = path.with_suffix(".scp")
+    if lost := [utt for utt in (read_scp(index) if index.exists() else ()) if utt not in table]:
+        raise ValueError(f"{path}: {lost[0]!r}, which {index.name} lists, is not in it: cut short? Run stage 4 again")
+    return table
 
 
 def read_vectors(path: str | Path, utts: list[str], zeros: bool = False) -> np.ndarray:
@@ -104,11 +109,6 @@ def read_vectors(path: str | Path, utts: list[str], zeros: bool = False) -> np.n
     """
     path = Path(path)
     table = read_ark(path)
-    for utt in read_scp(path.with_suffix(".scp")):
-        if utt not in table:
-            raise ValueError(
-                f"{path}: {utt!r}, which {path.stem}.scp lists, is not in it: cut short? Run stage 4 again"
-            )
     missing = [utt for utt in utts if utt not in table]
     if missing:
         raise ValueError(
@@ -171,6 +171,9 @@ def _at(ark_path: str | Path, offset: int) -> Iterator[tuple[BinaryIO, int, int]
     with file:
         file.seek(offset)
         head = file.read(len(MATRIX) + 10)
-        if len(head) < len(MATRIX) + 10 or not head.startswith(MATRIX):
+        if len(head) < len(MATRIX) + 10 or not head.startswith(MATRIX) or head[5] != 4 or head[10] != 4:
             raise ValueError(f"{ark_path}:{offset}: no uncompressed float matrix there: dump the features again")
-        yield file, int.from_bytes(head[6:10], "little"), int.from_bytes(head[11:15], "little")
+        rows, cols = (int.from_bytes(head[start : start + 4], "little") for start in (6, 11))
+        if offset + len(head) + 4 * rows * cols > os.fstat(file.fileno()).st_size:
+            raise ValueError(f"{ark_path}:{offset}: ends early: dump the features again")
+        yield file, rows, cols

@@ -1,10 +1,12 @@
 """Files that are either whole or absent, and how they are hashed."""
 
+import errno
 import fcntl
 import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 SETTLED = 2.0  # seconds after its last change from which on a file's time tells whether it has changed
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CUT_WRITES = ("PytorchStreamWriter", "unexpected pos", "No space left", "file write failed", "iostream error")
 _digests: dict[tuple[str, int, int, int], str] = {}
 # Read once: to ask is to set it for an instant, in which another thread may make a file.
 UMASK = os.umask(0o077)
@@ -23,16 +27,35 @@ os.umask(UMASK)
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    with disk_full_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~UMASK)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_full_told(path: str | Path) -> Iterator[None]:
+    """Raise ValueError naming `path` and the room that there is when the block fails to write for lack of room."""
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~UMASK)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except (OSError, RuntimeError) as error:
+        number = getattr(error, "errno", None)
+        # torch says what its archive writer met, not why.
+        cut = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _CUT_WRITES)
+        if number not in _NO_ROOM and not cut:
+            raise
+        reason = os.strerror(number) if number else "what is written is cut short, as on a full disk"
+        raise ValueError(
+            f"{path}: cannot be written: {reason}; without the part that was written its disk has {_free(path)} free. "
+            "Make room and give the same command again: it goes on where it was"
+        ) from None
 
 
 @contextmanager
@@ -174,3 +197,8 @@ def _parse(path: str | Path, parse: Any) -> Any:
         raise ValueError(f"cannot read {path}: {error.strerror}; has the stage that writes it been run?") from None
     except ValueError as error:
         raise ValueError(f"{path}: not readable: {error}") from None
+
+
+def _free(path: str | Path) -> str:
+    there = next(folder for folder in Path(path).absolute().parents if folder.exists())
+    return f"{shutil.disk_usage(there).free / 1e6:,.1f} MB"
