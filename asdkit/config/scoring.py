@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asdkit.utils.typed_yaml import Section, one_of
 
@@ -21,19 +21,33 @@ class EmbedConfig(Section):
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
 
 
+class SmoteConfig(Section):
+    """Target clips made between neighbours (SMOTE, Chawla et al. 2002)."""
+
+    amount: float = Field(0.2, gt=0, le=1, description="target clips there are then, as a part of the source clips")
+    k: int = Field(2, ge=1, description="nearest target clips that a clip is joined with")
+    seed: int = Field(0, ge=0, description="of the places between")
+
+
 class DetectorConfig(Section):
     """What all detectors are told; each has a section of its own below."""
+
+    def of_domain(self, domain: str) -> "DetectorConfig":
+        """The same with what holds for one domain."""
+        return self
 
     array: str = Field(
         "embedding", pattern=ARRAY, description="which of stage 4's arrays it reads: embed/<set>/<array>.ark"
     )
     per_section: bool = Field(False, description="one detector per section (machine id) instead of per machine")
     per_domain: bool = Field(True, description="one detector per domain and the smaller score (paper Eq. 13)")
-    normalise: Literal["none", "test_zscore"] = Field(
+    normalise: Literal["none", "zscore", "median", "test_zscore"] = Field(
         "none",
-        description="test_zscore: each detector's scores at mean 0, deviation 1 before the smaller is taken; "
-        "transductive: uses the statistics of all test clips of the machine; not for official results",
+        description="each domain's scores before the smaller is taken. zscore: less the mean of its training clips' "
+        "own scores, over the target domain's deviation of them; median: over their median; test_zscore: at mean 0, "
+        "deviation 1 over all test clips of the machine, which is transductive: not for official results",
     )
+    smote: SmoteConfig | None = Field(None, description="more target clips, made between those there are; null: none")
     threshold_percentile: float = Field(
         90.0,
         gt=0,
@@ -43,11 +57,41 @@ class DetectorConfig(Section):
     )
 
 
-class KnnConfig(DetectorConfig):
-    """Cosine distance to the nearest training embeddings (paper Sec. IV-E)."""
+class RescaleConfig(Section):
+    """Distances on one scale, by how densely training clips lie around each training clip."""
 
-    detector: Literal["knn"] = Field("knn", description="knn: cosine distance to the nearest training embeddings")
-    k: int = Field(1, ge=1, description="neighbours; the score is their mean cosine distance")
+    kind: Literal["ratio", "difference", "variance", "log_variance"] = Field(
+        description="distance / density, distance - density, or distance - alpha density with the alpha for which "
+        "training clips' values vary least, also of logarithms"
+    )
+    k: int = Field(1, ge=1, description="neighbours of a training clip, whose mean distance is the density")
+    k_target: int | None = Field(None, ge=1, description="the same in the target domain (with per_domain; null: k)")
+    rank: float | None = Field(None, gt=0, le=1, description="instead of k: all others, weighted rank^0, rank^1, ...")
+    total: bool = Field(False, description="the sum over the neighbours instead of their mean")
+
+
+class KnnConfig(DetectorConfig):
+    """Distance to the nearest training embeddings (paper Sec. IV-E)."""
+
+    detector: Literal["knn"] = Field("knn", description="knn: distance to the nearest training embeddings")
+    k: int = Field(1, ge=1, description="neighbours; the score is their mean distance")
+    distance: Literal["cosine", "euclid"] = Field("cosine", description="cosine: 1 - cosine, from 0 to 2")
+    join: Literal["mean", "max", "coupled"] = Field(
+        "mean", description="one score of those of frequency bands; coupled: the nearest by the mean over bands"
+    )
+    rescale: RescaleConfig | None = Field(None, description="distances on one scale; null: as they are")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "KnnConfig":
+        if self.join == "coupled" and self.distance != "cosine":
+            raise ValueError("join: coupled is there for distance: cosine alone")
+        return self
+
+    def of_domain(self, domain: str) -> "KnnConfig":
+        """The same with what holds for one domain."""
+        if domain != "target" or not self.rescale or self.rescale.k_target is None:
+            return self
+        return self.model_copy(update={"rescale": self.rescale.model_copy(update={"k": self.rescale.k_target})})
 
 
 class GivenConfig(DetectorConfig):
@@ -58,6 +102,16 @@ class GivenConfig(DetectorConfig):
         pattern=r"^score\.[A-Za-z0-9._+-]{1,90}$", description="array of scores: embed/<set>/score.*.ark"
     )
     per_domain: Literal[False] = Field(False, description="nothing is fitted")
+
+
+class KmeansConfig(DetectorConfig):
+    """Distance to the means of clusters of training embeddings."""
+
+    detector: Literal["kmeans"] = Field("kmeans", description="kmeans: distance to the nearest mean of a cluster")
+    n_clusters: int = Field(16, ge=1, description="means of a domain; a domain with no more clips keeps all of them")
+    distance: Literal["cosine", "euclid"] = Field("cosine", description="cosine: 1 - the product of unit vectors")
+    renormalise: bool = Field(False, description="means at unit length again")
+    random_state: int = Field(0, ge=0, description="seed of the first guesses")
 
 
 class LofConfig(DetectorConfig):
@@ -96,7 +150,7 @@ class IforestConfig(DetectorConfig):
     per_domain: bool = Field(False, description="one detector per domain; a domain needs two clips")
 
 
-DETECTOR_CONFIGS = (KnnConfig, GivenConfig, LofConfig, GmmConfig, MahalanobisConfig, IforestConfig)
+DETECTOR_CONFIGS = (KnnConfig, GivenConfig, KmeansConfig, LofConfig, GmmConfig, MahalanobisConfig, IforestConfig)
 ScoreConfig = one_of("detector", *DETECTOR_CONFIGS)
 Scores = dict[Annotated[str, Field(pattern=NAME)], ScoreConfig]
 

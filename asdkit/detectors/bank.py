@@ -14,9 +14,9 @@ CANCELLED = 1e4  # a weight so far above the median would magnify what float32 l
 class Bank:
     """Training embeddings x [R, D] as they are, compared by `distance`: cosine (1 - cosine, 0..2) or euclid.
 
-    recordings [R]: number of the recording that each is made from (None: all different). zeros: vectors of length 0 may
-    occur; they are at cosine distance 1 from everything. Raises ValueError for another shape, NaN, infinity or a zero
-    vector that may not occur.
+    recordings [R], or [R, 2] where they are made from two: number of the recording that each is made from (None: all
+    different). zeros: vectors of length 0 may occur; they are at cosine distance 1 from everything. Raises ValueError
+    for another shape, NaN, infinity or a zero vector that may not occur.
     """
 
     def __init__(
@@ -27,8 +27,7 @@ class Bank:
         self.norms = self._norms(self.x, "training embeddings")
         # Distances between points do not change with the origin, their float32 squares lose less near it.
         self.origin = self.x.mean(axis=0, dtype=np.float64) if distance == "euclid" else np.zeros(self.x.shape[1])
-        self.recordings = np.arange(len(x)) if recordings is None else np.asarray(recordings)
-        self.by_recording = np.argsort(self.recordings, kind="stable")
+        self.recordings = _columns(np.arange(len(x)) if recordings is None else recordings)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -43,8 +42,9 @@ class Bank:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k smallest values over the bank, [M, k] ascending, and where they are, [M, k], for embeddings x [M, D].
 
-        The value of a reference is its distance, multiplied by `times` [R] or less `minus` [R]. own [M]: the recording
-        of each row of x, with whose references it is not compared; infinity where fewer than k others are left.
+        The value of a reference is its distance, multiplied by `times` [R] or less `minus` [R]. own [M] or [M, 2]: the
+        recordings that each row of x is made from, with whose references it is not compared; infinity where fewer than
+        k others are left.
         Raises ValueError for embeddings that do not fit the bank.
         """
         assert times is None or minus is None
@@ -52,7 +52,7 @@ class Bank:
         k = min(k, len(self))
         norms = self._norms(x, "embeddings")
         best, found = np.full((len(x), k), -np.inf), np.zeros((len(x), k), np.int64)
-        left_out = None if own is None else self._pairs(np.asarray(own))
+        left_out = None if own is None else self.pairs(own)
         for columns, dtype in self._blocks(times, k):
             block = self._references(columns, dtype, times, minus)
             for start in range(0, len(x), ROWS):
@@ -87,7 +87,8 @@ class Bank:
                     values[rows, column] = np.where(empty, 1.0, squared / 2)
         values = values * times[found] if times is not None else values - minus[found] if minus is not None else values
         if own is not None:
-            values[self.recordings[found] == np.asarray(own)[:, None]] = np.inf
+            same = self.recordings[found][..., None] == _columns(own)[:, None, None]  # [M, k, parents, parents]
+            values[same.any(axis=(2, 3))] = np.inf
         order = np.argsort(values, axis=1, kind="stable")
         return np.take_along_axis(values, order, axis=1), np.take_along_axis(found, order, axis=1)
 
@@ -105,7 +106,7 @@ class Bank:
     def _references(
         self, columns: np.ndarray, dtype: type, times: np.ndarray | None, minus: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """What turns queries into negated values: matrix [C, D], what is added, what |query|^2 is multiplied by, minus."""
+        """What makes negated values of queries: matrix [C, D], what is added, the factor of |query|^2, minus."""
         one = columns[0] + len(columns) == columns[-1] + 1  # then a slice does, without a copy
         part = slice(columns[0], columns[-1] + 1) if one else columns
         x = self._scaled(self.x[part], self.norms[part])
@@ -151,13 +152,16 @@ class Bank:
             raise ValueError(f"{what}: row {int((norms == 0).argmax())} holds a zero vector, which has no direction")
         return norms
 
-    def _pairs(self, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of queries and references that are made from one recording."""
-        ordered = self.recordings[self.by_recording]
-        low, high = np.searchsorted(ordered, own, "left"), np.searchsorted(ordered, own, "right")
-        queries = np.repeat(np.arange(len(own)), high - low)
-        within = np.arange(len(queries)) - np.repeat((high - low).cumsum() - (high - low), high - low)
-        return queries, self.by_recording[np.repeat(low, high - low) + within]
+    def pairs(self, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of queries, ascending, and of references, that are made from one recording; own as for `nearest`."""
+        wanted, known = _columns(own), self.recordings
+        asked, references = wanted.ravel(), np.argsort(known.ravel(), kind="stable")
+        ordered = known.ravel()[references]
+        low, high = np.searchsorted(ordered, asked, "left"), np.searchsorted(ordered, asked, "right")
+        places = np.repeat(np.arange(len(asked)), high - low)
+        within = np.arange(len(places)) - np.repeat((high - low).cumsum() - (high - low), high - low)
+        found = references[np.repeat(low, high - low) + within] // known.shape[1]
+        return places // wanted.shape[1], found
 
 
 def checked(x: np.ndarray, what: str, columns: int | None = None) -> np.ndarray:
@@ -168,6 +172,11 @@ def checked(x: np.ndarray, what: str, columns: int | None = None) -> np.ndarray:
     if columns is not None and x.shape[1] != columns:
         raise ValueError(f"{what} have {x.shape[1]} dimensions, the training embeddings {columns}")
     return x
+
+
+def _columns(recordings: np.ndarray) -> np.ndarray:
+    recordings = np.asarray(recordings)
+    return recordings[:, None] if recordings.ndim == 1 else recordings
 
 
 def _leave_out(values: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], rows: slice, columns: np.ndarray) -> None:

@@ -18,7 +18,7 @@ class GMM:
             "random_state": random_state,
         }
 
-    def fit(self, x: np.ndarray) -> "GMM":
+    def fit(self, x: np.ndarray, recordings: np.ndarray | None = None) -> "GMM":
         """Learn from training embeddings x [N, D]; raises ValueError for unusable arrays and too few of them."""
         from sklearn.mixture import GaussianMixture
 

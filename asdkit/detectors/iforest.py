@@ -14,7 +14,7 @@ class IForest:
         self.options = {"n_estimators": n_estimators, "random_state": random_state}
         self.max_samples = max_samples
 
-    def fit(self, x: np.ndarray) -> "IForest":
+    def fit(self, x: np.ndarray, recordings: np.ndarray | None = None) -> "IForest":
         """Learn from training embeddings x [N, D]; raises ValueError for unusable arrays and a single clip."""
         from sklearn.ensemble import IsolationForest
 

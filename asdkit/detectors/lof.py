@@ -16,7 +16,7 @@ class LOF:
     def __init__(self, n_neighbors: int) -> None:
         self.n_neighbors = n_neighbors
 
-    def fit(self, x: np.ndarray) -> "LOF":
+    def fit(self, x: np.ndarray, recordings: np.ndarray | None = None) -> "LOF":
         """Learn from training embeddings x [N, D].
 
         Raises ValueError for unusable arrays, n_neighbors clips or fewer, and a clip that occurs more than n_neighbors

@@ -13,7 +13,7 @@ class Mahalanobis:
 
     non_negative = True
 
-    def fit(self, x: np.ndarray) -> "Mahalanobis":
+    def fit(self, x: np.ndarray, recordings: np.ndarray | None = None) -> "Mahalanobis":
         """Learn from training embeddings x [N, D].
 
         Raises ValueError for unusable arrays, a single clip, and clips that are all alike.

@@ -38,7 +38,7 @@ class Rescaled(NamedTuple):
     alpha: float = 1.0
 
     def score(self, bank: Bank, x: np.ndarray, k: int, own: np.ndarray | None = None) -> np.ndarray:
-        """Mean of the k smallest rescaled distances of x [M, D] to the bank's clips: [M]; infinity where none is left."""
+        """Mean of the k smallest rescaled distances of x [M, D] to the bank: [M]; infinity where none is left."""
         values, found = bank.nearest(x, k, own, self.times, self.minus)
         there = np.isfinite(values)
         if self.log:
@@ -54,7 +54,8 @@ def density(bank: Bank, k: int, rank: float | None = None, total: bool = False) 
     rank: weights rank^0, rank^1, ... over all others instead; total: the sum instead of the mean.
     Raises ValueError for fewer than k others.
     """
-    others = len(bank) - int(np.unique(bank.recordings, return_counts=True)[1].max())
+    own = np.unique(np.stack(bank.pairs(bank.recordings)), axis=1)[0]
+    others = len(bank) - int(np.bincount(own, minlength=len(bank)).max())
     if rank is not None:
         k = max(1, min(others, len(bank) if rank == 1 else int(np.ceil(np.log(NEGLIGIBLE) / np.log(rank)))))
     if others < k:

@@ -165,7 +165,7 @@ class Experiment:
         ValueError for another name or machine, and for scores that are transductive.
         """
         settings, names = self.settings(name), _names(paths)
-        if settings.normalise != "none":
+        if settings.normalise == "test_zscore":
             raise ValueError(f"score.{name}.normalise is {settings.normalise}: it scores whole test sets alone")
         detector = self.detector(name, machine, section)
         return detector.anomaly_score(self.embed(names)[settings.array]) if names else np.empty(0)

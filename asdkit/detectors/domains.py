@@ -1,0 +1,145 @@
+"""A detector per domain, and the smaller of their scores (paper Eq. 13)."""
+
+import numpy as np
+
+from asdkit.config import ScoreConfig
+from asdkit.detectors import DETECTORS, Detector
+from asdkit.detectors.smote import between
+
+SELF_SCORED = 1000  # training clips of a detector: enough for a percentile, and quicker than the scores themselves
+PARTS = 5  # of the training clips, where a detector cannot leave single ones out
+
+
+class PerDomain:
+    """A detector per domain of the training clips; the score is the smallest of theirs."""
+
+    def __init__(self, config: ScoreConfig) -> None:
+        self.config = config
+        self.detectors: dict[str, Detector] = {}
+        self.scale: dict[str, tuple[float, float]] = {}  # domain -> what its scores are lowered and divided by
+
+    def fit(self, x: np.ndarray, domains: list[str], recordings: np.ndarray | None = None) -> "PerDomain":
+        """Fit on x [N, D] (with bands [N, F, D]) with a domain for each row; a domain without rows has no detector.
+
+        recordings [N]: number of the recording that each row is made from, by default another for each: copies count as
+        the row itself. Raises ValueError, naming the domain, where a detector refuses.
+        """
+        self.train, self.domains = x, np.array(domains)
+        self.recordings = np.arange(len(x)) if recordings is None else recordings
+        for domain in sorted(set(domains)):
+            members = self.domains == domain
+            try:
+                self.detectors[domain] = self._fitted(domain, x[members], self.recordings[members])
+            except ValueError as error:
+                raise ValueError(f"{error} (domain {domain})") from None
+        if self.config.normalise in ("zscore", "median"):
+            self.scale = self._scales()
+        return self
+
+    def anomaly_score(self, x: np.ndarray) -> np.ndarray:
+        """Smallest score over the domains, x [M, D] -> [M], each as `normalise` says."""
+        scores = {domain: detector.anomaly_score(x) for domain, detector in self.detectors.items()}
+        return self._smallest(scores)
+
+    def self_scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of training rows, and their scores when none is compared with itself; infinity where nothing is left.
+
+        Of many training clips these are SELF_SCORED, evenly spaced.
+        """
+        rows = _spaced(len(self.train))
+        x, own = self.train[rows], self.recordings[rows]
+        return rows, self._smallest({domain: self._left_out(domain, x, own) for domain in self.detectors})
+
+    def nearest(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distance [M] of x [M, D] to the nearest training row and that row's number, of detectors that tell them.
+
+        Infinity where none does.
+        """
+        distances, rows = np.full(len(x), np.inf), np.zeros(len(x), int)
+        for domain, detector in self.detectors.items():
+            if hasattr(detector, "neighbours"):
+                found, indices = (table[:, 0] for table in detector.neighbours(x))
+                members = np.flatnonzero(self.domains == domain)
+                closer = (found < distances) & (indices < len(members))  # what is made between clips has no row
+                distances[closer] = found[closer]
+                rows[closer] = members[indices[closer]]
+        return distances, rows
+
+    @property
+    def nothing(self) -> float:
+        """Scores up to this are those of copies."""
+        told = [getattr(detector, "nothing", -np.inf) for detector in self.detectors.values()]
+        return min(told, default=-np.inf) if self.config.normalise == "none" else -np.inf
+
+    def _fitted(self, domain: str, x: np.ndarray, recordings: np.ndarray) -> Detector:
+        """A detector of training rows of one domain, and of what is made between them."""
+        config = self.config.of_domain(domain)
+        made = config.smote
+        if made and domain == "target":
+            wanted = round(made.amount * int((self.domains == "source").sum()))
+            new, parents = between(x, wanted, made.k, made.seed)
+            x, recordings = np.concatenate([x, new]), recordings[np.concatenate([_twice(len(x)), parents])]
+        return DETECTORS[config.detector](config).fit(x, recordings)
+
+    def _scales(self) -> dict[str, tuple[float, float]]:
+        """From the training clips of a domain, each compared with the others of the domain.
+
+        zscore: the target domain's deviation serves both (Saengthong and Shinozaki 2025); median: by the median.
+        """
+        own = {}
+        for domain in self.detectors:
+            members = np.flatnonzero(self.domains == domain)
+            members = members[_spaced(len(members))]
+            found = self._left_out(domain, self.train[members], self.recordings[members])
+            own[domain] = found[np.isfinite(found)]
+            if len(own[domain]) < 2:
+                raise ValueError(
+                    f"normalise: {self.config.normalise} needs two clips of different recordings or more, "
+                    f"there are {len(members)} (domain {domain}): take normalise: none"
+                )
+        if self.config.normalise == "median":
+            scales = {domain: (0.0, float(np.median(scores))) for domain, scores in own.items()}
+        else:
+            width = float(own.get("target", next(iter(own.values()))).std())
+            scales = {domain: (float(scores.mean()), width) for domain, scores in own.items()}
+        for domain, (_, width) in scales.items():
+            if width <= 0:
+                raise ValueError(
+                    f"normalise: {self.config.normalise}: the training clips' own scores give {width:g} to "
+                    f"divide by (domain {domain}): take normalise: none"
+                )
+        return scales
+
+    def _smallest(self, scores: dict[str, np.ndarray]) -> np.ndarray:
+        if self.config.normalise == "test_zscore":
+            centred = {domain: found - found.mean() for domain, found in scores.items()}
+            scores = {domain: found / (found.std() or 1) for domain, found in centred.items()}
+        for domain, (low, width) in self.scale.items():
+            scores[domain] = (scores[domain] - low) / width
+        return np.min(list(scores.values()), axis=0)
+
+    def _left_out(self, domain: str, x: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Scores [R] of x [R, D] by a domain's detector, as if it had learnt without rows of the same recording."""
+        detector, members = self.detectors[domain], self.domains == domain
+        if hasattr(detector, "leave_one_out"):
+            return detector.leave_one_out(x, own)
+        scores, train, recordings = np.full(len(x), np.inf), self.train[members], self.recordings[members]
+        there, number = np.unique(recordings, return_inverse=True)
+        inside = np.isin(own, there)
+        if not inside.all():
+            scores[~inside] = detector.anomaly_score(x[~inside])
+        part, asked_part = number % PARTS, np.where(inside, np.searchsorted(there, own) % PARTS, -1)
+        for one in range(PARTS):
+            asked = asked_part == one
+            if asked.any() and (part != one).any():
+                fitted = self._fitted(domain, train[part != one], recordings[part != one])
+                scores[asked] = fitted.anomaly_score(x[asked])
+        return scores
+
+
+def _spaced(count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, SELF_SCORED)).round().astype(int))
+
+
+def _twice(count: int) -> np.ndarray:
+    return np.stack([np.arange(count)] * 2, axis=1)
