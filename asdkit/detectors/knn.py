@@ -78,8 +78,8 @@ class KNN:
             return [x]
         if self.join != "coupled":
             return [x[:, band] for band in range(x.shape[1])]
-        # Cosines of bands at unit length, side by side, are the mean of the bands' cosines. What stands for a silent band
-        # meets zeros in the other table.
+        # Cosines of bands at unit length, side by side, are the mean of the bands' cosines. What stands for a silent
+        # band meets zeros in the other table.
         norms = np.linalg.norm(x.astype(np.float64), axis=2, keepdims=True)
         silent = np.sqrt((norms[:, :, 0] == 0).sum(axis=1))
         rest = np.stack([silent, 0 * silent] if training else [0 * silent, silent], axis=1)
