@@ -1,0 +1,98 @@
+"""How well a detector may tell anomalies apart, estimated from normal clips alone.
+
+Source: Wilkinghoff and Tan 2026, "Can we predict anomaly detection performance from embedding-space geometry?".
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from asdkit.config import ScoreConfig
+from asdkit.corpus.manifest import Row
+from asdkit.corpus.names import UNKNOWN
+from asdkit.detectors.domains import PerDomain
+
+SMALLEST = 1e-12  # distances below it have this one's logarithm
+
+
+class Estimate(NamedTuple):
+    """pseudo_auc: share of pairs in which the pseudo-anomaly scores higher; bound: by means and variances alone.
+
+    parts: the kinds of pseudo-anomalies that there were.
+    """
+
+    pseudo_auc: float
+    bound: float
+    parts: tuple[str, ...]
+
+
+def pseudo_auc(inside: np.ndarray, outside: np.ndarray) -> float:
+    """AUC of pseudo-anomalies' scores [P] over those of training clips [N], each scored without itself."""
+    ordered = np.sort(inside)
+    below, upto = np.searchsorted(ordered, outside, "left"), np.searchsorted(ordered, outside, "right")
+    return float((below + upto).mean() / 2 / len(inside))
+
+
+def auc_bound(inside: np.ndarray, outside: np.ndarray) -> float:
+    """m^2 / (Var outside + Var inside + m^2), m the difference of the means; 0 where nothing differs."""
+    squared = float(outside.mean() - inside.mean()) ** 2
+    total = float(outside.var() + inside.var()) + squared
+    return squared / total if total > 0 else 0.0
+
+
+def feature_pseudo_anomalies(x: np.ndarray, seed: int = 0) -> np.ndarray:
+    """As many as there are rows in x [N, ...]: each number drawn from that dimension of a random row."""
+    random = np.random.default_rng(seed)
+    flat = x.reshape(len(x), -1)
+    return flat[random.integers(len(x), size=flat.shape), np.arange(flat.shape[1])].reshape(x.shape)
+
+
+def estimate(
+    config: ScoreConfig, rows: Sequence[Row], x: np.ndarray, recordings: np.ndarray, others: np.ndarray
+) -> Estimate:
+    """Judge a detector by the training clips of one machine: `rows`, x [N, D], recordings [N]; others [M, D]: those of
+    other machines.
+
+    Pseudo-anomalies ("diverse"): rows whose numbers are mixed (feature), the other domain's clips, other machines' and
+    those of each attribute, scored by detectors that were fitted without them. A part that there cannot be is left out.
+    Raises ValueError where the detector refuses the clips.
+    """
+    domains = [row["domain"] if config.per_domain else "all" for row in rows]
+    detector = PerDomain(config).fit(x, domains, recordings)
+    numbers, inside = detector.self_scores()
+    found = {"feature": detector.anomaly_score(feature_pseudo_anomalies(x))}
+    if len(others):
+        found["other machines"] = detector.anomaly_score(others)
+    for part, column in (("other domain", "domain"), ("other attributes", "attr")):
+        values = np.array([row[column] for row in rows])
+        held_out = (
+            []
+            if len(set(values)) == 1
+            else sorted(set(values) - {UNKNOWN} - ({"source"} if column == "domain" else set()))
+        )
+        scores = [_without(config, values == value, x, domains, recordings) for value in held_out]
+        if scores:
+            found[part] = np.concatenate(scores)
+    outside = np.concatenate(list(found.values()))
+    finite = np.isfinite(inside)
+    if finite.sum() < 2:
+        raise ValueError(f"{int(finite.sum())} training clips can be scored without themselves, two are needed")
+    inside, outside = inside[finite], outside[np.isfinite(outside)]
+    if np.concatenate([inside, outside]).min() >= 0:
+        inside, outside = (np.log(np.maximum(scores, SMALLEST)) for scores in (inside, outside))
+    return Estimate(pseudo_auc(inside, outside), auc_bound(inside, outside), tuple(found))
+
+
+def _without(
+    config: ScoreConfig, part: np.ndarray, x: np.ndarray, domains: list[str], recordings: np.ndarray
+) -> np.ndarray:
+    """Scores of the clips in `part` by a detector of the others; none where these are too few for it."""
+    kept = ~part & ~np.isin(recordings, recordings[part])
+    try:
+        fitted = PerDomain(config).fit(
+            x[kept], [d for d, keep in zip(domains, kept, strict=True) if keep], recordings[kept]
+        )
+    except ValueError:
+        return np.empty(0)
+    return fitted.anomaly_score(x[part])
