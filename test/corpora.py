@@ -72,6 +72,30 @@ def write_corpus(root: Path, seconds: float = 0.1, train: int = 4, per_test: int
     return root
 
 
+def base_clip(path: Path, seed: int, machine: str = "press", anomaly: bool = False, seconds: float = 2) -> Path:
+    """Write a hum with its harmonic in noise, 16 kHz, 16 bits; an anomaly has a chopped tone at 3.1 kHz as well."""
+    rng, time = np.random.default_rng([seed, len(machine)]), np.arange(round(16000 * seconds)) / 16000
+    pitch = (180 if machine == "press" else 420) + rng.uniform(-2, 2)
+    wave = 0.1 * np.sin(2 * np.pi * pitch * time) + 0.05 * np.sin(4 * np.pi * pitch * time)
+    wave += 0.02 * rng.standard_normal(len(time))
+    if anomaly:
+        wave += 0.1 * np.sin(2 * np.pi * 3100 * time) * (time % 0.1 < 0.05)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, wave, 16000, subtype="PCM_16")
+    return path
+
+
+def write_base(root: Path, machines: tuple[str, ...] = ("press", "pump"), train: int = 12, per_test: int = 4) -> Path:
+    """Write normal training clips and normal and anomalous test clips of some machines, 2 s each."""
+    for machine in machines:
+        for number in range(train):
+            base_clip(root / machine / f"train/normal_{number:04d}.wav", number, machine)
+        for number in range(per_test):
+            base_clip(root / machine / f"test/normal_{number:04d}.wav", 100 + number, machine)
+            base_clip(root / machine / f"test/anomaly_{number:04d}.wav", 200 + number, machine, anomaly=True)
+    return root
+
+
 def write_truth(
     folder: Path, machine: str, rows: list[tuple[str, int, int]], section: str = "00", end: str = "\n"
 ) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # Stands in for python3: writes its arguments to $CALLS; fails, sleeps, or waits for the file $GO when they contain
-# $FAIL_AT, $SLEEP_AT or $WAIT_AT; fails while there is no file $AFTER.
+# $FAIL_AT, $SLEEP_AT or $WAIT_AT; fails while there is no file $AFTER; says that it is as far as $SHOW.
 FAKE_PYTHON = """#!/usr/bin/env bash
 [[ $1 != -c ]] || exit "${NO_TORCH:-0}"
 (IFS='|' && printf '%s\\n' "$*" >>"$CALLS")
 [[ -e ${AFTER-/} ]] || { echo "error: too early" >&2; exit 3; }
+[[ -z ${SHOW-} || -z ${ASDKIT_PROGRESS-} ]] || echo "$SHOW" >"$ASDKIT_PROGRESS"
 [[ -z ${SLEEP_AT-} || $* != *$SLEEP_AT* ]] || sleep 600
 if [[ -n ${WAIT_AT-} && $* == *$WAIT_AT* ]]; then
     for ((i = 0; i < 600; i++)); do
@@ -35,8 +36,8 @@ def write_script(path: Path, text: str) -> Path:
     return path
 
 
-# A Slurm of one job at a time: sbatch runs the array behind the caller's back, as a cluster does, with its state in
-# queue/<name>; squeue prints it, or fails while there is a file `down`.
+# A Slurm of one job at a time: sbatch runs the array behind the caller's back, as a cluster does, when there is no file
+# `hold`, with its state in queue/<name>; squeue prints it, or fails while there is a file `down`.
 FAKE_SBATCH = """#!/usr/bin/env bash
 cd "$SLURM"
 printf '%s\\n' "$@" >>words
@@ -50,9 +51,11 @@ for fd in /proc/self/fd/*; do
     fd=${fd##*/}
     ((fd < 3)) || exec {fd}>&-
 done
-echo "7_1 RUNNING" >"queue/$name"
+echo "7_1 PENDING (Resources)" >"queue/$name"
 export name last chdir
-setsid bash -c 'cd "$chdir"
+setsid bash -c 'while [[ -e hold ]]; do sleep 0.1; done
+    echo "7_1 RUNNING (None)" >"queue/$name"
+    cd "$chdir"
     for ((task = 1; task <= last; task++)); do
         SLURM_ARRAY_TASK_ID=$task SLURM_CPUS_PER_TASK=2 bash "$SLURM/script.$name"
     done
@@ -61,7 +64,7 @@ echo "7;cluster"
 """
 FAKE_SQUEUE = """#!/usr/bin/env bash
 [[ ! -e $SLURM/down ]] || { echo "Unable to contact slurm controller" >&2; exit 1; }
-[[ "$1 $2 $4 $5" == "--noheader --name --format %i %T" ]] || exit 2
+[[ "$1 $2 $4 $5" == "--noheader --name --format %i %T (%r)" ]] || exit 2
 cat "$SLURM/queue/$3" 2>/dev/null || true
 """
 

@@ -26,6 +26,20 @@ def not_a_number(folder):
     soundfile.write(folder / TRAIN / NAME, samples, 16000, subtype="FLOAT")
 
 
+def flac_broken_inside(folder):
+    (folder / TRAIN / NAME).unlink()
+    path = write_clip((folder / TRAIN / NAME).with_suffix(".flac"), 2.0)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 50] = bytes(50)
+    path.write_bytes(content)
+
+
+def never_closed(folder):
+    path = write_clip(folder / TRAIN / NAME)
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + bytes(4) + content[44:])
+
+
 def remove(folder, pattern):
     for path in folder.glob(pattern):
         path.unlink()
@@ -34,8 +48,15 @@ def remove(folder, pattern):
 CASES = {
     "empty file": (lambda c: (c / TRAIN / NAME).write_bytes(b""), f"{NAME}: an empty file"),
     "truncated": (truncated, f"{NAME}: truncated: the header promises 32000"),
-    "truncated flac": (truncated_flac, r"spd_0\.flac: broken at sample 15999"),
+    "truncated flac": (truncated_flac, r"spd_0\.flac: broken at sample"),
     "text": (lambda c: (c / TRAIN / NAME).write_text("not audio\n" * 99), f"{NAME}: not a readable wav or flac"),
+    "flac broken inside": (flac_broken_inside, r"spd_0\.flac: broken at sample"),
+    "never closed": (never_closed, f"{NAME}: its header was never closed.*sox --ignore-length"),
+    "GSM": (lambda c: write_clip(c / TRAIN / NAME, subtype="GSM610"), f"{NAME}: its samples are coded .*GSM 6.10"),
+    "integers as floats": (
+        lambda c: soundfile.write(c / TRAIN / NAME, np.rint(noise(0.1) * 32768), 16000, subtype="FLOAT"),
+        f"{NAME}: floating-point samples up to .*integers of 16 bits",
+    ),
     "NaN": (not_a_number, f"{NAME}: holds NaN"),
     "no samples": (lambda c: write_clip(c / TRAIN / NAME, 0), f"{NAME}: holds no samples"),
     "stereo": (lambda c: write_clip(c / TRAIN / NAME, channels=2), f"{NAME}: has 2 channels.*--channel"),
@@ -126,7 +147,10 @@ def test_options_override_the_description(tmp_path):
     ("changes", "message"),
     [
         ({"name_stile": "free"}, "unknown key 'name_stile'. Did you mean 'name_style'"),
-        ({"name_style": "dcase2023"}, "name_style: Input should be 'dcase2020', 'dcase2021', 'dcase2022' or 'free'"),
+        (
+            {"name_style": "dcase2023"},
+            "name_style: Input should be 'dcase2020', 'dcase2021', 'dcase2022', 'free' or 'mimii'",
+        ),
         ({"protocol": None}, "protocol: Field required"),
         ({"sample_rate": "16k"}, "sample_rate: .*got '16k'"),
         ({"channel": -1}, "channel: "),

@@ -11,6 +11,7 @@ from asdkit.adapt.group_adapter import add_group_adapter
 from asdkit.config import BeatsEncoder, GroupAdapterConfig
 from asdkit.encoders import build_encoder
 from asdkit.encoders.base import Encoder
+from asdkit.encoders.beats_layers import PositionConv
 
 
 @pytest.fixture
@@ -205,3 +206,21 @@ def test_contract(encoder):
 def test_wrong_features(encoder, feats, message):
     with pytest.raises(ValueError, match=message):
         encoder(feats)
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 40])
+@pytest.mark.parametrize("kernel", [7, 8])
+def test_the_convolution_by_products_is_the_convolution(tokens, kernel, monkeypatch):
+    torch.manual_seed(0)
+    convolution, x = PositionConv(12, kernel, 3), torch.randn(5, tokens, 12)
+    torch.nn.init.normal_(convolution.bias)
+    expected = convolution(x)
+    torch.testing.assert_close(convolution.products(x, convolution._weight()), expected)
+    monkeypatch.setattr("asdkit.encoders.beats_layers.WINDOWS", 2 * tokens * 12 * kernel)  # two clips at a time
+    torch.testing.assert_close(convolution.products(x, convolution._weight()), expected)
+    convolution.fold_for_inference(torch.float32)
+    torch.testing.assert_close(convolution.products(x, convolution.folded), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = convolution.products(x, convolution.folded)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.02)

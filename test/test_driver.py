@@ -1,12 +1,13 @@
 """utils/asd.sh, with a python3 that only writes down how it was called."""
 
 import shlex
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from shell_helpers import ROOT, Checkout, interrupt, running, wait_until, write_script
+from shell_helpers import ROOT, Checkout, fake_slurm, interrupt, running, wait_until, write_script
 
 RECIPES = [path for path in sorted((ROOT / "egs").glob("*/run.sh")) if "utils/asd.sh" in path.read_text()]
 GOLDEN = Path(__file__).parent / "golden" / "dry_run_mini.txt"
@@ -232,6 +233,23 @@ def test_cmd_is_split_into_words_and_wins(mini):
     assert "run_local.sh --max-jobs-run 1 --max-jobs-run 2 JOB=" in local
 
 
+def test_quotes_in_cmd_hold_blanks(mini, tmp_path):
+    write_script(tmp_path / "bin" / "my cmd", f'#!/bin/sh\nprintf "%s|" "$@" >>{tmp_path}/seen\n')
+    done = mini.run("--stage", "6", "--cmd", "'my cmd' --a='b c' \"it's\" d\\ e")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "seen").read_text().startswith("--a=b c|it's|d e|exp/default/log/6.report.log|")
+    for cmd in ("'my cmd", 'my "cmd'):
+        done = mini.run("--stage", "6", "--cmd", cmd)
+        assert done.returncode == 1 and f"a quote is not closed: {cmd}" in done.stderr
+
+
+def test_an_option_with_one_dash_is_not_taken_for_a_log(mini, tmp_path):
+    mini.env |= fake_slurm(tmp_path)
+    done = mini.run("--stage", "6", "--cmd", "run_slurm.sh -p main")
+    assert done.returncode == 1 and "run_slurm.sh: options have two dashes, not '-p'; --help lists" in done.stderr
+    assert not [path for path in mini.recipe.rglob("-p*")] and not list((tmp_path / "queue").iterdir())
+
+
 def test_cmd_of_ones_own(mini, tmp_path):
     write_script(tmp_path / "bin" / "my_cmd", f'#!/bin/sh\necho "$*" >>{tmp_path}/seen\n')
     done = mini.run("--stage", "6", "--cmd", "my_cmd $(touch made) --fast")
@@ -365,6 +383,26 @@ def test_driver_and_recipes_stay_short():
 
 @pytest.mark.parametrize("script", RECIPES, ids=lambda path: path.parent.name)
 def test_every_recipe_has_a_dry_run(script):
-    done = subprocess.run([script, "--dry-run"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", script, "--dry-run"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "# stage " in done.stdout and "asdkit.bin." in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash --posix"])
+def test_pretraining_starts_under_any_shell(shell):
+    script = ROOT / "egs/pretrain/run.sh"
+    done = subprocess.run([*shell.split(), script, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "--probe-clips" in done.stdout, done.stderr
+
+
+def test_a_clone_with_the_line_ends_of_windows_runs(tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "utils", source / "utils")
+    shutil.copy(ROOT / ".gitattributes", source)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(source)]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *words], check=True, timeout=20)
+    clone = ["git", "-c", "core.autocrlf=true", "-c", "core.eol=crlf", "clone", "-q", source, tmp_path / "clone"]
+    subprocess.run(clone, check=True, timeout=20)
+    done = subprocess.run([tmp_path / "clone/utils/asd.sh", "--help"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and "--stop-stage" in done.stdout, done.stderr

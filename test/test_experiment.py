@@ -62,6 +62,7 @@ def test_arrays_and_scores_are_those_of_the_stages(recipe, tmp_path, monkeypatch
     experiment = Experiment.open(os.path.relpath(recipe / "exp/x"), device="cpu")
     utts, paths = recordings(recipe)
     found = experiment.embed([*paths, paths[0]])
+    assert not any(module.training for module in experiment.system.modules())
     assert found.keys() == {"embedding"} and np.array_equal(found["embedding"][0], found["embedding"][-1])
     stage4 = read_ark(recipe / "exp/x/seed0/embed/dev_test/embedding.ark")
     np.testing.assert_allclose(found["embedding"][:-1], [stage4[utt] for utt in utts], rtol=1e-4, atol=1e-5)

@@ -2,11 +2,15 @@ import copy
 
 import pytest
 import torch
+from corpora import write_clip
 
 from asdkit.config import BeatsArch, Config
-from asdkit.infer.clips import represent
+from asdkit.data.batches import Framing
+from asdkit.data.lists import Clip
+from asdkit.infer.clips import ClipBatches, represent, segments
 from asdkit.infer.network import fold
 from asdkit.models.classifier import Classifier
+from asdkit.signals.audio import AudioReader
 from asdkit.utils.typed_yaml import validate
 
 ARCH = BeatsArch(
@@ -28,3 +32,16 @@ def test_folded_weights_give_the_same_embeddings(precision, dtype):
     assert folded.state_dict().keys() == model.state_dict().keys()
     found, expected = (represent(system, feats, config.embed, 64, 64)["embedding"] for system in (folded, model))
     assert torch.equal(found, expected)
+
+
+def test_clips_shorter_than_a_chunk_are_repeated_as_in_training(tmp_path):
+    path, reader = str(write_clip(tmp_path / "a.wav", 0.1)), AudioReader()
+    batches = ClipBatches([[Clip("a", path, 1600, "fan")]], reader, 4000, Framing(16000, 400, 160))
+    (utts, wavs, _), whole = batches[0], torch.from_numpy(reader.read(path).copy())
+    assert utts == ["a"] and torch.equal(wavs, whole.repeat(3)[None, :4000])
+
+
+@pytest.mark.parametrize(("frames", "starts"), [(4, [0]), (5, [0, 1]), (10, [0, 3, 6]), (11, [0, 3, 6, 7])])
+def test_windows_reach_the_end_of_a_clip(frames, starts):
+    cut = segments(torch.arange(frames).expand(2, -1), 4, 3)
+    assert cut[1].tolist() == [list(range(start, start + 4)) for start in starts]

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import shlex
@@ -115,3 +116,33 @@ def test_the_hash_of_a_folder_covers_names_and_contents(tmp_path, reads):
         sha256_path(tmp_path / "empty")
     with pytest.raises(ValueError, match="cannot read .*none: No such file"):
         sha256_path(tmp_path / "none")
+
+
+def test_a_file_system_may_refuse_modes(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    files.write_text(tmp_path / "x", "whole")
+    assert (tmp_path / "x").read_text() == "whole" and [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_files_cannot_be_locked_that_is_said(tmp_path, monkeypatch, caplog, error):
+    def refuse(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    for wait in (True, False):
+        with files.locked(tmp_path / ".lock", wait):
+            pass
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path}/.lock: this file system has no locks ({os.strerror(error)}): "
+        f"start nothing else that writes to {tmp_path} before this has ended"
+    ] * 2
+
+
+def test_a_lock_that_another_has_is_no_missing_lock(tmp_path, caplog):
+    with files.locked(tmp_path / ".lock"), pytest.raises(BlockingIOError), files.locked(tmp_path / ".lock", wait=False):
+        pass
+    assert not caplog.records

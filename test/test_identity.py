@@ -20,6 +20,7 @@ from asdkit.config.identity import (
     training_identity,
 )
 from asdkit.pretrain.config import load_pretrain_config, pretrain_identity, reread_pretrain
+from asdkit.report.evaluation import config_digest
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_text, write_text
 from asdkit.utils.typed_yaml import dump_yaml
@@ -130,6 +131,13 @@ def test_a_key_counts_where_it_can_change_the_bits(tmp_path, text, change, same)
     assert (experiment_identity(a) == experiment_identity(b)) is same
 
 
+@pytest.mark.parametrize(("old", "new"), [({"a": 1}, {}), ({}, {"a": 1})])
+def test_a_key_of_one_side_alone_counts_unless_it_is_null(old, new):
+    with pytest.raises(ValueError, match=f"x: made with a = {old.get('a')}, now {new.get('a')}. Use another --tag"):
+        compare("x", old, new)
+    compare("x", dict.fromkeys(old), dict.fromkeys(new))
+
+
 def test_the_file_of_the_weights_counts_and_not_its_place(tmp_path):
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).write_bytes(content)
@@ -151,10 +159,12 @@ def test_score_is_a_mapping_and_a_bare_one_is_knn(tmp_path):
     both = load(tmp_path, "score: {per_section: true, three: {k: 3}}", "score.k=2").score
     assert (both["knn"].k, both["knn"].per_section, both["three"].k, both["three"].per_section) == (2, True, 3, False)
     assert list(load(tmp_path, "score: {three: {k: 3}, plain: null}").score) == ["three", "plain"]
+    own = load(tmp_path, "score: {lof: {}, gmm: {detector: knn}, other: null}").score
+    assert [settings.detector for settings in own.values()] == ["lof", "knn", "knn"]
     own = load(tmp_path, "score: {ae: {detector: given, array: score.mse}}").score["ae"]
     assert (own.detector, own.array, own.per_domain) == ("given", "score.mse", False)
     for text, message in [
-        ("score: {a: {detector: gmm}}", "score.a.detector: there is no 'gmm'. Allowed: knn, given"),
+        ("score: {a: {detector: svm}}", "score.a.detector: there is no 'svm'. Allowed: knn, given, kmeans, lof, gmm, "),
         ("score: {a: {kk: 3}}", "unknown key 'score.a.kk'. Did you mean 'k'"),
         ("score: {a: {detector: given, array: score.x, k: 3}}", "unknown key 'score.a.k'. Allowed: array, "),
         ("score: {a: {detector: given}}", "score.a.array: Field required"),
@@ -211,6 +221,12 @@ def test_the_text_of_a_configuration_does_not_count(tmp_path):
     assert {path.name for path in before if after[path] != before[path]} == {"config.yaml"}
 
 
+def test_results_carry_all_that_they_were_made_with(tmp_path):
+    settings = ["data.workers=0", "train.lr=0.5", "embed.segment=chunk", "score.knn.k=2", "data.workers=2"]
+    digests = [config_digest(load(tmp_path, "", setting), tmp_path / "knn") for setting in settings]
+    assert digests[0] == digests[-1] and len(set(digests)) == 4
+
+
 def test_settings_that_change_no_result_may_change_on_the_way(tmp_path):
     experiment = Experiment(tmp_path)
     write_text(tmp_path / "x.yaml", "train: {checkpoint_every: 5}")
@@ -229,7 +245,13 @@ def test_a_pre_training_made_by_an_older_version(tmp_path):
     moved = weights.rename(tmp_path / "moved.pt")
     write_text(tmp_path / "p.yaml", f"init: {moved}\ntrain: {{log_every: 7, checkpoint_every: 9}}\n")
     assert pretrain_identity(load_pretrain_config(tmp_path / "p.yaml")) == now and "train.log_every" not in now
-    old = now | {"train.log_every": 50, "init": "/gone/weights.pt", "seed": 3, "recordings": None}
+    old = now | {
+        "train.log_every": 50,
+        "sound.cache_hours": 1.0,
+        "init": "/gone/weights.pt",
+        "seed": 3,
+        "recordings": None,
+    }
     assert reread_pretrain(old) == now | {"seed": 3, "recordings": None}
     assert reread_pretrain(old | {"train.lr": 0.5}) != reread_pretrain(old)
 

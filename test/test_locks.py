@@ -1,11 +1,13 @@
 """Folders that one run has at a time: the driver beside another one, and beside the Slurm jobs of a killed one."""
 
+import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from recipe import kill_session
+from recipe import Recipe, kill_session, make_corpus
 from shell_helpers import ROOT, Checkout, fake_slurm, wait_until, write_script
 
 TRAIN = ["--stage", "3", "--stop-stage", "3", "--cmd", "run_slurm.sh"]
@@ -65,9 +67,9 @@ def test_a_change_of_state_is_shown(mini, tmp_path):
     killed_in_training(mini)
     name = record(mini).name
     assert name.startswith("3.train.seed0-") and (tmp_path / "queue" / name).exists()
-    (tmp_path / "queue" / name).write_text("7_1 PENDING\n7_2 RUNNING\n")
+    (tmp_path / "queue" / name).write_text("7_1 PENDING (Resources)\n7_2 RUNNING (None)\n")
     again = mini.start(*TRAIN)
-    assert again.stdout.readline().endswith("Slurm: 7_1 PENDING, 7_2 RUNNING\n")
+    assert again.stdout.readline().endswith("Slurm: 7_1 PENDING (Resources), 7_2 RUNNING\n")
     (tmp_path / "down").touch()
     assert again.stdout.readline().endswith("Slurm: squeue does not answer\n")
     (tmp_path / "go").touch()
@@ -104,7 +106,7 @@ def test_without_squeue_the_file_to_remove_is_named(mini, tmp_path):
 
 
 def test_features_left_to_another_experiment_are_waited_for(mini, tmp_path):
-    (tmp_path / "queue/2.extract_feats.1-0badcafe").write_text("9_2 RUNNING\n")
+    (tmp_path / "queue/2.extract_feats.1-0badcafe").write_text("9_2 RUNNING (None)\n")
     (mini.recipe / "dump/.jobs").mkdir(parents=True)
     (mini.recipe / "dump/.jobs/2.extract_feats.1-0badcafe").touch()
     run = mini.start("--stage", "2", "--stop-stage", "2")
@@ -181,3 +183,121 @@ def test_a_signal_between_sbatch_and_its_answer_cancels_the_job(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 143 and "cancelled job" in process.stderr.read()
     assert not list((tmp_path / "queue").iterdir()) and not list((tmp_path / "c/.jobs").iterdir())
+
+
+# What flock says on file systems without locks, and that there is no such program.
+NO_LOCKS = [(65, "Function not implemented"), (71, "No locks available"), (127, "command not found")]
+LOCAL = ["--stage", "3", "--stop-stage", "3"]
+
+
+@pytest.fixture
+def unlocked(mini, tmp_path, request):
+    """The driver on a file system that has no locks."""
+    code, said = getattr(request, "param", NO_LOCKS[0])
+    write_script(tmp_path / "bin/flock", f"#!/bin/sh\necho flock: {said} >&2\nexit {code}\n")
+    return mini
+
+
+def held(mini: Checkout) -> Path:
+    return mini.recipe / "exp/default/.lock.held"
+
+
+@pytest.mark.parametrize("unlocked", NO_LOCKS, ids=["ENOSYS", "ENOLCK", "none"], indirect=True)
+def test_without_locks_a_run_waits_for_a_job_that_a_killed_driver_left(unlocked, tmp_path):
+    first = unlocked.start(*LOCAL)
+    assert wait_until(lambda: trainings(unlocked) == ["train"], 30)
+    first.kill()
+    again = unlocked.start(*LOCAL)
+    said = again.stdout.readline()
+    host, process = held(unlocked).read_text().split()
+    assert said.startswith(
+        "== waiting for another run with exp/default, or a job that a killed one left; "
+        f"process {process} on {host} (when it runs no more: rm exp/default/.lock.held)"
+    )
+    assert os.uname().nodename == host and Path("/proc", process).exists()
+    (tmp_path / "go").touch()
+    output, _ = again.communicate(timeout=60)
+    assert again.returncode == 0, output
+    assert trainings(unlocked) == ["train", "ended", "train", "ended"], "two trainings at a time"
+    assert wait_until(lambda: not held(unlocked).exists()), "the last process of a run removes its lock"
+    kill_session(first)
+
+
+def test_without_locks_a_run_goes_on_after_one_that_is_gone(unlocked, tmp_path):
+    first = unlocked.start(*LOCAL)
+    assert wait_until(lambda: trainings(unlocked) == ["train"], 30)
+    kill_session(first)
+    assert first.wait(10) == -signal.SIGKILL
+    process = held(unlocked).read_text().split()[1]
+    assert wait_until(lambda: not Path("/proc", process).exists())
+    (tmp_path / "go").touch()
+    done = unlocked.run(*LOCAL)
+    assert (done.returncode, done.stdout.split(":")[0]) == (0, "== stage 3 (train)"), done.stdout
+    assert trainings(unlocked)[-2:] == ["train", "ended"]
+    assert wait_until(lambda: not held(unlocked).exists())
+
+
+def test_a_lock_of_another_host_holds_while_it_is_touched(unlocked, tmp_path):
+    held(unlocked).write_text("elsewhere 1\n")
+    count = f"echo >>{tmp_path}/slept; n=$(wc -l <{tmp_path}/slept)"
+    touch = f'{count}; [ $n -gt 60 ] || [ $((n % 2)) = 0 ] || touch -d "@$n" .lock.held'
+    write_script(tmp_path / "bin/sleep", f"#!/bin/sh\ncd exp/default && {touch} 2>/dev/null\n")
+    (tmp_path / "go").touch()
+    done = unlocked.run(*LOCAL)
+    assert done.returncode == 0 and "process 1 on elsewhere (when it runs no more" in done.stdout
+    assert 95 <= len((tmp_path / "slept").read_text().splitlines()) < 110
+    assert trainings(unlocked) == ["train", "ended"]
+
+
+def test_a_conflict_alone_is_waited_for(mini, tmp_path):
+    write_script(tmp_path / "bin/flock", f"#!/bin/sh\necho >>{tmp_path}/asked\n[ $(wc -l <{tmp_path}/asked) = 3 ]\n")
+    (tmp_path / "go").touch()
+    done = mini.run(*LOCAL)
+    assert done.returncode == 0 and "'fuser exp/default/.lock' names its process" in done.stdout
+    assert not held(mini).exists() and len((tmp_path / "asked").read_text().splitlines()) == 3
+
+
+REFUSING = """
+#include <errno.h>
+#include <sys/stat.h>
+int flock(int file, int what) { errno = EOPNOTSUPP; return -1; }
+int chmod(const char *path, mode_t mode) { errno = EPERM; return -1; }
+int fchmod(int file, mode_t mode) { errno = EPERM; return -1; }
+int fchmodat(int folder, const char *path, mode_t mode, int flags) { errno = EPERM; return -1; }
+"""
+
+
+def test_recipes_run_on_a_file_system_without_locks_and_modes(tmp_path):
+    if not shutil.which("cc"):
+        pytest.skip("there is no C compiler to make such a file system with")
+    (tmp_path / "refusing.c").write_text(REFUSING)
+    library = str(tmp_path / "refusing.so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "refusing.c"], check=True, timeout=60)
+    recipe = Recipe(tmp_path / "run", make_corpus(tmp_path / "mini", 1))
+    refused = subprocess.run(["flock", tmp_path, "true"], env=os.environ | {"LD_PRELOAD": library}, timeout=20)
+    assert refused.returncode > 1
+    wrapper = write_script(tmp_path / "preload", f'#!/bin/sh\nLD_PRELOAD={library} exec "$@"\n')
+    command = [wrapper, "bash", ROOT / "egs/mini/run.sh", "--stage", "1", "--stop-stage", "2", *recipe.options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (recipe.folder / "data/dev_train/manifest.tsv").exists() and (recipe.exp / "classes.txt").exists()
+
+
+def test_experiments_that_start_together_dump_their_features_one_after_the_other(mini, tmp_path):
+    mini.env["WAIT_AT"] = "bin.extract_feats"
+    for tag in "ab":
+        (mini.recipe / f"exp/{tag}").mkdir(parents=True)
+        (mini.recipe / f"exp/{tag}/config.yaml").write_text("data:\n  feats_type: fbank\n")
+    options = ["--stage", "2", "--stop-stage", "2"]
+
+    def dumps() -> list[str]:
+        return [word for call in mini.calls() if "asdkit.bin.extract_feats" in call for word in call if "exp/" in word]
+
+    first = mini.start(*options, "--tag", "a")
+    assert wait_until(lambda: len(dumps()) == 2, 30)
+    second = mini.start(*options, "--tag", "b")
+    said = [second.stdout.readline() for _ in range(2)][1]
+    assert said.startswith("== waiting for another run with dump") and dumps() == ["exp/a"] * 2
+    (tmp_path / "go").touch()
+    assert first.wait(60) == second.wait(60) == 0
+    assert dumps() == ["exp/a"] * 6 + ["exp/b"] * 6, "two experiments wrote features at once"

@@ -119,6 +119,17 @@ def test_eq_10_sums_the_two_losses():
     assert int(total.dlcl.seen) == 4 + 3  # the attributed clips went to the memory afterwards
 
 
+def test_losses_are_in_full_precision_under_autocast():
+    torch.manual_seed(0)
+    x, labels, attributed = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([True] * 3 + [False] * 3)
+    plain, cast = objective(), objective()
+    cast.load_state_dict(plain.state_dict())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cast(x, labels, attributed)
+    for name, value in plain(x, labels, attributed).items():
+        assert torch.equal(found[name], value), name
+
+
 def test_without_dlcl_every_clip_is_classified():
     total, x, labels = objective(dlcl=False), torch.randn(4, 4), torch.tensor([0, 1, 2, 2])
     attributed = torch.tensor([True, False, False, True])

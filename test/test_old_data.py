@@ -11,6 +11,7 @@ from experiments import Experiment
 from asdkit.bin import evaluate, extract_feats, make_lists, prepare_data, score, train
 from asdkit.config import load_config
 from asdkit.corpus.manifest import read_manifest
+from asdkit.data.chain import Prepared
 from asdkit.data.lists import input_clips, training_inputs
 
 DESCRIPTION = "name: x\nname_style: free\nprotocol: dcase2022\nsets:\n  dev:\n    path: .\n"
@@ -97,9 +98,9 @@ def old(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def stage_1(folder: Path) -> None:
+def stage_1(folder: Path, *more: str) -> None:
     options = ["--dataset", str(folder / "conf.yaml"), "--corpus", str(folder / "corpus")]
-    prepare_data.main([*options, "--data", str(folder / "data")])
+    prepare_data.main([*options, "--data", str(folder / "data"), *more])
 
 
 def words(folder: Path) -> list[str]:
@@ -129,37 +130,49 @@ def test_stages_2_to_4_ask_for_stage_1(old):
         extract_feats.main(words(old))
 
 
-def test_stage_1_adds_the_lengths_and_nothing_else(old, caplog):
+def test_stage_1_adds_lengths_and_content_and_nothing_else(old, caplog):
     caplog.set_level("INFO")
     before = snapshot(old)
     stage_1(old)
-    assert "already done; the recordings' lengths were added" in caplog.text
+    assert "already done; the recordings' lengths were added; the content of 3 recordings was read" in caplog.text
     after = snapshot(old)
-    changed = {name for name in before | after if before.get(name) != after.get(name)}
-    assert changed == {
-        f"data/{name}/{file}" for name in ("dev_train", "dev_test") for file in ("manifest.tsv", "utt2bytes")
+    assert {name for name in before | after if before.get(name) != after.get(name)} == {
+        f"data/{name}/{file}"
+        for name in ("dev_train", "dev_test")
+        for file in ("manifest.tsv", "utt2bytes", "earlier.txt")
     }
-    lines = (old / "data/dev_train/manifest.tsv").read_text().splitlines()
-    assert lines == [
-        "utt\twav\tmachine\tsection\tdomain\tattr\tsamples\tbytes",
-        "fan-train-normal_a\tfan/train/normal_a.wav\tfan\t00\tsource\t-\t1600\t3244",
-        "fan-train-normal_b\tfan/train/normal_b.wav\tfan\t00\tsource\t-\t3200\t6444",
+    rows = read_manifest(old / "data/dev_train/manifest.tsv")
+    assert [(row["utt"][-1], row["wav"], row["samples"], row["bytes"]) for row in rows] == [
+        ("a", "fan/train/normal_a.wav", "1600", "3244"),
+        ("b", "fan/train/normal_b.wav", "3200", "6444"),
     ]
-    assert not (old / "data/dev_train/utt2bytes").exists()
+    assert all(len(row["digest"]) == 64 for row in rows) and not (old / "data/dev_train/utt2bytes").exists()
     caplog.clear()
     stage_1(old)
     assert caplog.text.endswith("already done\n") and snapshot(old) == after
 
 
-def test_markers_of_stages_2_to_4_hold_on(old, caplog):
-    stage_1(old)
+def test_without_content_stage_1_adds_the_lengths_alone(old, caplog):
+    caplog.set_level("INFO")
+    stage_1(old, "--check-content", "false")
+    assert "recordings are not read: silent ones" in caplog.text
+    lines = (old / "data/dev_train/manifest.tsv").read_text().splitlines()
+    assert lines[1:] == [
+        "fan-train-normal_a\tfan/train/normal_a.wav\tfan\t00\tsource\t-\t1600\t3244\t-\t-\t-\t-",
+        "fan-train-normal_b\tfan/train/normal_b.wav\tfan\t00\tsource\t-\t3200\t6444\t-\t-\t-\t-",
+    ]
+
+
+@pytest.mark.parametrize("content", ["true", "false"])
+def test_markers_of_stages_2_to_4_hold_on(old, caplog, content):
+    stage_1(old, "--check-content", content)
     before = snapshot(old)
     caplog.set_level("INFO")
     make_lists.main(["--config", str(old / "exp/a/config.yaml"), *words(old)])
     assert caplog.text.count("already done") == 3
     after = snapshot(old)
     assert after.pop("exp/a/dataset.yaml") == after["data/dataset.yaml"] and after == before
-    assert training_inputs(load_config(old / "exp/a/config.yaml"), old / "data", old / "exp/a") == {
+    marker = {
         "dataset.sample_rate": 16000,
         "dataset.channel": None,
         "dataset.resample": False,
@@ -167,6 +180,16 @@ def test_markers_of_stages_2_to_4_hold_on(old, caplog):
         "dev_train.utt2num_samples": sha(TRAIN_SAMPLES),
         "labels": sha(LABELS),
     }
+    assert trained_from(old) == Prepared(old / "data").today(marker)
+    if content == "true":  # what has changed since is not what sizes told of
+        write_clip(old / "corpus/fan/train/normal_b.wav", 0.2, seed=9)
+        stage_1(old, "--force", "true")
+        now, made = trained_from(old), Prepared(old / "data").today(marker)
+        assert [key for key in now if now[key] != made[key]] == ["dev_train.manifest"]
+
+
+def trained_from(folder: Path) -> dict:
+    return training_inputs(load_config(folder / "exp/a/config.yaml"), Prepared(folder / "data"), folder / "exp/a")
 
 
 def test_scores_and_results_stand_on_old_manifests(tmp_path):

@@ -20,6 +20,7 @@ from asdkit.encoders.beats import random_beats
 from asdkit.encoders.beats_checkpoint import save_beats
 from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.utils import files
+from asdkit.utils.ark import read_ark, write_ark
 
 MINI = Path(__file__).parents[1] / "egs" / "mini"
 CONFIG = """
@@ -97,7 +98,13 @@ def test_every_clip_has_one_finite_embedding(trained, corpus):
 
 
 def test_number_of_shards_changes_no_bit(trained):
-    assert_equal(trained.embed(1, "--force", "true"), trained.embed(3, "--force", "true"))
+    whole = trained.embed(1, "--force", "true")
+    words = [*trained.work, "--device", "cpu", "--num-jobs", "2", "--force", "true"]
+    for job in ("1", "2"):
+        extract_embeddings.main([*words, "--job", job])
+    one, two = (read_ark(trained.exp / f"seed0/embed/dev_test/split2/embedding.{job}.ark") for job in (1, 2))
+    assert one and two and not one.keys() & two.keys()
+    assert_equal(whole, trained.embed(3, "--force", "true"))
     assert not list(trained.exp.glob("seed0/embed/*/split*"))
 
 
@@ -157,6 +164,15 @@ def test_kept_step_can_be_embedded(corpus, tmp_path):
     assert recipe.embed()["eval_test"]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_stops_training_and_embedding(corpus, tmp_path):
+    recipe = Recipe(tmp_path, corpus, "train.steps=0")
+    for program in (train, extract_embeddings):
+        with pytest.raises(ValueError, match="--device cuda: no GPU is visible"):
+            program.main([*recipe.work, "--device", "cuda"])
+        recipe.train()
+
+
 def test_embedding_needs_finished_training(corpus, tmp_path):
     recipe = Recipe(tmp_path, corpus)
     with pytest.raises(ValueError, match="training is not finished: run stage 3"):
@@ -185,8 +201,11 @@ def test_weights_of_another_configuration_are_not_embedded(corpus, tmp_path):
 def test_changed_shard_and_cut_shard_are_refused(trained, tmp_path):
     extract_embeddings.main([*trained.work, "--force", "true", "--num-jobs", "1"])
     ark = trained.exp / "seed0/embed/dev_test/split1/embedding.1.ark"
-    whole = ark.read_bytes()
-    ark.write_bytes(whole[:-5])
+    table = read_ark(ark)
+    write_ark(ark, {utt: table[utt] for utt in list(table)[1:]})
+    with pytest.raises(ValueError, match=f"1 clip.* too few or too many, the first '{min(table)}'; use --force true"):
+        extract_embeddings.main([*trained.work, "--num-jobs", "1", "--merge", "true"])
+    ark.write_bytes(ark.read_bytes()[:-5])
     with pytest.raises(ValueError, match="embedding.1.ark: cut short"):
         extract_embeddings.main([*trained.work, "--num-jobs", "1", "--merge", "true"])
     assert not (trained.exp / "seed0/embed/dev_test/.done").exists()
@@ -228,23 +247,23 @@ def test_broken_recording_stops_training_and_leaves_no_final(own, tmp_path):
     recipe = Recipe(tmp_path, own[1])
     for path in own[0].rglob("train/*.wav"):
         path.write_text("this is no recording")
-    with pytest.raises(ValueError, match=r"\.wav: not a readable wav or flac file"):
+    with pytest.raises(ValueError, match=r"train clip has changed: .*\.wav has 20 bytes, stage 1 found 32044"):
         recipe.train()
     assert not (recipe.exp / "seed0/checkpoint/final.pt").exists()
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.5])
-def test_recording_of_another_length_than_stage_1_found_is_named_by_stages_3_and_4(own, tmp_path, seconds):
+def test_recording_of_another_size_than_stage_1_found_is_named_by_stages_3_and_4(own, tmp_path, seconds):
     recipe = Recipe(tmp_path, own[1])
     samples = round(16000 * seconds)
     changed = next(own[0].rglob("fan/test/*.wav"))
     whole = changed.read_bytes()
     recipe.train()
     soundfile.write(changed, np.zeros(samples), 16000)
-    with pytest.raises(ValueError, match=f"{changed}: has changed: {samples} samples, it had 16000 when it was listed"):
+    with pytest.raises(ValueError, match=f"{changed} has {44 + 2 * samples} bytes, stage 1 found 32044"):
         recipe.embed()
     changed.write_bytes(whole)
     for path in own[0].rglob("train/*.wav"):
         soundfile.write(path, np.zeros(samples), 16000)
-    with pytest.raises(ValueError, match=f"train/.*: has changed: {samples} samples, it had 16000 when it was listed"):
+    with pytest.raises(ValueError, match=f"train/.* has {44 + 2 * samples} bytes, stage 1 found"):
         recipe.train("--force", "true")

@@ -55,7 +55,7 @@ def test_the_same_again_is_skipped_and_a_change_is_refused(tmp_path, corpus, cap
     with pytest.raises(ValueError, match="made with resample = False, now True.*--force true"):
         prepare(tmp_path, "--resample", "true")
     write_clip(corpus / "dev_data/raw/fan/train/section_00_source_train_normal_0099_spd_0.wav")
-    with pytest.raises(ValueError, match="made with clips = "):
+    with pytest.raises(ValueError, match="made with other clips: .*0099_spd_0.wav is new.*--force true"):
         prepare(tmp_path)
     assert snapshot(data) == before
     prepare(tmp_path, "--force", "true")
@@ -75,7 +75,7 @@ def test_supplemental_clips_and_strange_files_are_left_out_and_named(tmp_path, c
     data = prepare(tmp_path)
     assert len(manifest_of(data, "dev_train")) == 12
     assert re.search(r"ignored: 3 supplemental clips in .*fan", caplog.text)
-    assert re.search(r"ignored: 2 entries of .*fan \(folders, or no wav or flac\), such as train/", caplog.text)
+    assert re.search(r"ignored: 2 other files of .*fan, such as train/", caplog.text)
     assert re.search(r"ignored in .*: papers", caplog.text)
 
 
@@ -126,6 +126,8 @@ def test_csv_corpus(tmp_path):
         "attr": "-",
         "samples": "1600",
         "bytes": str((folder / "day 0/clip0.flac").stat().st_size),
+        "mtime": str((folder / "day 0/clip0.flac").stat().st_mtime_ns),
+        **{key: train["press-train-clip0"][key] for key in ("digest", "peak", "rms")},
     }
     assert train["press-train-clip1"]["attr"] == "rpm 10, load 2"
     assert read_ref(data / "dev_test" / "ref.tsv") == {

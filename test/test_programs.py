@@ -57,10 +57,10 @@ def test_missing_experiment_is_one_line(name, tmp_path):
 
 def test_progress_is_a_bar_on_a_terminal_and_a_line_every_ten_seconds_elsewhere(monkeypatch, capsys, caplog):
     caplog.set_level("INFO")
-    clock = iter([0.0, 4.0, 10.0, 10.5, 15.0])
+    clock = iter([0.0, 0.0, 4.0, 10.0, 15.0])
     monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     assert list(cli.progress("abc", "letters")) == list("abc")
-    assert [record.message for record in caplog.records] == ["letters: 2 of 3, 10 s"]
+    assert [record.message for record in caplog.records] == ["letters: 2/3 [00:10<00:05,  5.00s/clip]"]
     monkeypatch.undo()
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert list(cli.progress(iter("abc"), "letters", 3)) == list("abc")

@@ -59,6 +59,7 @@ def test_what_stage_5_writes_can_be_read_by_people_and_by_programs(experiment):
     made_from = read_json(folder / "made_from.json")
     assert made_from["detector"] == "knn" and made_from["settings"]["score.k"] == 1 and made_from["seed"] == 0
     assert "dev_train.embedding" in made_from["inputs"]
+    assert limits == pytest.approx(_limits(experiment, 90.0))
 
 
 def test_scores_of_any_program_get_thresholds_files_and_a_row(experiment):
@@ -108,6 +109,7 @@ def test_what_a_folder_says_of_itself_is_used_and_checked(experiment):
 
 
 def _limits(experiment, percentile):
+    """Thresholds of distances."""
     from asdkit.detectors.threshold import threshold
 
     train = read_scores(experiment.exp / "seed0/score/knn/train.tsv")
@@ -131,6 +133,14 @@ def test_scores_alone_are_enough_and_clips_must_fit(experiment):
         ValueError, match="mine: lacks dev_test.tsv: a folder of scores has one for each of dev_test, eval"
     ):
         report_all(experiment, "--force", "true")
+
+
+def test_force_evaluates_again(experiment):
+    result, before = experiment.exp / "seed0/score/knn/results.json", experiment.stamps()
+    report_all(experiment)
+    assert experiment.stamps()[result] == before[result]
+    report_all(experiment, "--force", "true")
+    assert experiment.stamps()[result] != before[result]
 
 
 def test_train_scores_of_other_clips(experiment):

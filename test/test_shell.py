@@ -72,6 +72,7 @@ def test_options_set_variables(call, words, printed):
         (["--stage", "--name", "x"], "--stage needs a value"),
         (["--set"], "--set needs a value"),
         (["--dry-run", "maybe"], "--dry-run is true or false, not 'maybe'"),
+        (["-p", "main"], "options have two dashes, not '-p'; --help"),
     ],
 )
 def test_wrong_options_are_refused(call, words, message):

@@ -63,7 +63,7 @@ def test_failed_task_is_named_with_the_end_of_its_log(cluster, tmp_path):
 def test_task_that_the_cluster_ends_is_named_as_killed(cluster, tmp_path):
     done = run(tmp_path, "x.log", "bash", "-c", "scancel $SLURM_JOB_ID; sleep 60")
     assert done.returncode == 1
-    assert "x.log (killed: " in done.stderr and "CANCELLED" in done.stderr
+    assert "x.log (killed: " in done.stderr and "; Slurm: CANCELLED 0:" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["x.log"], "Slurm's own output was left behind"
 
 
@@ -75,6 +75,13 @@ def test_environment_and_threads_arrive(cluster, tmp_path):
         done = run(tmp_path, *options, "x.log", "bash", "-c", script, env=env)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "x.log").read_text().splitlines()[-2] == f"red {threads} {tmp_path}"
+
+
+@pytest.mark.slurm
+def test_the_node_has_the_memory_of_the_machine(cluster, tmp_path):
+    mebibytes = int(re.search(r"MemTotal: +(\d+)", Path("/proc/meminfo").read_text())[1]) // 1024
+    assert run(tmp_path, "--mem", f"{mebibytes - 1}M", "x.log", "true").returncode == 0
+    assert "sbatch did not take the job" in run(tmp_path, "--mem", f"{2 * mebibytes}M", "x.log", "true").stderr
 
 
 @pytest.mark.slurm
@@ -160,6 +167,8 @@ echo "77;cluster"
 """
     write_script(tmp_path / "bin/sbatch", script)
     write_script(tmp_path / "bin/squeue", "#!/bin/sh\n")
+    write_script(tmp_path / "bin/sleep", "#!/bin/sh\n")
+    write_script(tmp_path / "bin/scontrol", "#!/bin/sh\necho JobId=78 JobState=CANCELLED Reason=None ExitCode=0:15\n")
     return {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "TASKS": "2"}
 
 
@@ -201,7 +210,142 @@ def test_nothing_is_asked_for_that_was_not_given(tmp_path, fake_sbatch):
 def test_task_without_a_log_has_failed(tmp_path, fake_sbatch):
     done = run(tmp_path, "JOB=1:3", "x.JOB.log", "true", env=fake_sbatch)
     assert done.returncode == 1
-    assert "1 / 3 failed:\n  x.3.log (never started)\n" in done.stderr
+    assert "1 / 3 failed:\n  x.3.log (never started; Slurm: CANCELLED 0:15)\n" in done.stderr
+
+
+def test_words_for_sbatch_may_hold_blanks(tmp_path, fake_sbatch):
+    opt = "--sbatch-opt=--comment='two words' --reservation=\"it's\" --wckey=a\\ b"
+    assert run(tmp_path, opt, "x.log", "true", env=fake_sbatch).returncode == 0
+    words = (tmp_path / "words").read_text().splitlines()
+    assert words[-3:] == ["--comment=two words", "--reservation=it's", "--wckey=a b"]
+    done = run(tmp_path, "--sbatch-opt=--comment='two words", "x.log", "true", env=fake_sbatch)
+    assert done.returncode == 1 and "a quote is not closed: --comment='two words" in done.stderr
+
+
+@pytest.fixture
+def slow_cluster(tmp_path):
+    """A cluster whose seconds are `run_slurm.sh`'s calls of sleep, and what goes on in it: second -> shell commands.
+
+    At second 0 one job waits; it leaves the queue when the file `queue` is removed. Its log is late.log till `show`.
+    """
+    (tmp_path / "queue").write_text("7_1 RUNNING (None)\n")
+    sbatch = f"""#!/usr/bin/env bash
+cd {tmp_path}
+sed 's/log="x.log"/log="late.log"/' | SLURM_ARRAY_TASK_ID=1 bash
+cat banner 2>/dev/null || true
+echo 7
+"""
+    write_script(tmp_path / "bin/sbatch", sbatch)
+    write_script(tmp_path / "bin/squeue", f"#!/bin/sh\n[ ! -e {tmp_path}/queue ] || cat {tmp_path}/queue\n")
+    write_script(tmp_path / "bin/scancel", f'#!/bin/sh\necho "$*" >>{tmp_path}/cancelled\nrm -f {tmp_path}/queue\n')
+
+    def happens(**seconds: str) -> dict[str, str]:
+        cases = "\n".join(f"{at.removeprefix('at')}) {what} ;;" for at, what in seconds.items())
+        count = (
+            f"cd {tmp_path}\necho >>slept\nshow() {{ cat late.log >>x.log; }}\ncase $(wc -l <slept) in\n{cases}\nesac\n"
+        )
+        write_script(tmp_path / "bin/sleep", f"#!/bin/bash\n{count}")
+        return {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "ASDKIT_LOCKED": "\nlocked"}
+
+    return happens
+
+
+def slept(folder: Path) -> int:
+    return len((folder / "slept").read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("tool", "says", "late", "code"),
+    [
+        ("scontrol", "JobId=9 ArrayJobId=7 JobName=x JobState=COMPLETED Reason=None ExitCode=0:0 RunTime=1", 250, 0),
+        ("sacct", "COMPLETED|0:0", 250, 0),
+        ("scontrol", "JobId=9 JobState=FAILED Reason=NonZeroExitCode ExitCode=3:0", 250, 3),
+        (None, "", 75, 0),
+    ],
+    ids=["COMPLETED", "sacct", "FAILED", "unknown"],
+)
+def test_a_log_that_shows_late_is_waited_for(tmp_path, slow_cluster, tool, says, late, code):
+    if tool:
+        asked = {"scontrol": "--oneliner show job 7_1", "sacct": "--jobs 7_1"}[tool]
+        write_script(tmp_path / "bin" / tool, f'#!/bin/sh\n[ "${{*#*{asked}}}" != "$*" ] && echo "{says}"\n')
+    env = slow_cluster(at20="rm queue x.log", **{f"at{late}": "show"})
+    done = run(tmp_path, "x.log", "bash", "-c", f"echo counted; exit {code}", env=env)
+    if code == 0:
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert done.returncode == 1 and "1 / 1 failed:\n  x.log\n" in done.stderr
+    assert slept(tmp_path) == late and "counted" in (tmp_path / "x.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("says", "patience", "told"),
+    [
+        ("JobState=COMPLETED Reason=None ExitCode=0:0", 300, "does this machine see the folder as the nodes do?"),
+        ("JobState=TIMEOUT Reason=TimeLimit ExitCode=0:15", 10, "x.log (never started; Slurm: TIMEOUT 0:15)"),
+        ("JobState=FAILED Reason=NonZeroExitCode ExitCode=3:0", 300, "x.log (never started; Slurm: FAILED 3:0)"),
+    ],
+)
+def test_a_log_that_never_shows_is_told_with_slurms_word(tmp_path, slow_cluster, says, patience, told):
+    write_script(tmp_path / "bin/scontrol", f"#!/bin/sh\necho 'JobId=9 {says} RunTime=00:00:01'\n")
+    done = run(tmp_path, "x.log", "true", env=slow_cluster(at20="rm queue"))
+    assert done.returncode == 1 and told in done.stderr and slept(tmp_path) == 30 + patience
+    assert ("failed" in done.stderr) == ("COMPLETED" not in says)
+
+
+def test_a_job_that_squeue_missed_is_not_given_up(tmp_path, slow_cluster):
+    says = f"[ -e {tmp_path}/over ] && state=COMPLETED || state=RUNNING; echo JobId=9 JobState=$state ExitCode=0:0"
+    write_script(tmp_path / "bin/scontrol", f"#!/bin/sh\n{says}\n")
+    env = slow_cluster(at20="mv queue hidden", at40="mv hidden queue", at50="rm queue; touch over", at70="show")
+    assert run(tmp_path, "x.log", "true", env=env).returncode == 0 and slept(tmp_path) == 70
+
+
+def test_a_job_that_cannot_start_is_told_of(tmp_path, slow_cluster):
+    (tmp_path / "queue").write_text("7_[1] PENDING (JobHeldUser)\n")
+    done = run(tmp_path, "x.log", "true", env=slow_cluster(at140="rm queue; show"))
+    assert done.returncode == 0
+    assert done.stderr == "run_slurm.sh: still waiting: 7_[1] PENDING (JobHeldUser)\n" * 2
+    (tmp_path / "slept").unlink()
+    (tmp_path / "queue").write_text("7_1 RUNNING (None)\n7_2 PENDING (JobArrayTaskLimit)\n")
+    done = run(tmp_path, "x.log", "true", env=slow_cluster(at70="rm queue; show"))
+    assert (done.returncode, done.stderr) == (0, ""), "something runs"
+
+
+@pytest.mark.parametrize("banner", ["Welcome!\n2026\n", "a\nSubmitted batch job 5 on cluster 12\n", ""])
+def test_what_sbatch_says_beside_the_id_is_no_id(tmp_path, slow_cluster, banner):
+    (tmp_path / "banner").write_text(banner)
+    write_script(tmp_path / "bin/scontrol", f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+    done = run(tmp_path, "x.log", "true", env=slow_cluster(at20="rm queue", at32="show"))
+    assert (done.returncode, done.stderr) == (0, "") and set((tmp_path / "asked").read_text().splitlines()) == {
+        "--oneliner show job 7_1"
+    }
+
+
+def test_an_sbatch_that_names_no_job_is_an_error_that_shows_what_it_said(tmp_path, slow_cluster):
+    env = slow_cluster()
+    sbatch = tmp_path / "bin/sbatch"
+    sbatch.write_text(sbatch.read_text().replace("echo 7\n", "echo Queue 3 is closed.\n"))
+    done = run(tmp_path, "x.log", "true", env=env)
+    assert done.returncode == 1
+    assert "sbatch named no job; it said:\nQueue 3 is closed.\n" in done.stderr
+    assert (tmp_path / "cancelled").read_text().startswith("--name x-") and not list(
+        (tmp_path / "locked/.jobs").iterdir()
+    )
+
+
+@pytest.mark.parametrize("fault", ["others may write", "link"])
+def test_the_one_node_cluster_uses_no_folder_of_others(tmp_path, fault):
+    folder = tmp_path / "cluster"
+    (tmp_path / "real").mkdir(mode=0o755)
+    if fault == "link":
+        folder.symlink_to(tmp_path / "real")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    script, env = ROOT / "tools/slurm_one_node.sh", os.environ | {"ASDKIT_SLURM_DIR": str(folder)}
+    for word in ("start", "stop", "status"):
+        done = subprocess.run([script, word], env=env, capture_output=True, text=True, timeout=20)
+        assert done.returncode == 1 and f"{folder} is another user's" in done.stderr
+    assert not list(folder.iterdir())
 
 
 def test_no_sbatch_is_said(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from asdkit.config import OptimizeConfig
-from asdkit.models.checkpoint import load_tensors, model_state
+from asdkit.models.checkpoint import load_tensors, model_state, read_checkpoint
 from asdkit.models.system import System
 from asdkit.train.distributed import World
 from asdkit.train.loop import Trainer
@@ -131,6 +131,36 @@ def test_bfloat16_is_that_of_autocast(tmp_path):
         config = settings(precision=precision)
         Trainer(Asks(), config, 0, tmp_path, {}, World(0, 1, CPU)).run(list(batches())[:1], {})
     assert seen == [False, True]
+
+
+def test_losses_that_are_looked_at_later_are_the_same(tmp_path, monkeypatch):
+    config = settings(log_every=5, checkpoint_every=4)
+    curves = [train(tmp_path / "at once", config).curve.rows]
+    monkeypatch.setattr(Trainer, "_looks_now", lambda self: self.step % 4 == 0 or self.step % 5 == 0)
+    curves.append(train(tmp_path / "later", config).curve.rows)
+    assert curves[0] == curves[1] and [row["step"] for row in curves[0]] == [5, 10, 12]
+    sums = [read_checkpoint(tmp_path / name / "checkpoint/last.pt")["curve"] for name in ("at once", "later")]
+    assert sums[0] == sums[1] and sums[0]["sums"]["loss"][1] == 3  # steps 6 to 8
+
+    broken = SimpleNamespace(wavs=torch.full((1, 5), math.inf), feats=None, utts=["a", "b"])
+    trainer = Trainer(Planes(), config, 0, tmp_path / "broken", {}, World(0, 1, CPU))
+    first, *others = batches()
+    with pytest.raises(ValueError, match=r"step 2: the loss is not finite .* on the clips a b. Look"):
+        trainer.run([first, broken, *others], {})
+    assert trainer.step == 4 and not (tmp_path / "broken/checkpoint").exists()
+
+
+def test_memory_that_does_not_suffice_is_told(tmp_path):
+    class Large(Planes):
+        def losses(self, feats, batch):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. Including non-PyTorch memory")
+
+    trainer = Trainer(Large(), settings(batch_size=4), 0, tmp_path, {}, World(0, 1, CPU))
+    told = "step 1: train.batch_size 4 does not fit into the GPU's memory: set a smaller one, or train.precision to "
+    told += "bfloat16 (9 GiB more were asked for)"
+    with pytest.raises(ValueError) as error:
+        trainer.run(batches(), {})
+    assert str(error.value) == told
 
 
 def test_a_loss_that_is_not_finite_stops_without_a_checkpoint(tmp_path):

@@ -15,7 +15,7 @@ def corpus(tmp_path):
     return write_corpus(tmp_path / "corpus")
 
 
-def test_truth_that_comes_later_counts_as_a_change(tmp_path, corpus, caplog):
+def test_truth_that_comes_later_is_taken_up_and_is_not_lost(tmp_path, corpus, caplog):
     truth = corpus / "ground_truth"
     truth.rename(corpus / "later")
     caplog.set_level("INFO")
@@ -23,10 +23,12 @@ def test_truth_that_comes_later_counts_as_a_change(tmp_path, corpus, caplog):
     assert not (data / "eval_test" / "ref.tsv").exists() and (data / "dev_test" / "ref.tsv").exists()
     assert "eval_test: conditions unknown" in caplog.text
     (corpus / "later").rename(truth)
-    with pytest.raises(ValueError, match="made with truth = '-'"):
-        prepare(tmp_path)
-    prepare(tmp_path, "--force", "true")
+    prepare(tmp_path)
+    assert "already done; the truth is new" in caplog.text
     assert len(read_ref(data / "eval_test" / "ref.tsv")) == 8
+    truth.rename(corpus / "later")
+    with pytest.raises(ValueError, match="eval_test/ref.tsv: the truth of eval_test is not there any more.*--force"):
+        prepare(tmp_path)
 
 
 def rewrite(path: Path, change) -> None:

@@ -9,6 +9,7 @@ from experiments import DIM, Experiment
 
 from asdkit.bin import report, score
 from asdkit.detectors.folder import read_scores, read_thresholds, write_scores
+from asdkit.utils.ark import read_ark, write_ark
 from asdkit.utils.files import read_json, read_text, write_text
 
 
@@ -67,8 +68,6 @@ def test_a_test_clip_that_is_a_training_clip_is_named_with_it(experiment, caplog
     train = experiment.exp / "seed0/embed/dev_train/embedding.ark"
     experiment.run(score)
     assert not caplog.messages
-    from asdkit.utils.ark import read_ark
-
     known = read_ark(train)
 
     def change(table):
@@ -99,6 +98,28 @@ def test_a_digest_tells_a_copy_whose_embedding_was_rounded_in_another_way(tmp_pa
     made.run(score, "--force", "true")  # every clip of a machine has a copy among its test clips
     assert sum("40 of 40 test clips have the sound of a training clip" in message for message in caplog.messages) == 2
     assert read_thresholds(made.exp / "seed0/score/knn/threshold.tsv") == limits
+
+
+def test_a_training_set_that_holds_each_clip_twice_has_the_same_thresholds(experiment):
+    experiment.run(score)
+    limits = read_thresholds(experiment.exp / "seed0/score/knn/threshold.tsv")
+    manifest, ark = experiment.data / "dev_train/manifest.tsv", experiment.exp / "seed0/embed/dev_train/embedding.ark"
+    table, lines = read_ark(ark), read_text(manifest).splitlines()
+    twice = [line for row in lines[1:] for line in (row, row.replace("\t", "-copy\t", 1))]
+    write_text(manifest, "\n".join([lines[0], *twice]) + "\n")
+    write_ark(ark, {**table, **{f"{utt}-copy": vector for utt, vector in table.items()}})
+    experiment.run(score, "--force", "true")
+    assert read_thresholds(experiment.exp / "seed0/score/knn/threshold.tsv") == pytest.approx(limits, rel=1e-6)
+
+
+def test_sections_with_detectors_of_their_own_have_thresholds_of_their_own(experiment):
+    write_text(experiment.exp / "config.yaml", "score: {knn: {per_section: true}}\n")
+    train = experiment.data / "dev_train/manifest.tsv"
+    for path in (train, experiment.data / "dev_test/manifest.tsv"):
+        write_text(path, re.sub(r"(fandev-\w+-\d[02468]\t.*\tfandev\t)00", r"\g<1>01", read_text(path)))
+    experiment.run(score)
+    limits = read_thresholds(experiment.exp / "seed0/score/knn/threshold.tsv")
+    assert set(limits) == {("fandev", "00"), ("fandev", "01"), ("pumpdev", "00")} and len(set(limits.values())) == 3
 
 
 def test_scores_that_are_all_equal_are_refused_by_both_stages(experiment):

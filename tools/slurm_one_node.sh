@@ -16,6 +16,10 @@ die() {
     exit 1
 }
 
+# Who can write to the folder has a program of his run as root.
+[[ ! -e $dir && ! -L $dir ]] || [[ -O $dir && $(stat -c %A "$dir") == d????-??-? ]] ||
+    die "$dir is another user's, or others can write to it: remove it, or name another folder in ASDKIT_SLURM_DIR"
+
 check() {
     local program
     for program in munged slurmctld slurmd sinfo; do
@@ -26,8 +30,11 @@ check() {
 }
 
 write_settings() {
+    local memory # of the machine in MiB: a job may ask for as much
+    memory=$(slurmd -C | sed -n 's/.* RealMemory=\([0-9]*\).*/RealMemory=\1/p')
+    [[ -d $dir ]] || mkdir -m 755 "$dir"
     mkdir -p "$dir"/{munge,state,spool,log}
-    chmod 755 "$dir" "$dir/munge"
+    chmod 755 "$dir/munge"
     [[ -s $dir/munge/key ]] || (umask 077 && head -c 1024 /dev/urandom >"$dir/munge/key")
     cat >"$SLURM_CONF" <<END
 ClusterName=asdkit
@@ -52,7 +59,7 @@ SlurmctldPidFile=$dir/slurmctld.pid
 SlurmdPidFile=$dir/slurmd.pid
 SlurmctldLogFile=$dir/log/slurmctld.log
 SlurmdLogFile=$dir/log/slurmd.log
-NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) $memory State=UNKNOWN
 PartitionName=main Nodes=$node Default=YES MaxTime=INFINITE State=UP
 END
     printf 'export SLURM_CONF=%q\n' "$SLURM_CONF" >"$dir/env"

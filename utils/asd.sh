@@ -28,6 +28,7 @@ sections=                    # only these sections (machine ids), separated by c
 channel=                     # this channel of recordings that have several
 resample=                    # true: convert recordings of other sample rates (default: as the dataset says)
 revealed_attributes=         # folder of attributes that names hide, told after a challenge (default: not used)
+check_content=               # false: stage 1 does not read recordings whole: silent ones and copies are not found
 data=data                    # folder of the manifests
 dump=dump                    # folder of the lists and features
 expdir=exp                   # folder of the experiments
@@ -42,7 +43,7 @@ dry_run=false                # true: print the commands, run nothing
 utils=$(dirname "${BASH_SOURCE[0]}")
 first_stage=0 last_stage=6
 # What is trained and embedded does not depend on these: another value is no other experiment.
-untagged=(score data.workers train.log_every train.checkpoint_every)
+untagged=(score embed.memory_gb data.workers train.log_every train.checkpoint_every train.graphs)
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
 # shellcheck source=utils/path.sh
@@ -67,30 +68,16 @@ one_at_a_time=(--max-jobs-run 1)
 [[ ${cmd_words[0]} == */run_local.sh ]] || one_at_a_time=()
 compute=()
 [[ -z $num_threads ]] || compute+=(--num-threads "$num_threads")
-train_gpu=() embed_gpu=()
-device=()
+train_gpu=() embed_gpu=() device=()
 ((gpu == 0)) || { train_gpu=(--gpu "$gpu") && embed_gpu=(--gpu 1) && device=(--device cuda); }
-python=(python3 -m)
-train_python=("${python[@]}")
+python=(python3 -m) train_python=(python3 -m)
 ((gpu <= 1)) || train_python+=(torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
-forced=()
+forced=() sources=()
 [[ $force == false ]] || forced=(--force true)
-sources=()
-for key in machines sections channel resample revealed_attributes; do
+for key in machines sections channel resample revealed_attributes check_content; do
     [[ -z ${!key} ]] || sources+=("--${key//_/-}" "${!key}")
 done
 [[ -z $score ]] && chosen=() || chosen=(--score "$score")
-
-child=
-stop() {
-    trap '' INT TERM HUP
-    [[ -z $child ]] || { kill -TERM "$child" 2>/dev/null && wait "$child"; } || true
-    echo "asd.sh: stopped" >&2
-    exit "$1"
-}
-trap 'stop 129' HUP
-trap 'stop 130' INT
-trap 'stop 143' TERM
 
 # begin NUMBER NAME: whether the stage was asked for.
 begin() {
@@ -100,31 +87,17 @@ begin() {
     if [[ $dry_run == true ]]; then echo "# $name"; else echo "== $name: $(date +%T)"; fi
 }
 
-# call WORDS: run a command, or print it in a dry run.
-call() {
-    if [[ $dry_run == true ]]; then
-        printf '%q' "$1" && printf ' %q' "${@:2}" && echo
-        return
-    fi
-    "$@" &
-    child=$!
-    wait "$child" || return
-    child=
-}
-
 # run [options of $cmd] [JOB=...] PROGRAM[.PART] ARGS: run asdkit.bin.PROGRAM, or a script of the recipe, through $cmd.
-# Options in --cmd come after the driver's, and so win.
 run() {
-    local options=() array=() words=() what
+    local options=() words=() what
     while [[ $1 == --* ]]; do
         options+=("$1" "$2")
         shift 2
     done
-    [[ $1 != JOB=* ]] || { array=("$1") && shift; }
+    [[ $1 != JOB=* ]] || { options+=("$1") && shift; }
     words=("${python[@]}" "asdkit.bin.${1%%.*}") what=$1
     [[ $1 != */* ]] || { words=("$1") && what=$(basename "$1" .sh); }
-    call "${cmd_words[0]}" "${options[@]}" "${cmd_words[@]:1}" "${array[@]}" \
-        "$logs/$current.$what.log" "${words[@]}" "${@:2}" || die "$name failed"
+    send "${options[@]}" "$logs/$current.$what.log" "${words[@]}" "${@:2}" || die "$name failed"
 }
 
 # A mistake in the experiment is found before the first stage, and leaves nothing behind. From stage 3 on, the experiment is
@@ -159,6 +132,8 @@ if begin 1 data; then
 fi
 
 ((stage >= 2)) || free_folder
+((stop_stage < 5)) || [[ $dry_run == true || ! -f $data/dataset.yaml ]] || compgen -G "$data/*_test/manifest.tsv" >/dev/null ||
+    die "$data has no test clips, so nothing to score: add some (stage 1 says what it did not read), or --stop-stage 4"
 ((stage > 2 || stop_stage < 2)) || lock_folder "$exp"
 
 if begin 2 lists; then

@@ -18,7 +18,8 @@ done
 ((stage <= stop_stage)) || die "--stage $stage comes after --stop-stage $stop_stage"
 [[ $gpu =~ ^[0-9]+$ ]] || die "--gpu is a number from 0, not '$gpu'"
 
-read -ra cmd_words <<<"$cmd"
+split_words "$cmd"
+cmd_words=("${words[@]}")
 if [[ -f $utils/${cmd_words[0]-} ]]; then
     cmd_words[0]=$utils/${cmd_words[0]}
 elif ! command -v "${cmd_words[0]-}" >/dev/null; then
@@ -36,56 +37,47 @@ fi
     die "--tag '$tag' has to be a folder's name: up to 200 letters, digits, . _ + -"
 exp=$expdir/$tag
 
-# The folders that this run has, one a line, for run_slurm.sh.
-export ASDKIT_LOCKED=
+child=
+stop() {
+    trap '' INT TERM HUP
+    [[ -z $child ]] || { kill -TERM "$child" 2>/dev/null && wait "$child"; } || true
+    echo "${option_file##*/}: stopped" >&2
+    exit "$1"
+}
+trap 'stop 129' HUP
+trap 'stop 130' INT
+trap 'stop 143' TERM
 
-# lock_folder FOLDER: take it for this run and the jobs that it starts, which keep it even when the run is killed. Jobs on
-# this machine inherit the lock. Those of a cluster cannot: run_slurm.sh leaves their names in FOLDER/.jobs, and Slurm is
-# asked for them. free_folder gives up what was taken last.
-lock_folder() {
-    local taken=false seconds=0 why said=
-    [[ ${dry_run-} != true ]] || return 0
-    mkdir -p -- "$1"
-    exec {lock}>>"$1/.lock"
-    while :; do
-        [[ $taken == true ]] || ! flock --timeout "$seconds" "$lock" || taken=true
-        left_jobs "$1" "$taken"
-        [[ $taken == false || -n $REPLY ]] || break
-        why="jobs of a killed run with $1"
-        [[ $taken == true ]] ||
-            why="another run with $1, or a job that a killed one left; 'fuser $1/.lock' names its process"
-        why+=${REPLY:+; Slurm: $REPLY}
-        [[ $why == "$said" ]] || echo "== waiting for $why"
-        said=$why
-        ((seconds == 10)) || ((seconds += 1))
-        [[ $taken == false ]] || sleep "$seconds"
+# call WORDS: run a command, or print it in a dry run.
+call() {
+    if [[ ${dry_run-} == true ]]; then
+        printf '%q' "$1" && printf ' %q' "${@:2}" && echo
+        return
+    fi
+    "$@" &
+    child=$!
+    wait "$child" || return
+    child=
+}
+
+# send [options of $cmd] [JOB=...] LOG PROGRAM ARGS: say where the log is (as a word for the shell, where there are
+# several), and run the program through $cmd. Options in --cmd come after these, and so win.
+send() {
+    local options=() array=() numbers
+    while [[ $1 == --* ]]; do
+        options+=("$1" "$2")
+        shift 2
     done
-    ASDKIT_LOCKED+=$'\n'$1
+    [[ $1 != JOB=* ]] || { array=("$1") && shift; }
+    numbers=${array[*]#JOB=}
+    [[ $numbers != *[:,]* ]] || numbers="{${numbers/:/..}}"
+    put_job "$1" "$numbers"
+    [[ ${dry_run-} == true ]] || echo "   log: $REPLY"
+    call "${cmd_words[0]}" "${options[@]}" "${cmd_words[@]:1}" "${array[@]}" "$@"
 }
 
-free_folder() {
-    [[ ${dry_run-} != true ]] || return 0
-    exec {lock}>&-
-    ASDKIT_LOCKED=${ASDKIT_LOCKED%$'\n'*}
-}
-
-# left_jobs FOLDER TAKEN: set REPLY to what Slurm has of the jobs named in FOLDER/.jobs; names of jobs that have ended are
-# removed, but not under another run.
-left_jobs() {
-    local record all=
-    for record in "$1"/.jobs/*; do
-        [[ -e $record ]] || continue
-        if ! command -v squeue >/dev/null; then
-            [[ $2 == false ]] || die "a job of a killed run may still write to $1, and there is no squeue here to ask: \
-start this where Slurm answers, or, when no such job runs any more, remove $record"
-        elif queued "$(basename -- "$record")"; then
-            all+=${all:+, }$REPLY
-        elif [[ $2 == true ]]; then
-            rm -f -- "$record"
-        fi
-    done
-    REPLY=$all
-}
+# shellcheck source=utils/locks.sh
+. "$utils/locks.sh"
 
 settings=(--config "$config")
 for change in "${set[@]}"; do settings+=(--set "$change"); done

@@ -2,6 +2,12 @@
 # Sourced by the job wrappers run_local.sh and run_slurm.sh, and by the drivers through utils/experiment.sh: jobs, their
 # logs and what Slurm says of them. After utils/parse_options.sh, for die.
 
+# Set words to those of a text, in which quotes and backslashes hold blanks as in a shell; nothing is expanded.
+split_words() {
+    xargs -r true <<<"$1" 2>/dev/null || die "a quote is not closed: $1"
+    mapfile -d '' -t words < <(xargs -r printf '%s\0' <<<"$1")
+}
+
 # Read `[JOB=1:N | JOB=A,B,...] LOG PROGRAM ARGS...` into jobs (numbers; one empty word when it is no array),
 # log and command.
 read_job() {
@@ -25,6 +31,7 @@ read_job() {
 # for its own.
 begin_logs() {
     local job words
+    forget_progress
     for job in "${jobs[@]}"; do
         job_words "$job"
         mkdir -p -- "$(dirname -- "$REPLY")"
@@ -58,24 +65,36 @@ job_words() {
     put_job "$log" "$1"
 }
 
-# Run one job: its output goes to its log, after `# started at ...`; the last line is `# ended code C, S s`.
+# Run one job: its output goes to its log, after `# started at ...`; the last line is `# ended code C, S s`. How far it is
+# stands in <log>.progress while it runs (asdkit.utils.cli.progress).
 run_job() {
     local job_log words code=0
     # Large pages for the C library's memory: a training step takes 4 to 8 % less time, and gives the same bits.
     local -x GLIBC_TUNABLES=${GLIBC_TUNABLES-glibc.malloc.hugetlb=1}
     job_words "$1"
     job_log=$REPLY
+    local -x ASDKIT_PROGRESS=$job_log.progress
     SECONDS=0
     # shellcheck disable=SC2094
     {
         printf '# started at %s on %s, %s threads%s\n' "$(date '+%F %T')" "$(uname -n)" "${OMP_NUM_THREADS-}" \
             "${CUDA_VISIBLE_DEVICES:+, GPU $CUDA_VISIBLE_DEVICES}"
         "${words[@]}" </dev/null || code=$?
+        rm -f -- "$ASDKIT_PROGRESS"
         # The last line begins on a line of its own.
         [[ -z $(tail -c 1 -- "$job_log") ]] || echo
         printf '# ended code %d, %d s\n' "$code" "$SECONDS"
     } >>"$job_log" 2>&1
     return "$code"
+}
+
+# Remove what killed jobs left of their progress.
+forget_progress() {
+    local job
+    for job in "${jobs[@]}"; do
+        put_job "$log" "$job"
+        rm -f -- "$REPLY.progress"
+    done
 }
 
 # Print what the latest run of a job wrote to its log.
@@ -84,37 +103,50 @@ latest_run() {
 }
 
 has_ended() {
-    [[ $(tail -n 1 -- "$1") == "# ended code $2"* ]]
+    [[ $(tail -n 1 -- "$1" 2>/dev/null) == "# ended code $2"* ]]
 }
+
+# What Slurm says of a job whose log has no end.
+declare -A verdict=()
 
 # Judge the jobs by their logs' last lines: 1 when any failed, naming the failed logs and showing the end of the first.
 report_jobs() {
-    local job failed=() job_log
+    local job failed=() why=() unseen=() said i
     for job in "${jobs[@]}"; do
         put_job "$log" "$job"
-        has_ended "$REPLY" "0," || failed+=("$REPLY")
+        said=${verdict[${job:-none}]-}
+        if has_ended "$REPLY" "0,"; then
+            continue
+        elif has_ended "$REPLY" ""; then
+            why+=("")
+        elif [[ $said == "COMPLETED 0:0" ]]; then
+            unseen+=("$REPLY")
+            continue
+        elif [[ ! -e $REPLY || $(tail -n 1 -- "$REPLY") == "# submitted at "* ]]; then
+            why+=(" (never started${said:+; Slurm: $said})")
+        else
+            why+=(" (killed: the log has no '# ended' line${said:+; Slurm: $said})")
+        fi
+        failed+=("$REPLY")
     done
-    ((${#failed[@]})) || return 0
+    ((${#failed[@]} + ${#unseen[@]})) || return 0
     {
+        ((!${#unseen[@]})) || echo "${0##*/}: Slurm says that the job of ${unseen[0]} ended well, but the end of its log does \
+not show here: does this machine see the folder as the nodes do? Look again later: the same command goes on from there"
+        ((${#failed[@]})) || return 1
         printf '%s: %d / %d failed:\n' "${0##*/}" "${#failed[@]}" "${#jobs[@]}"
-        for job_log in "${failed[@]}"; do
-            if [[ $(tail -n 1 -- "$job_log") == "# submitted at "* ]]; then
-                echo "  $job_log (never started)"
-            elif has_ended "$job_log" ""; then
-                echo "  $job_log"
-            else
-                echo "  $job_log (killed: the log has no '# ended' line)"
-            fi
-        done
+        for i in "${!failed[@]}"; do echo "  ${failed[i]}${why[i]}"; done
+        [[ -e ${failed[0]} ]] || return 1
         echo "End of ${failed[0]}:"
         latest_run "${failed[0]}" | tail -n 15 | sed 's/^/    /'
     } >&2
     return 1
 }
 
-# Whether Slurm may have jobs of this name; sets REPLY to their ids and states.
+# Whether Slurm may have jobs of this name; sets REPLY to their ids and states, with the reason of a state that has one.
 queued() {
-    REPLY=$(squeue --noheader --name "$1" --format "%i %T" 2>/dev/null) || REPLY="squeue does not answer"
+    REPLY=$(squeue --noheader --name "$1" --format "%i %T (%r)" 2>/dev/null) || REPLY="squeue does not answer"
+    REPLY=${REPLY// (None)/}
     REPLY=${REPLY//$'\n'/, }
     [[ -n $REPLY ]]
 }

@@ -8,7 +8,7 @@
 #     # End of options
 #     . "$utils/parse_options.sh"
 #
-# Reading stops at the first word that is no option: the script finds what is left in "$@".
+# Reading stops at the first word that does not begin with a dash: the script finds what is left in "$@".
 # --help prints the comments at the top of the script and those of the block, with the values of the moment.
 
 option_file=${BASH_SOURCE[1]}
@@ -115,6 +115,7 @@ while (($#)); do
             option_take "$@"
             shift "$option_words"
             ;;
+        -?*) die "options have two dashes, not '$1'; --help lists all options" ;;
         *) break ;;
     esac
 done

@@ -17,6 +17,8 @@ utils=$(dirname "${BASH_SOURCE[0]}")
 . "$utils/parse_options.sh"
 # shellcheck source=utils/jobs.sh
 . "$utils/jobs.sh"
+# shellcheck source=utils/progress.sh
+. "$utils/progress.sh"
 : "$mem" "$time"
 [[ $gpu =~ ^[0-9]+$ ]] || die "--gpu is a number from 0, not '$gpu'"
 devices=()
@@ -56,6 +58,8 @@ stop() {
         done
         kill -KILL -- "${groups[@]}" 2>/dev/null || true
     fi
+    end_line
+    forget_progress
     echo "run_local.sh: stopped" >&2
     exit "$1"
 }
@@ -63,15 +67,28 @@ trap 'stop 129' HUP
 trap 'stop 130' INT
 trap 'stop 143' TERM
 
+# Wait until fewer than so many jobs run.
+wait_for_fewer() {
+    local running
+    while running=$(jobs -rp | wc -l) && ((running >= $1)); do
+        ((${#jobs[@]} == 1)) || tell "$((turn - running)) of ${#jobs[@]} done" ""
+        wait -n || true
+    done
+}
+
 begin_logs
+begin_line
 for turn in "${!jobs[@]}"; do
-    while (($(jobs -rp | wc -l) >= at_once)); do wait -n || true; done
+    wait_for_fewer "$at_once"
     own=()
     for ((i = turn * gpu; i < (turn + 1) * gpu; i++)); do own+=("${devices[i % ${#devices[@]}]}"); done
     ((gpu == 0)) || CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${own[*]}") && export CUDA_VISIBLE_DEVICES
     set -m # a process group of its own for each job
-    run_job "${jobs[turn]}" &
+    run_job "${jobs[turn]}" {line}>&- &
     set +m
 done
-wait
+turn=${#jobs[@]}
+wait_for_fewer 1
+end_line
+forget_progress
 report_jobs

@@ -23,6 +23,8 @@ utils=$(dirname "${BASH_SOURCE[0]}")
 . "$utils/parse_options.sh"
 # shellcheck source=utils/jobs.sh
 . "$utils/jobs.sh"
+# shellcheck source=utils/progress.sh
+. "$utils/progress.sh"
 command -v sbatch >/dev/null || die "there is no sbatch on this machine: is it a login node of a Slurm cluster?"
 read_job "$@"
 
@@ -48,8 +50,8 @@ for key in partition account qos mem time; do
 done
 [[ $gpu == 0 ]] || options+=("--gres=gpu:$gpu")
 [[ -z $num_threads ]] || options+=("--cpus-per-task=$num_threads")
-for words in "${sbatch_opt[@]}"; do
-    read -ra words <<<"$words"
+for option in "${sbatch_opt[@]}"; do
+    split_words "$option"
     options+=("${words[@]}")
 done
 
@@ -66,11 +68,13 @@ task_script() {
 
 forget() {
     rm -f -- "${records[@]}" "$folder/.slurm-${name}_"*.out
+    forget_progress
 }
 
 sent=
 stop() {
     trap '' INT TERM HUP
+    end_line
     if [[ -n $sent ]]; then
         scancel --name "$name"
         for ((tries = 0; tries < 50; tries++)); do
@@ -96,27 +100,71 @@ look() {
     left=("${still[@]}")
 }
 
+# What Slurm says of tasks that it has no more in its queue and whose logs have no end yet, into verdict: `FAILED 3:0` is
+# a state, an exit code and a signal. Sets patience: seconds to wait for these ends.
+ask_slurm() {
+    local i said late=false known=true
+    for i in "${!jobs[@]}"; do
+        put_job "$log" "${jobs[i]}"
+        ! has_ended "$REPLY" "" || continue
+        said=$(scontrol --oneliner show job "${id}_$((i + 1))" 2>/dev/null |
+            sed -n 's/.* JobState=\([A-Z_]*\).* ExitCode=\([0-9:]*\).*/\1 \2/p' || true)
+        [[ -n $said ]] || said=$(sacct --noheader --parsable2 --allocations --format=State,ExitCode \
+            --jobs "${id}_$((i + 1))" 2>/dev/null | sed -n '1s/^\([A-Z_]*\).*|/\1 /p' || true)
+        [[ -z $said ]] && known=false || verdict[${jobs[i]:-none}]=$said
+        [[ ! $said =~ ^(RUNNING|PENDING|CONFIGURING|COMPLETING) ]] || gone=
+        # The job's own shell has ended, so there is a last line to come.
+        [[ ! $said =~ ^(COMPLETED|FAILED\ [0-9]+:0) ]] || late=true
+    done
+    if [[ $late == true ]]; then patience=300; elif [[ $known == false ]]; then patience=90; else patience=10; fi
+}
+
+# Show how many tasks are done, and what waits for what: on a terminal every second; else, while nothing runs, after a
+# minute, then every minute, every ten minutes after hours.
+show() {
+    local done=
+    ((${#jobs[@]} == 1)) || done="$((${#jobs[@]} - ${#left[@]})) of ${#jobs[@]} done"
+    tell "$done" "$waiting"
+    [[ -z $line_pid && -n $waiting && $running == false ]] && ((seconds >= due)) || return 0
+    echo "run_slurm.sh: still waiting: $waiting" >&2
+    due=$((seconds + (seconds < 600 ? 60 : seconds < 6000 ? seconds / 10 : 600)))
+}
+
 begin_logs
 sent=true
-id=$(sbatch "${options[@]}" < <(task_script)) || {
+answer=$(sbatch "${options[@]}" < <(task_script)) || {
     queued "$name" || forget # a controller in a hurry may take a job and not say so
     die "sbatch did not take the job: sbatch ${options[*]}"
 }
-id=${id%%;*}
+id=
+while IFS= read -r words; do # a site's sbatch may say more than the id
+    [[ ! $words =~ ^(Submitted batch job )?([0-9]+)(;.*| on cluster .*)?$ ]] || id=${BASH_REMATCH[2]}
+done <<<"$answer"
+[[ -n $id ]] || {
+    printf 'run_slurm.sh: sbatch named no job; it said:\n%s\n' "$answer" >&2
+    stop 1
+}
 # Watching the logs shows the end within a second (sbatch --wait looks every 2 to 32 s); the queue is asked now and
-# then, for tasks that were killed and write no last line.
-left=("${jobs[@]}") gone=
+# then, for tasks that wait, and for those that were killed and write no last line.
+begin_line
+left=("${jobs[@]}") gone='' waiting='' running=false due=60 patience=10
 for ((seconds = 0; ; seconds++)); do
     look
     ((${#left[@]})) || break
-    if [[ -z $gone ]]; then
-        ((seconds % 15)) || queued "$name" || gone=$seconds
-    else
-        # On a network file system a log's end shows a little after its task's.
-        ((seconds < gone + 10)) || break
+    if [[ -n $gone ]]; then
+        # Another machine's lines show late on a network file system, up to a minute where it keeps what it has seen.
+        ls -- "$folder" >/dev/null
+        (((seconds - gone) % 15 != 1)) || ask_slurm
+        [[ -z $gone ]] || ((seconds < gone + patience)) || break
+    elif ((seconds == 2 || seconds % (${#waiting} && seconds < 60 ? 5 : 15) == 0)); then
+        queued "$name" || gone=$seconds
+        waiting=$(sed -E 's/(, )?[^ ]+ (RUNNING|COMPLETING)//g; s/^, //' <<<"$REPLY")
+        [[ $waiting == "$REPLY" ]] && running=false || running=true
     fi
+    show
     sleep 1
 done
+end_line
 said=$(cat "$folder/.slurm-${name}_"*.out 2>/dev/null || true)
 forget
 report_jobs || {

@@ -11,6 +11,7 @@ from asdkit.utils.done import Done, compare
 from asdkit.utils.files import read_json, sha256_file
 
 if TYPE_CHECKING:
+    from asdkit.data.lists import Clip
     from asdkit.infer.experiment import Experiment
 
 
@@ -32,7 +33,6 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write one shard of every set, or merge the shards of every set."""
     args = get_parser().parse_args(argv)
-    from asdkit.config.identity import reread_embedding
     from asdkit.corpus.description import present_sets
     from asdkit.infer.experiment import Experiment
 
@@ -40,53 +40,78 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"--job {args.job} lies outside 1..{args.num_jobs} (--num-jobs)")
     experiment = Experiment.open(args.exp, args.seed, args.data, args.device)
     experiment.check_trained()
+    experiment.unheard()
     open_sets = []
     for name in present_sets(args.data):
         folder = args.exp / f"seed{args.seed}" / "embed" / name
-        done = Done(folder / ".done", _inputs(args, experiment, name), reread=reread_embedding)
+        done = _marker(folder / ".done", experiment, _inputs(experiment, name))
         if args.force and not args.merge or not done.is_done():
             open_sets.append((name, folder, done.inputs))
     if not open_sets:
         logging.info("%s: all embeddings are there", experiment.seed_dir)
-    for name, folder, inputs in open_sets:
-        if args.merge:
+    if args.merge:
+        for name, folder, inputs in open_sets:
             _merge(args, name, folder, inputs)
-        else:
-            _extract(args, experiment, name, folder, inputs)
+        return
+    # Before anything is taken away: what cannot be embedded now stays as it was.
+    clips = [_clips(args, experiment, name) for name, _, _ in open_sets]
+    for (name, folder, inputs), own in zip(open_sets, clips, strict=True):
+        _extract(args, experiment, name, folder, inputs, own)
 
 
-def _inputs(args: argparse.Namespace, experiment: "Experiment", name: str) -> dict[str, Any]:
+def _marker(path: Path, experiment: "Experiment", inputs: dict[str, Any], force: bool = False) -> Done:
+    from asdkit.config.identity import reread_embedding
+
+    def reread(made: dict[str, Any]) -> dict[str, Any]:
+        return experiment.prepared.today(reread_embedding(made))
+
+    return Done(path, inputs, force, reread=reread, again="--stage 4 --force true")
+
+
+def _inputs(experiment: "Experiment", name: str) -> dict[str, Any]:
     from asdkit.config.identity import embedding_identity
-    from asdkit.corpus.description import load_dataset
-    from asdkit.corpus.manifest import digest, lengths_digest, read_measured
+    from asdkit.data.levels import level_inputs
 
-    dataset, rows = load_dataset(args.data), read_measured(args.data, name)
     return {
         **embedding_identity(experiment.config),
-        **{f"dataset.{key}": getattr(dataset, key) for key in ("sample_rate", "channel", "resample")},
-        "manifest": digest(rows),
-        "utt2num_samples": lengths_digest(rows),
+        **experiment.prepared.reading(),
+        **experiment.prepared.made_of(name),
         "checkpoint": sha256_file(experiment.checkpoint),
+        **level_inputs(experiment.config, experiment.exp),
     }
 
 
+def _clips(args: argparse.Namespace, experiment: "Experiment", name: str) -> list["Clip"]:
+    from asdkit.corpus.description import load_dataset
+    from asdkit.data.levels import at_level
+    from asdkit.data.lists import check_recordings, input_clips
+
+    if experiment.config.data.feats_type == "raw":
+        own = experiment.prepared.rows(name)[args.job - 1 :: args.num_jobs]
+        check_recordings(own, load_dataset(args.data), name)
+    return at_level(input_clips(experiment.config, args.data, args.dump, name), experiment.config, args.exp)
+
+
 def _extract(
-    args: argparse.Namespace, experiment: "Experiment", name: str, folder: Path, inputs: dict[str, Any]
+    args: argparse.Namespace,
+    experiment: "Experiment",
+    name: str,
+    folder: Path,
+    inputs: dict[str, Any],
+    everything: list["Clip"],
 ) -> None:
     from asdkit.corpus.description import load_dataset
-    from asdkit.data.lists import input_clips
     from asdkit.utils.ark import write_ark
 
     for old in (folder / ".done", *folder.glob("*.scp")):  # stage 5 must not take old arrays for new ones
         old.unlink(missing_ok=True)
     split = folder / f"split{args.num_jobs}"
-    done = Done(split / f".done.{args.job}", inputs, args.force)
+    done = _marker(split / f".done.{args.job}", experiment, inputs, args.force)
     if done.is_done():
         logging.info("%s: shard %d is there", folder, args.job)
         return
     from asdkit.infer import clips
 
-    everything = input_clips(experiment.config, args.data, args.dump, name)
     batches = clips.batches_of(everything, experiment.config.embed.batch_size)[args.job - 1 :: args.num_jobs]
     reader = load_dataset(args.data).reader()
     found = clips.arrays(experiment.system, experiment.config, batches, reader, experiment.device)

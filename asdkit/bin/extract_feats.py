@@ -42,17 +42,18 @@ def main(argv: list[str] | None = None) -> None:
     if config.data.feats_type == "raw":
         logging.info("data.feats_type is raw: no features to dump")
         return
-    from asdkit.corpus.manifest import digest, read_measured
-    from asdkit.data import feats
-    from asdkit.data.lists import recorded_clips
+    from asdkit.data import chain, feats
+    from asdkit.data.levels import at_level, level_inputs
+    from asdkit.data.lists import check_recordings, recorded_clips, shard
 
-    reader = load_dataset(args.data).reader()
+    dataset, prepared = load_dataset(args.data), chain.Prepared(args.data)
+    reader = dataset.reader()
     elsewhere = "other --data and --dump folders"
     frontend = None
     for name in present_sets(args.data):
-        folder = Path(args.dump) / config.encoder.frontend / name
-        inputs = {"manifest": digest(read_measured(args.data, name)), **vars(reader)}
-        merged = Done(folder / ".done", inputs, args.force, elsewhere)
+        folder = Path(args.dump) / chain.feats_folder(config) / name
+        inputs = chain.feature_inputs(prepared, name) | level_inputs(config, args.exp)
+        merged = Done(folder / ".done", inputs, args.force, elsewhere, prepared.today)
         if merged.is_done():
             logging.info("%s: already done", folder)
         elif args.merge:
@@ -60,10 +61,12 @@ def main(argv: list[str] | None = None) -> None:
             merged.finish()
         else:
             marker = feats.split_folder(folder, args.num_jobs) / f".done.{args.job}"
-            done = Done(marker, inputs, args.force, elsewhere)
+            done = Done(marker, inputs, args.force, elsewhere, prepared.today)
             if not done.is_done():
+                check_recordings(shard(prepared.rows(name), args.num_jobs, args.job), dataset, name)
                 frontend = frontend or _frontend(config, reader)
-                feats.dump_shard(frontend, reader, recorded_clips(args.data, name), folder, args.num_jobs, args.job)
+                clips = at_level(recorded_clips(args.data, name), config, args.exp)
+                feats.dump_shard(frontend, reader, clips, folder, args.num_jobs, args.job)
                 done.finish()
 
 

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.config import check_checkpoint, load_config
     from asdkit.config.folder import settle
     from asdkit.corpus.description import load_dataset, present_sets
-    from asdkit.data import lists
+    from asdkit.data import levels, lists
     from asdkit.utils.typed_yaml import given
 
     config = load_config(args.config, args.set, not (args.exp / "config.yaml").exists() or args.force)
@@ -40,8 +40,10 @@ def main(argv: list[str] | None = None) -> None:
     dataset = load_dataset(args.data)
     for name in present_sets(args.data):
         lists.write_recordings(dataset, args.data, args.dump, name, args.force)
+    _check_lengths(config, args.data)  # before anything says that the experiment is there
     _write_configuration(config, args)
     _write_labels(config, args)
+    levels.write_levels(config, args.data, args.exp, args.force)
 
 
 def _write_configuration(config: "Config", args: argparse.Namespace) -> None:
@@ -62,19 +64,30 @@ def _write_configuration(config: "Config", args: argparse.Namespace) -> None:
         write_text(copy, text)
 
 
+def _check_lengths(config: "Config", data: Path) -> None:
+    """Refuse what stage 4 could not do, before anything is trained. A network is only built for long recordings."""
+    from asdkit.corpus.description import load_dataset, present_sets
+    from asdkit.data.lists import recorded_clips
+    from asdkit.infer.room import check_room, is_long, memory_here
+
+    clips = [clip for name in present_sets(data) for clip in recorded_clips(data, name)]
+    if is_long(clips, load_dataset(data).sample_rate):
+        from asdkit.encoders import build_encoder
+
+        check_room(build_encoder(config.encoder), clips, config.embed, memory_here("any"))
+
+
 def _write_labels(config: "Config", args: argparse.Namespace) -> None:
-    from asdkit.corpus import manifest
-    from asdkit.data import lists
+    from asdkit.data import chain, lists
     from asdkit.utils.files import write_table, write_text
 
-    sets = lists.training_sets(config, args.data)
-    manifests = {name: manifest.read_manifest(args.data / name / "manifest.tsv") for name in sets}
-    inputs = {"label": config.data.label, **{name: manifest.digest(rows) for name, rows in manifests.items()}}
-    done = Done(args.exp / ".done.labels", inputs, args.force)
+    prepared = chain.Prepared(args.data)
+    inputs = chain.label_inputs(config, prepared)
+    done = Done(args.exp / ".done.labels", inputs, args.force, reread=lambda made: chain.reread_labels(made, prepared))
     if done.is_done():
         logging.info("%s: already done", args.exp / "labels.tsv")
         return
-    rows = [row for rows in manifests.values() for row in rows]
+    rows = [row for name in chain.training_sets(config, args.data) for row in prepared.rows(name)]
     classes, labels = lists.assign_labels(rows, config.data.label)
     lists.check_attributed(config, labels)
     table = [{"utt": utt, "label": str(n), "attributed": str(int(known))} for utt, (n, known) in labels.items()]

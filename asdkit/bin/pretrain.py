@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.pretrain.config import load_pretrain_config, pretrain_identity, reread_pretrain
     from asdkit.pretrain.corpus import Recordings, list_digest
     from asdkit.pretrain.loop import pretraining
+    from asdkit.signals.resample import FILTER
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.utils.provenance import environment
     from asdkit.utils.typed_yaml import dump_yaml
@@ -37,7 +38,12 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("no --list: give one, or --set sound.generated=1 to train on generated sounds alone")
     inputs = pretrain_identity(config) | {"seed": args.seed}
     inputs["recordings"] = list_digest(args.list) if args.list else None
-    done = Done(args.exp / "checkpoint" / ".done", inputs, args.force, reread=reread_pretrain)
+    if args.list and config.sound.resample:
+        inputs["filter"] = FILTER
+    # What an older version trained on recordings that it resampled stays trained; it is not gone on with.
+    filtered = {"filter": inputs.get("filter")}
+    path = args.exp / "checkpoint" / ".done"
+    done = Done(path, inputs, args.force, reread=lambda marker: filtered | reread_pretrain(marker))
     if done.is_done():
         logging.info("%s: already trained", args.exp)
         return
@@ -50,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     if world.rank == 0:
         write_text(args.exp / "config.yaml", dump_yaml(config))
     steps = range(trainer.step + 1, config.train.steps + 1)
-    trainer.run(sounds.batches(cli.progress(steps, "pre-train")), environment())
+    trainer.run(sounds.batches(cli.progress(steps, "pre-train", unit="step", done=trainer.step)), environment())
     if world.rank == 0:
         done.finish()
     leave_world(world)

@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(
             f"--score {unknown[0]}: {args.exp}/config.yaml has the scores {', '.join(known)}; others are stage 6's"
         )
+    experiment.unheard()
     for name in names:
         try:
             _score(args, experiment, name, known[name])
@@ -48,10 +49,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settings: "ScoreConfig") -> None:
-    from asdkit.config.identity import reread_score, score_identity
+    from asdkit.config.identity import score_identity
+    from asdkit.config.scoring import another_name
     from asdkit.corpus.description import load_dataset, present_sets
     from asdkit.corpus.manifest import clips_digest
     from asdkit.corpus.names import sets_of
+    from asdkit.data.chain import reread_scores
     from asdkit.detectors.folder import MADE_FROM, read_made_from
     from asdkit.utils.done import Done
     from asdkit.utils.files import sha256_file
@@ -67,10 +70,17 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
             raise ValueError(f"{embedded}.scp does not exist: run stage 4 (extract_embeddings) first")
         experiment.check_embedded(found)
         inputs[f"{found}.manifest"] = clips_digest(experiment.rows(found))
+        inputs[f"{found}.clips"] = experiment.prepared.digest(found)
         inputs[f"{found}.{settings.array}"] = sha256_file(f"{embedded}.ark")
     out = seed_dir / "score" / name
-    another = f"another name for other settings (--set score.NAME... instead of score.{name}...)"
-    done = Done(out / ".done", inputs, args.force, another, reread_score)
+    done = Done(
+        out / ".done",
+        inputs,
+        args.force,
+        another_name(name),
+        lambda made: reread_scores(made, inputs, experiment.prepared),
+        "--stage 5 --force true",
+    )
     files = [out / MADE_FROM, *(out / f"{found}.{kind}" for found in sets_of("test", sets) for kind in ("tsv", "csv"))]
     if done.is_done() and all(file.exists() for file in files):
         logging.info("%s: already done", out)

@@ -3,9 +3,14 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asdkit.utils import cli
 from asdkit.utils.done import Done
+
+if TYPE_CHECKING:
+    from asdkit.config import Config
+    from asdkit.data.chain import Prepared
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -25,26 +30,43 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     from asdkit.config import check_checkpoint, open_config
     from asdkit.config.identity import reread_training, training_identity
+    from asdkit.data import chain
+    from asdkit.data.levels import level_inputs
     from asdkit.data.lists import training_inputs
 
     config = open_config(args.exp / "config.yaml")
     check_checkpoint(config, f"{args.exp}/config.yaml")
     folder = args.exp / f"seed{args.seed}"
-    inputs = training_identity(config) | training_inputs(config, args.data, args.exp) | {"seed": args.seed}
-    done = Done(folder / "checkpoint" / ".done", inputs, args.force, reread=reread_training)
+    prepared = chain.Prepared(args.data)
+    made_from = training_inputs(config, prepared, args.exp)
+    if config.train.steps:
+        chain.check_labels(config, prepared, args.exp)
+        made_from |= level_inputs(config, args.exp)
+    inputs = training_identity(config) | made_from | {"seed": args.seed}
+    done = Done(
+        folder / "checkpoint" / ".done",
+        inputs,
+        args.force,
+        reread=lambda made: prepared.today(reread_training(made)),
+        again="--stage 3 --force true",
+    )
     if done.is_done():
         logging.info("%s: already trained", folder)
+        if config.train.steps and not (folder / "checkpoint" / chain.TRAINED).exists():
+            chain.write_trained(folder, config, prepared)  # an older version trained it
         return
+    if not args.force:
+        chain.check_seeds(made_from, prepared, folder)
     if args.force:
         (folder / "checkpoint" / "last.pt").unlink(missing_ok=True)
-    _train(args, config, folder, done)
+    _train(args, config, folder, done, prepared)
 
 
-def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
-    from torch.utils.data import DataLoader
-
-    from asdkit.data.batches import Framing, training_dataset
-    from asdkit.data.lists import read_classes
+def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done, prepared: "Prepared") -> None:
+    from asdkit.corpus.description import load_dataset
+    from asdkit.data.batches import Framing, loader, training_dataset
+    from asdkit.data.chain import training_sets, write_trained
+    from asdkit.data.lists import check_recordings, read_classes
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.train.finetune import fine_tuning
     from asdkit.utils.provenance import environment
@@ -55,15 +77,23 @@ def _train(args: argparse.Namespace, config, folder: Path, done: Done) -> None:
             f"{args.exp}/classes.txt holds one class, {classes[0]!r}: there is nothing to tell apart. "
             "Add machines, sections or attributes, or train nothing: --config conf/frozen.yaml or conf/logmel.yaml"
         )
+    if config.train.steps and config.data.feats_type == "raw":
+        for name in training_sets(config, args.data):
+            check_recordings(prepared.rows(name), load_dataset(args.data), name)
     world = join_world(args.device)
-    trainer = fine_tuning(config, classes, args.seed, folder, done.inputs, world)
+    trainer = fine_tuning(config, classes, args.seed, folder, done.inputs, world, done.reread)
     trainer.resume()
     framing = Framing(trainer.system.sample_rate, trainer.system.window, trainer.system.hop)
     dataset = training_dataset(config, framing, args.data, args.dump, args.exp, args.seed, world.share)
     steps = range(trainer.step + 1, config.train.steps + 1)
-    loader = DataLoader(dataset, batch_size=None, sampler=steps, num_workers=config.data.workers)
-    trainer.run(cli.progress(loader, "train", len(steps)), environment())
+    if steps and config.train.graphs:
+        trainer.prepare(dataset[steps[0]])
+    batches = loader(dataset, config.data.workers, world.device, steps)
+    what = f"train seed {args.seed}"
+    trainer.run(cli.progress(batches, what, config.train.steps, "step", trainer.step), environment())
     if world.rank == 0:
+        if config.train.steps:
+            write_trained(folder, config, prepared)
         done.finish()
     leave_world(world)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from asdkit.config.experiment import Config, open_config
 from asdkit.config.identity import CHECKPOINT, experiment_identity, reread_score, score_identity
+from asdkit.config.scoring import another_name
 from asdkit.utils.done import TAG, compare
 from asdkit.utils.files import read_json, sha256_path, write_text
 from asdkit.utils.typed_yaml import dump_yaml
@@ -34,9 +35,8 @@ def settle(
     for name, settings in config.score.items():
         forced = force and (chosen is None or name in chosen)
         for marker in () if forced else sorted(exp.glob(f"seed*/score/{name}/.done")):
-            another = f"another name: --set score.NAME.{{detector, ...}} instead of score.{name}"
             made, wanted = (_named(flat, name) for flat in (reread_score(read_json(marker)), score_identity(settings)))
-            compare(marker, made, wanted, another, "--stage 5 --force true")
+            compare(marker, made, wanted, another_name(name), "--stage 5 --force true")
     made_before = {name: own for name, own in old.score.items() if any(exp.glob(f"seed*/score/{name}/.done"))}
     return config.model_copy(update={"score": {**made_before, **config.score}})
 

@@ -48,7 +48,7 @@ def embedding_identity(config: Config) -> Flat:
     flat = settings_of(config.embed, "embed")
     if config.embed.segment == "clip" and not config.embed.chunks:
         del flat["embed.hop_seconds"]
-    return flat | {f"data.{key}": getattr(config.data, key) for key in ("feats_type", "chunk_seconds")}
+    return flat | {f"data.{key}": getattr(config.data, key) for key in ("feats_type", "chunk_seconds", "level")}
 
 
 def score_identity(settings: ScoreConfig) -> Flat:
@@ -65,7 +65,12 @@ def experiment_identity(config: Config) -> Flat:
 
 def reread_training(marker: Flat) -> Flat:
     """A marker of stage 3, of this version or an older one, in today's terms."""
-    return _reread(marker, partial(training_identity, checkpoint=marker.get(f"{CHECKPOINT}.sha256")))
+    today = _reread(marker, partial(training_identity, checkpoint=marker.get(f"{CHECKPOINT}.sha256")))
+    if today.get("train.steps") == 0:  # weights that nothing was trained with, whatever the clips
+        clips = ("dataset.", "labels")
+        ends = (".manifest", ".utt2num_samples")
+        today = {key: value for key, value in today.items() if not key.startswith(clips) and not key.endswith(ends)}
+    return today
 
 
 def reread_embedding(marker: Flat) -> Flat:

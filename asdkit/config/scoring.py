@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from asdkit.utils.typed_yaml import Section, one_of
+from asdkit.utils.typed_yaml import NO_RESULT, Section, one_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,99}$"  # of a folder, and without dots: --set score.NAME.k=3
 ARRAY = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
@@ -18,7 +18,15 @@ class EmbedConfig(Section):
     hop_seconds: float = Field(1.0, ge=0.01, description="distance of the chunks, seconds")
     chunks: bool = Field(False, description="also write an archive with a row for each chunk of a clip")
     batch_size: int = Field(8, ge=1, description="clips of equal length that go through the encoder together")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast; tf32: float32 whose products GPUs make in TF32"
+    )
+    memory_gb: float | None = Field(
+        None,
+        gt=0,
+        json_schema_extra=NO_RESULT,
+        description="memory, GB, that a clip must not need more of in stage 4; null: what the machine has",
+    )
 
 
 class SmoteConfig(Section):
@@ -102,6 +110,7 @@ class GivenConfig(DetectorConfig):
         pattern=r"^score\.[A-Za-z0-9._+-]{1,90}$", description="array of scores: embed/<set>/score.*.ark"
     )
     per_domain: Literal[False] = Field(False, description="nothing is fitted")
+    smote: None = Field(None, description="nothing is fitted")
 
 
 class KmeansConfig(DetectorConfig):
@@ -155,10 +164,24 @@ ScoreConfig = one_of("detector", *DETECTOR_CONFIGS)
 Scores = dict[Annotated[str, Field(pattern=NAME)], ScoreConfig]
 
 
+def another_name(name: str) -> str:
+    """What to use instead, in messages, where a score of this name was made with other settings."""
+    return (
+        f"another name: in the file, or --set score.NEW.KEY=VALUE in place of score.{name}.KEY=VALUE; --stage 5 makes "
+        "it beside the old one, nothing is trained"
+    )
+
+
 def by_name(score: Any) -> Any:
-    """A raw `score:` as name -> settings: plain values directly below `score` are settings of the score `knn`."""
+    """A raw `score:` as name -> settings: plain values directly below `score` are settings of the score `knn`.
+
+    A score with the name of a detector, and no other word on it, is that detector's.
+    """
     if not isinstance(score, dict):
         return score
+    kinds = [config.model_fields["detector"].default for config in DETECTOR_CONFIGS]
     named = {name: value or {} for name, value in score.items() if value is None or isinstance(value, dict)}
     plain = {key: value for key, value in score.items() if key not in named}
-    return {"knn": {**named.pop("knn", {}), **plain}, **named} if plain or not named else named
+    named = {"knn": {**named.pop("knn", {}), **plain}, **named} if plain or not named else named
+    own = {name for name, value in named.items() if name in kinds and not value.keys() & {"detector", "backend"}}
+    return {name: {"detector": name, **value} if name in own else value for name, value in named.items()}

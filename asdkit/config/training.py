@@ -20,6 +20,11 @@ class DataConfig(Section):
     )
     chunk_seconds: float = Field(2.0, gt=0, description="length of a training chunk, seconds (paper: 2)")
     feats_type: Literal["raw", "fbank"] = Field("raw", description="read recordings, or features dumped in stage 2")
+    level: Literal["keep", "clip_rms", "machine_rms"] = Field(
+        "keep",
+        description="keep: as recorded; clip_rms: every clip scaled to one RMS, -26 dB re full scale; machine_rms: one "
+        "factor for each machine, which brings its training clips there on average",
+    )
     balance: Literal["none", "machine", "class"] = Field(
         "none", description="none: every clip once per epoch; otherwise machines or classes are drawn uniformly"
     )
@@ -72,7 +77,9 @@ class OptimizeConfig(Section):
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="after the warm-up")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     grad_clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no clipping")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast; tf32: float32 whose products GPUs make in TF32"
+    )
     log_every: int = Field(50, ge=1, json_schema_extra=NO_RESULT, description="steps between rows of train.tsv")
     checkpoint_every: int = Field(
         500,
@@ -87,6 +94,9 @@ class TrainConfig(OptimizeConfig):
 
     specaugment: SpecAugmentConfig | None = Field(SpecAugmentConfig(), description="null: none")
     save_steps: list[int] = Field([], description="steps whose weights are kept as step<N>.pt")
+    graphs: bool = Field(
+        False, json_schema_extra=NO_RESULT, description="on one GPU: replay the encoder's blocks as CUDA graphs"
+    )
 
 
 def check_warmup(train: OptimizeConfig, path: str | Path, settings: Sequence[str] = ()) -> None:

@@ -1,59 +1,15 @@
 """Finding the clips of a corpus: folders of machines, or a CSV file that lists recordings."""
 
-import csv
-import io
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from asdkit.corpus.description import Description, PartDescription
-from asdkit.corpus.names import PARTS, STYLES, UNKNOWN, ClipName, check_name, parse_name
-from asdkit.signals.audio import SUFFIXES
-from asdkit.utils.files import read_text, sha256_text
-
-SUPPLEMENTAL_COLUMNS = ("wav", "machine", "part", "kind")
-CSV_COLUMNS = ("path", "machine", "split", "condition", "domain", "attributes", "section", "set")
-
-
-@dataclass(frozen=True)
-class FoundClip:
-    """A recording of the corpus. part: dev|eval, split: train|test, path: from the corpus root, bytes: its size."""
-
-    part: str
-    machine: str
-    split: str
-    path: str
-    bytes: int
-    name: ClipName
-
-    @property
-    def set(self) -> str:
-        """dev_train, dev_test, eval_train or eval_test."""
-        return f"{self.part}_{self.split}"
-
-    @property
-    def utt(self) -> str:
-        """The clip's id."""
-        return f"{self.machine}-{self.split}-{os.path.splitext(os.path.basename(self.path))[0]}"
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """What was found: the root that paths start from, the clips, and lines about what was left out.
-
-    supplemental: rows of SUPPLEMENTAL_COLUMNS, clips that no set holds.
-    """
-
-    root: Path
-    clips: list[FoundClip]
-    notes: list[str]
-    supplemental: list[dict[str, str]] = field(default_factory=list)
-
-    def digest(self) -> str:
-        """SHA-256 over the sorted paths and sizes of all clips."""
-        lines = [f"{clip.path}\t{clip.bytes}" for clip in self.clips] + [row["wav"] for row in self.supplemental]
-        return sha256_text("\n".join(sorted(lines)))
+from asdkit.corpus.clips import Corpus, FoundClip, one_spelling, tell_apart, twin_names
+from asdkit.corpus.description import Description
+from asdkit.corpus.folders import from_conditions, from_folders
+from asdkit.corpus.names import STYLES, UNKNOWN
+from asdkit.corpus.table import from_csv
+from asdkit.corpus.words import suspicious, told
+from asdkit.utils.names import checked, choose, composed, on_disk
 
 
 def find(
@@ -64,158 +20,87 @@ def find(
 ) -> Corpus:
     """Find all clips of a corpus folder or CSV file and read their names; `machines`, `sections` keep only these.
 
-    Raises ValueError when there is no corpus, a machine or section is missing or lacks clips, or a name cannot be read.
+    machines, sections: what was written between commas; a name may hold some. Raises ValueError when there is no
+    corpus, a machine or section is missing or lacks clips, or a name cannot be read.
     """
-    corpus = Path(corpus).absolute()
+    corpus = Path(on_disk(checked(str(Path(corpus).absolute())), {}))
     if corpus.is_file():
-        found = _from_csv(corpus, machines)
+        found = from_csv(corpus)
+        if machines is not None:
+            wanted = choose(machines, {clip.machine for clip in found.clips}, f"{corpus}: no machine")
+            found = replace(found, clips=[clip for clip in found.clips if clip.machine in wanted])
     elif corpus.is_dir():
-        found = _from_folders(description, corpus, machines)
+        read = from_conditions if STYLES[description.name_style].tree else from_folders
+        found = read(description, corpus, machines)
     else:
         raise ValueError(f"no corpus: {corpus} does not exist. Give its folder, or a CSV file, with --corpus")
     if not found.clips:
         raise ValueError(f"{corpus}: no recordings in it. {'; '.join(found.notes)}")
     if sections is not None:
         found = _only_sections(found, sections)
-    _check_splits(found)
-    return found
-
-
-def _from_folders(description: Description, corpus: Path, machines: list[str] | None) -> Corpus:
-    clips: list[FoundClip] = []
-    notes: list[str] = []
-    supplemental: list[dict[str, str]] = []
-    found: set[str] = set()
-    for part in PARTS:
-        chosen = getattr(description.sets, part)
-        if chosen is None:
-            continue
-        base = corpus / chosen.path
-        if not base.is_dir():
-            notes.append(f"{part} set left out: there is no folder {base}")
-            continue
-        base = base / "raw" if (base / "raw").is_dir() else base
-        there = _machines(base, chosen, machines is None, description.name_style, notes)
-        found.update(there)
-        for machine in there:
-            if machines is None or machine in machines:
-                clips += _machine_clips(corpus, base / machine, part, description.name_style, notes)
-                supplemental += _supplemental(corpus, base / machine, part, notes)
-    if not found:
-        layout = "<machine>/train/*.wav and <machine>/test/*.wav"
-        raise ValueError(f"no corpus in {corpus}: expected {layout}. {'; '.join(notes)}".rstrip())
-    _check_wanted(machines, found, corpus)
-    return Corpus(corpus, clips, notes, supplemental)
-
-
-def _machines(base: Path, chosen: PartDescription, all_needed: bool, style: str, notes: list[str]) -> list[str]:
-    """The machines of a part that are on disk; all that the description lists must be there if `all_needed`."""
-    folders = [entry.name for entry in os.scandir(base) if entry.is_dir() and not _is_junk(entry.name)]
-    found = sorted(name for name in folders if any((base / name / sub).is_dir() for sub in STYLES[style].folders))
-    names = found if chosen.machines is None else chosen.machines
-    missing = [name for name in names if name not in found]
-    if missing and all_needed:
-        raise ValueError(
-            f"{base}: the machine {missing[0]!r} of the dataset description is missing. Found: "
-            f"{', '.join(found) or 'nothing'}. Use --machines to prepare only some"
+    clips = one_spelling(found.clips)
+    if renamed := {old.machine for old, new in zip(found.clips, clips, strict=True) if old.machine != new.machine}:
+        found.notes.append(f"written in several Unicode forms, taken as one machine: {', '.join(sorted(renamed))}")
+    found = replace(found, clips=tell_apart(found.root, clips))
+    if twins := twin_names(found.clips):
+        found.notes.append(
+            f"{twins[0].path!a} and {twins[1].path!a} have one name in two Unicode forms, and count as two clips: is "
+            "one a copy?"
         )
-    if ignored := sorted(set(folders) - set(names)):
-        notes.append(f"ignored in {base}: {', '.join(ignored)}")
-    return [name for name in names if name in found]
+    if corpus.is_file():
+        _note_contradictions(found)
+    _check_splits(found)
+    return replace(found, doubt=_doubt(found))
 
 
-def _check_wanted(wanted: list[str] | None, found: set[str], corpus: Path) -> None:
-    if missing := sorted(set(wanted or ()) - found):
-        raise ValueError(f"{corpus}: no machine {missing[0]!r}. Found: {', '.join(sorted(found)) or 'nothing'}")
-
-
-def _only_sections(corpus: Corpus, wanted: list[str]) -> Corpus:
-    found = {clip.name.section for clip in corpus.clips}
-    if missing := sorted(set(wanted) - found):
-        raise ValueError(f"{corpus.root}: no section {missing[0]!r}. Found: {', '.join(sorted(found))}")
+def _only_sections(corpus: Corpus, given: list[str]) -> Corpus:
+    wanted = choose(given, {clip.name.section for clip in corpus.clips}, f"{corpus.root}: no section")
     clips = [clip for clip in corpus.clips if clip.name.section in wanted]
     for part in sorted({clip.part for clip in corpus.clips} - {clip.part for clip in clips}):
-        corpus.notes.append(f"{part} set left out: it has no clips of the sections {', '.join(wanted)}")
+        corpus.notes.append(f"{part} set left out: it has no clips of the sections {', '.join(given)}")
     return replace(corpus, clips=clips)
 
 
-def _machine_clips(corpus: Path, folder: Path, part: str, style: str, notes: list[str]) -> Iterator[FoundClip]:
-    others: list[str] = []
-    for sub, split in STYLES[style].folders.items():
-        if not (folder / sub).is_dir():
-            continue
-        for entry in os.scandir(folder / sub):
-            if _is_junk(entry.name) or not entry.name.lower().endswith(SUFFIXES):
-                others.append(f"{sub}/{entry.name}")
-                continue
-            name = parse_name(os.path.splitext(entry.name)[0], style, entry.path)
-            check_name(name, sub, style, entry.path)
-            path = os.path.relpath(entry.path, corpus)
-            yield FoundClip(part, folder.name, split, path, _bytes(entry.path), name)
-    if others:
-        notes.append(f"ignored: {len(others)} entries of {folder} (folders, or no wav or flac), such as {min(others)}")
-
-
-def _supplemental(corpus: Path, folder: Path, part: str, notes: list[str]) -> list[dict[str, str]]:
-    """Clips of the clean machine, or of the noise alone (their names say so)."""
-    found = sorted((folder / "supplemental").glob("*")) if (folder / "supplemental").is_dir() else []
-    found = [path for path in found if path.suffix.lower() in SUFFIXES and not _is_junk(path.name)]
-    if found:
-        notes.append(f"ignored: {len(found)} supplemental clips in {folder}; supplemental.tsv lists them")
-    return [
-        {
-            "wav": os.path.relpath(path, corpus),
-            "machine": folder.name,
-            "part": part,
-            "kind": "noise" if "noise" in path.stem else "machine",
-        }
-        for path in found
+def _doubt(corpus: Corpus) -> str | None:
+    """Training clips are normal ones; what to say of names that tell otherwise."""
+    doubtful = [
+        (clip, word)
+        for clip in corpus.clips
+        if clip.split == "train" and clip.name.condition != "normal" and (word := suspicious(_names(corpus, clip)))
     ]
+    if not doubtful:
+        return None
+    clip, word = min(doubtful, key=lambda found: found[0].path)
+    return (
+        f"{corpus.root}: {len(doubtful)} training clips are anomalies by their names, such as {clip.path} ({word!r}). "
+        "Only normal clips train: move the others to test. If they are normal, say so: let the file's name, or a "
+        "folder in train, start with 'normal', or write 'normal' into the CSV file's column 'condition'"
+    )
 
 
-def _from_csv(path: Path, machines: list[str] | None) -> Corpus:
-    reader = csv.DictReader(io.StringIO(read_text(path).removeprefix("\ufeff")), strict=True)
-    columns = reader.fieldnames or []
-    if unknown := [column for column in columns if column not in CSV_COLUMNS]:
-        raise ValueError(f"{path}: unknown column {unknown[0]!r}. Allowed: {', '.join(CSV_COLUMNS)}")
-    if missing := [column for column in CSV_COLUMNS[:3] if column not in columns]:
-        raise ValueError(f"{path}: the column {missing[0]!r} is missing. Needed: {', '.join(CSV_COLUMNS[:3])}")
-    try:
-        clips = [_csv_clip(row, path, f"{path}:{reader.line_num}") for row in reader]
-    except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: {error}") from None
-    _check_wanted(machines, {clip.machine for clip in clips}, path)
-    return Corpus(path.parent, [clip for clip in clips if machines is None or clip.machine in machines], [])
+def _note_contradictions(corpus: Corpus) -> None:
+    """A CSV file's conditions are believed, whatever names tell; but where they differ there may be a mistake."""
+    known = [clip for clip in corpus.clips if clip.name.condition != UNKNOWN]
+    if wrong := [c for c in known if {*map(told, _names(corpus, c))} - {UNKNOWN, c.name.condition}]:
+        corpus.notes.append(
+            f"{len(wrong)} clips have another condition than their names tell, such as {wrong[0].path}: "
+            f"{wrong[0].name.condition} is believed"
+        )
 
 
-def _csv_clip(row: dict[str, str], path: Path, where: str) -> FoundClip:
-    if None in row or None in row.values():
-        raise ValueError(f"{where}: the line has more or fewer fields than the header")
-    row = {column: row.get(column, "").strip() for column in CSV_COLUMNS}
-    split = _one_of(row["split"], ("train", "test"), "split", where)
-    condition = _one_of(row["condition"] or UNKNOWN, ("normal", "anomaly", UNKNOWN), "condition", where)
-    domain = _one_of(row["domain"] or "source", ("source", "target"), "domain", where)
-    part = _one_of(row["set"] or "dev", PARTS, "set", where)
-    if not row["path"] or not row["machine"]:
-        raise ValueError(f"{where}: path and machine must be given")
-    attr = UNKNOWN if row["attributes"] in ("", "noAttribute") else row["attributes"]
-    name = ClipName(row["section"] or "00", domain, split, condition, attr)
-    check_name(name, split, "free", where)
-    held = _bytes(path.parent / row["path"], f"{where}: ")
-    return FoundClip(part, row["machine"], split, row["path"], held, name)
+def _names(corpus: Corpus, clip: FoundClip) -> list[str]:
+    """Names that may tell a clip's condition: its file's and those of its folders below the machine's.
 
-
-def _bytes(path: str | Path, where: str = "") -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError as error:
-        raise ValueError(f"{where}{path}: cannot be opened: {error.strerror}") from None
-
-
-def _one_of(value: str, allowed: tuple[str, ...], column: str, where: str) -> str:
-    if value not in allowed:
-        raise ValueError(f"{where}: {column} {value!r} is none of {', '.join(allowed)}")
-    return value
+    A machine's name may hold any word, but one that starts with an anomaly's is no machine's. Of absolute paths
+    outside the corpus the last two folders count.
+    """
+    path = Path(clip.path)
+    if path.is_relative_to(corpus.root):
+        path = path.relative_to(corpus.root)
+    folders = path.parent.parts[-2:] if path.is_absolute() else path.parent.parts
+    below = next((n for n, name in enumerate(folders, 1) if composed(name) == composed(clip.machine)), 0)
+    machine = [clip.machine] if told(clip.machine) == "anomaly" else []
+    return [*machine, *folders[below:], path.stem]
 
 
 def _check_splits(corpus: Corpus) -> None:
@@ -228,16 +113,21 @@ def _check_splits(corpus: Corpus) -> None:
         if lacking := sorted(machines["test"] - machines["train"]):
             raise ValueError(
                 f"{corpus.root}: no training clips of {', '.join(lacking)} in the {part} set. Add them, or "
-                "name the machines to prepare with --machines"
+                f"name the machines to prepare with --machines{_unread(corpus)}"
             )
         if machines["test"] and (lacking := sorted(machines["train"] - machines["test"])):
             raise ValueError(
                 f"{corpus.root}: no test clips of {', '.join(lacking)} in the {part} set, but of other "
-                "machines. Add them, or name the machines to prepare with --machines"
+                f"machines. Add them, or name the machines to prepare with --machines{_unread(corpus)}"
             )
         if not machines["test"]:
             corpus.notes.append(f"the {part} set has no test clips")
         _note_sections(corpus, part)
+
+
+def _unread(corpus: Corpus) -> str:
+    """What was found but not read, for the end of a message."""
+    return "".join(f"; {note}" for note in corpus.notes if note.startswith("ignored") and "recordings" in note)
 
 
 def _note_sections(corpus: Corpus, part: str) -> None:
@@ -251,7 +141,3 @@ def _note_sections(corpus: Corpus, part: str) -> None:
             f"no training clips of {machine}, sections {', '.join(sorted(sections))} in the {part} set: a detector per "
             "section (score.per_section) will refuse them. --sections names the sections to prepare"
         )
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"

@@ -1,31 +1,37 @@
 """Manifests and references: one line per clip, tab separated, sorted by utt."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from asdkit.corpus.names import UNKNOWN
-from asdkit.utils.files import read_scp, read_table, sha256_text, write_table
+from asdkit.utils.files import read_scp, read_table, read_text, sha256_text, write_table, write_text
 
 CLIP_COLUMNS = ("utt", "wav", "machine", "section", "domain", "attr")
-COLUMNS = (*CLIP_COLUMNS, "samples", "bytes")  # of the recording: length at the reader's rate, size
+SIZED_COLUMNS = (*CLIP_COLUMNS, "samples", "bytes")  # of the recording: length at the reader's rate, size
+CONTENT_COLUMNS = ("mtime", "digest", "peak", "rms")  # of the recording read whole, and when (ns) it was changed before
+COLUMNS = (*SIZED_COLUMNS, *CONTENT_COLUMNS)
+LABELS = ("utt", "machine", "section", "domain", "attr")  # all of CLIP_COLUMNS that does not say where a clip lies
 REF_COLUMNS = ("utt", "condition", "domain")
 OLD_SIZES = "utt2bytes"  # where manifests of older versions have their sizes; those tell no lengths
+EARLIER = "earlier.txt"  # digests that earlier manifests of the same clips had, which told less of them
 ALLOWED = {"condition": ("normal", "anomaly"), "domain": ("source", "target", "-")}
 
 Row = dict[str, str]
 
 
 def read_manifest(path: str | Path) -> list[Row]:
-    """Read and check a manifest: rows of COLUMNS sorted by utt; samples and bytes are `-` where an old one has none.
+    """Read and check a manifest: rows of COLUMNS sorted by utt; what it does not tell of a recording is `-`.
 
     Raises ValueError naming file and line or clip.
     """
-    rows = read_table(path, COLUMNS, CLIP_COLUMNS)
+    rows = read_table(path, COLUMNS, SIZED_COLUMNS, CLIP_COLUMNS)
     if rows and "bytes" not in rows[0]:
         old = Path(path).with_name(OLD_SIZES)
         sizes = read_scp(old) if old.exists() else {}
         rows = [row | {"samples": UNKNOWN, "bytes": sizes.get(row["utt"], UNKNOWN)} for row in rows]
+    if rows and "digest" not in rows[0]:
+        rows = [row | dict.fromkeys(CONTENT_COLUMNS, UNKNOWN) for row in rows]
     check(rows, str(path), COLUMNS)
     return rows
 
@@ -33,7 +39,11 @@ def read_manifest(path: str | Path) -> list[Row]:
 def read_measured(data_dir: str | Path, set_name: str) -> list[Row]:
     """The manifest of a set with the length of every recording; raises ValueError where an older version wrote it."""
     path = Path(data_dir) / set_name / "manifest.tsv"
-    rows = read_manifest(path)
+    return measured(read_manifest(path), path)
+
+
+def measured(rows: list[Row], path: Path) -> list[Row]:
+    """The rows of a manifest with the length of every recording; raises ValueError where an older version wrote it."""
     if not has_lengths(rows):
         raise ValueError(f"{path}: written by an older version: run stage 1 again; nothing is trained again")
     return rows
@@ -45,8 +55,12 @@ def has_lengths(rows: Iterable[Row]) -> bool:
 
 
 def write_manifest(path: str | Path, rows: Iterable[Row]) -> None:
-    """Check rows of COLUMNS, sort them by utt and write them; raises ValueError, and then writes nothing."""
-    _write(path, rows, COLUMNS)
+    """Check rows of COLUMNS, sort them by utt and write them; raises ValueError, and then writes nothing.
+
+    CONTENT_COLUMNS may be left out.
+    """
+    unknown = dict.fromkeys(CONTENT_COLUMNS, UNKNOWN)
+    _write(path, (unknown | row for row in rows), COLUMNS)
 
 
 def read_ref(path: str | Path) -> dict[str, tuple[str, str]]:
@@ -65,7 +79,7 @@ def check(rows: list[Row], where: str, columns: tuple[str, ...]) -> None:
     """Raise ValueError for an empty field, white space in an id, an unknown value, a repeated or unsorted id."""
     names = [column for column in ("utt", "machine", "section") if column in columns]
     limited = [(column, allowed) for column, allowed in ALLOWED.items() if column in columns]
-    numbers = [column for column in ("samples", "bytes") if column in columns]
+    numbers = [column for column in ("samples", "bytes", "mtime") if column in columns]
     before: Row | None = None
     for row in rows:
         utt, fields = row["utt"], "".join(row.values())
@@ -92,12 +106,29 @@ def check(rows: list[Row], where: str, columns: tuple[str, ...]) -> None:
         before = row
 
 
-# For done markers. The texts that are hashed are those of files of older versions, whose markers thus hold on.
+# For done markers. Where no content is known, the texts that are hashed are those of files of older versions, whose
+# markers thus hold on.
 
 
 def digest(rows: list[Row]) -> str:
-    """SHA-256 over a set's clips and their recordings' sizes: what lists, networks and embeddings are made from."""
+    """SHA-256 over a set's clips: names, labels, and the content of each recording, or its size where that is unknown.
+
+    It is what networks and embeddings are made from. Where the recordings lie does not count.
+    """
+    if all(row["digest"] == UNKNOWN for row in rows):
+        return sized_digest(rows)
+    content = ((row["bytes"] if row["digest"] == UNKNOWN else row["digest"]) for row in rows)
+    return sha256_text("".join(f"{label}\t{held}\n" for label, held in zip(_labels(rows), content, strict=True)))
+
+
+def sized_digest(rows: list[Row]) -> str:
+    """`digest` of manifests that tell no content."""
     return sha256_text(clips_digest(rows) + (sizes_digest(rows) or ""))
+
+
+def labels_digest(rows: list[Row]) -> str:
+    """SHA-256 over a set's clips, but not their recordings: what labels are made from."""
+    return sha256_text("".join(f"{label}\n" for label in _labels(rows)))
 
 
 def clips_digest(rows: list[Row]) -> str:
@@ -118,6 +149,52 @@ def lengths_digest(rows: list[Row]) -> str:
     return sha256_text("".join(f"{row['utt']} {row['samples']}\n" for row in rows))
 
 
+def difference(old: Row, new: Row) -> str | None:
+    """What differs between two rows of one clip: a label, or the recording as far as both tell of it; None: nothing.
+
+    Recordings of one content are the same whatever their place, size and time.
+    """
+    for column in LABELS[1:]:
+        if old[column] != new[column]:
+            return f"{column} {old[column]!r}, now {new[column]!r}"
+    return recording_difference(old, new)
+
+
+def recording_difference(old: Row, new: Row) -> str | None:
+    """What differs between the recordings of two rows, as far as both tell of them; None: nothing."""
+    if UNKNOWN not in (old["digest"], new["digest"]):
+        return None if old["digest"] == new["digest"] else "another sound"
+    if UNKNOWN not in (old["bytes"], new["bytes"]) and old["bytes"] != new["bytes"]:
+        return f"{old['bytes']} bytes, now {new['bytes']}"
+    return None
+
+
+def same_clips(old: list[Row], new: list[Row]) -> bool:
+    """Whether two manifests tell nothing different of a set."""
+    return len(old) == len(new) and all(
+        a["utt"] == b["utt"] and difference(a, b) is None for a, b in zip(old, new, strict=True)
+    )
+
+
+def read_earlier(folder: Path) -> set[str]:
+    """Digests that earlier manifests in `folder` had, of the clips that are there now."""
+    path = folder / EARLIER
+    return set(read_text(path).split()) if path.exists() else set()
+
+
+def note_earlier(folder: Path, old: list[Row] | None, new: list[Row]) -> None:
+    """Keep what markers hold of the clips `new`, whose manifest told less of them before; to be called before it is
+    written. old: the rows of the manifest that is there. Of markers without a manifest, sizes decide.
+    """
+    known = {sized_digest(new)} if old is None else set()
+    if old is not None and same_clips(old, new):
+        known = read_earlier(folder) | {digest(old)}
+    if known := known - {digest(new)}:
+        write_text(folder / EARLIER, "".join(f"{one}\n" for one in sorted(known)))
+    else:
+        (folder / EARLIER).unlink(missing_ok=True)
+
+
 def summary(clips: Iterable[tuple[str, str, str, str]]) -> str:
     """Table of the number of clips per machine x section x domain.
 
@@ -130,6 +207,10 @@ def summary(clips: Iterable[tuple[str, str, str, str]]) -> str:
         lines.append([*group, *(str(counts[(*group, domain)]) for domain in domains)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _labels(rows: list[Row]) -> Iterator[str]:
+    return ("\t".join(row[column] for column in LABELS) for row in rows)
 
 
 def _write(path: str | Path, rows: Iterable[Row], columns: tuple[str, ...]) -> None:

@@ -24,7 +24,9 @@ class Style(NamedTuple):
     """A naming scheme. patterns: tried in order; a group is a field of ClipName; defaults: of fields without a group.
 
     example: for messages. folders: of one machine, and the split of each. labelled: names of training clips say that
-    they are normal. domain_in_test: names of test clips tell their domain, and the truth is a file per domain.
+    they are normal. domain_in_test: names of test clips tell their domain, and the truth is a file per domain. deep:
+    folders inside those are read, and may name the condition. tree: paths of a layout that has no folders for training
+    and test clips, with groups machine, section, condition and id.
     """
 
     patterns: tuple[re.Pattern[str], ...]
@@ -33,6 +35,8 @@ class Style(NamedTuple):
     folders: dict[str, str] = {"train": "train", "test": "test"}
     labelled: bool = True
     domain_in_test: bool = False
+    deep: bool = False
+    tree: re.Pattern[str] | None = None
 
 
 # Two digits name the section (machine id in dcase2020). Numbers of clips start at 0 or 1 and are never interpreted;
@@ -44,6 +48,9 @@ _LABELLED = re.compile(
 )
 _ANONYMOUS_2021 = re.compile(r"section_(?P<section>\d\d)_(?P<domain>source|target)_(?P<split>test)_\d+")
 _ANONYMOUS_2022 = re.compile(r"section_(?P<section>\d\d)_\d+")
+_TREE = re.compile(
+    r"(?:.*/)?(?P<machine>[^/]+)/(?P<id>id_(?P<section>\d\d)/(?P<condition>normal|abnormal)/\d{8})\.(?i:wav|flac)"
+)
 _WORD = re.compile(r"(?P<condition>normal|anomaly)(?![A-Za-z]).*")
 
 STYLES = {
@@ -69,6 +76,13 @@ STYLES = {
         "any name without a line break",
         {"section": "00", "domain": "source"},
         labelled=False,
+        deep=True,
+    ),
+    "mimii": Style(
+        (re.compile(r"\d{8}"),),
+        "-6_dB_fan/fan/id_00/normal/00000000.wav and -6_dB_fan/fan/id_00/abnormal/00000000.wav",
+        {"section": "00", "domain": "source"},
+        tree=_TREE,
     ),
 }
 

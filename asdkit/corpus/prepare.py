@@ -1,13 +1,13 @@
 """From the clips of a corpus to the files of stage 1."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from asdkit.corpus import manifest
+from asdkit.corpus.clips import SUPPLEMENTAL_COLUMNS, Corpus
 from asdkit.corpus.description import (
     Counts,
     Dataset,
@@ -15,12 +15,9 @@ from asdkit.corpus.description import (
     PartDescription,
     PartsDescription,
     dump_dataset,
-    present_sets,
 )
-from asdkit.corpus.find import SUPPLEMENTAL_COLUMNS, Corpus
 from asdkit.corpus.names import PARTS, SETS, UNKNOWN, split_set
 from asdkit.corpus.truth import references
-from asdkit.signals.audio import sample_counts
 from asdkit.utils.files import write_table, write_text
 
 
@@ -46,7 +43,7 @@ def resolve(description: Description, corpus: Corpus, revealed_attributes: str |
 
 
 def tables(corpus: Corpus, truth: Path | None, style: str) -> dict[str, Tables]:
-    """Manifest and reference rows of each set, checked and sorted; lengths of recordings are still to be added.
+    """Manifest and reference rows of each set, checked and sorted; lengths and content are still to be added.
 
     Domain and attribute of test clips are `-`: what scores them must not know. Raises ValueError for two clips with
     one id (both paths) and for truth that does not fit the clips.
@@ -65,6 +62,7 @@ def tables(corpus: Corpus, truth: Path | None, style: str) -> dict[str, Tables]:
                 "attr": clip.name.attr,
                 "samples": UNKNOWN,
                 "bytes": str(clip.bytes),
+                **dict.fromkeys(manifest.CONTENT_COLUMNS, UNKNOWN),
                 **hidden,
             }
             for clip in clips
@@ -108,31 +106,16 @@ def _wrong_counts(corpus: Corpus, counts: Counts, all_sections: bool) -> Iterato
                     yield f"{machine}, section {section}, {part} {what}: found {numbers[what]} clips, expected {number}"
 
 
-def add_lengths(rows: list[manifest.Row], dataset: Dataset, content: bool = True) -> None:
-    """Check each recording's header (and `content`, as for `sample_counts`), and put its length into its row.
-
-    Raises ValueError naming the first bad file.
-    """
-    paths = [os.path.join(dataset.root, row["wav"]) for row in rows]
-    for row, samples in zip(rows, sample_counts(dataset.reader(), paths, content), strict=True):
-        row["samples"] = str(samples)
-
-
-def renew(data_dir: str | Path, dataset: Dataset) -> bool:
-    """Add the lengths to manifests that an older version wrote, without changing any digest; True if there were any."""
-    data, renewed = Path(data_dir), False
-    for name in present_sets(data):
-        rows = manifest.read_manifest(data / name / "manifest.tsv")
-        if not manifest.has_lengths(rows):
-            add_lengths(rows, dataset, content=False)
-            manifest.write_manifest(data / name / "manifest.tsv", rows)
-            renewed = True
-        (data / name / manifest.OLD_SIZES).unlink(missing_ok=True)
-    return renewed
-
-
-def write(data_dir: str | Path, dataset: Dataset, made: dict[str, Tables], supplemental: list[manifest.Row]) -> None:
+def write(
+    data_dir: str | Path,
+    dataset: Dataset,
+    made: dict[str, Tables],
+    supplemental: list[manifest.Row],
+    last: dict[str, Tables],
+) -> None:
     """Write manifests, references and supplemental.tsv, remove what is gone; dataset.yaml is written last.
+
+    last: what was there before.
 
     Later stages refuse a folder without dataset.yaml, so an interrupted run is never taken for a whole one.
     """
@@ -140,9 +123,11 @@ def write(data_dir: str | Path, dataset: Dataset, made: dict[str, Tables], suppl
     (data / "dataset.yaml").unlink(missing_ok=True)
     for name in SETS:
         if name in made:
+            manifest.note_earlier(data / name, last[name].manifest if name in last else None, made[name].manifest)
             manifest.write_manifest(data / name / "manifest.tsv", made[name].manifest)
         else:
-            (data / name / "manifest.tsv").unlink(missing_ok=True)
+            for file in ("manifest.tsv", manifest.EARLIER):
+                (data / name / file).unlink(missing_ok=True)
         (data / name / manifest.OLD_SIZES).unlink(missing_ok=True)
         if name in made and made[name].ref:
             manifest.write_ref(data / name / "ref.tsv", made[name].ref)

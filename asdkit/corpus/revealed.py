@@ -5,8 +5,8 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+from asdkit.corpus.clips import Corpus, FoundClip
 from asdkit.corpus.description import Dataset
-from asdkit.corpus.find import Corpus, FoundClip
 from asdkit.corpus.names import UNKNOWN, parse_name
 from asdkit.corpus.truth import add_row, digest, join_rows, lines
 

@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from asdkit.corpus.find import FoundClip
+from asdkit.corpus.clips import FoundClip
 from asdkit.corpus.names import STYLES, UNKNOWN, parse_name
+from asdkit.corpus.words import WORDS
 from asdkit.utils.files import read_text, sha256_text
+from asdkit.utils.names import composed
 
 _CONDITIONS = {"0": "normal", "1": "anomaly"}
 _DOMAINS = {"0": "source", "1": "target"}
@@ -29,7 +31,8 @@ def references(clips: Iterable[FoundClip], truth: Path | None, style: str) -> li
     elif unknown and known:
         raise ValueError(
             f"{unknown[0].path}: the condition of {len(unknown)} of {len(clips)} test clips is unknown. "
-            "Give it for all of them (file name, CSV column, ground_truth) or for none"
+            "Give it for all of them or for none: by names of files, or of folders in test, that start with a word of "
+            f"{', '.join(WORDS['normal'])} or of {', '.join(WORDS['anomaly'])}; by a CSV column; by ground_truth"
         )
     return [{"utt": utt, "condition": condition, "domain": domain} for utt, (condition, domain) in known.items()]
 
@@ -106,7 +109,7 @@ def add_row(rows: dict[str, tuple[str, ...]], fields: list[str], where: str) -> 
 
     Raises ValueError with `where` (file and line) for a second row of one name.
     """
-    stem = Path(fields[0]).stem
+    stem = composed(Path(fields[0]).stem)
     if stem in rows:
         raise ValueError(f"{where}: a second row for {fields[0]!r}. Fetch the file again")
     rows[stem] = tuple(fields[1:])
@@ -117,7 +120,11 @@ def join_rows(clips: list[FoundClip], rows: dict[str, tuple[str, ...]], path: Pa
 
     Raises ValueError for a clip without a row and a row without a clip.
     """
-    stems = {Path(clip.path).stem: clip for clip in clips}
+    stems: dict[str, FoundClip] = {}
+    for clip in clips:
+        other = stems.setdefault(composed(Path(clip.path).stem), clip)
+        if other is not clip:
+            raise ValueError(f"{path}: its rows are file names, but {other.path} and {clip.path} have the same one")
     advice = "They are not of one release: fetch the file and the recordings again"
     if missing := sorted(stems.keys() - rows.keys()):
         raise ValueError(f"{path}: no row for {stems[missing[0]].path} ({len(missing)} clips without a row). {advice}")

@@ -1,17 +1,18 @@
 """Training batches of fixed-length chunks, from recordings or from dumped features."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from asdkit.config import Config
 from asdkit.corpus.description import load_dataset
+from asdkit.data.levels import at_level, read_clip
 from asdkit.data.lists import Clip, training_clips
 from asdkit.data.sampler import ChunkSampler
 from asdkit.signals.audio import AudioReader
@@ -39,6 +40,11 @@ class Batch:
     labels: Tensor
     attributed: Tensor
     utts: list[str]
+
+    def pin_memory(self) -> "Batch":
+        """The same in memory from which a GPU copies by itself; DataLoader's `pin_memory` asks for it."""
+        wavs, feats = (None if x is None else x.pin_memory() for x in (self.wavs, self.feats))
+        return replace(self, wavs=wavs, feats=feats)
 
 
 class ChunkDataset(Dataset[Batch]):
@@ -75,7 +81,7 @@ class ChunkDataset(Dataset[Batch]):
         )
 
     def _wav(self, clip: Clip, start: int) -> np.ndarray:
-        wav = self.reader.read(clip.path, start, min(self.chunk, clip.samples), clip.samples)
+        wav = read_clip(self.reader, clip, start, min(self.chunk, clip.samples))
         return tile(wav, self.chunk)
 
     def _feats(self, clip: Clip, start: int) -> np.ndarray:
@@ -96,10 +102,18 @@ def training_dataset(
     """The training batches of an experiment; raises ValueError when lists are missing or sample rates disagree."""
     reader = load_dataset(data_dir).reader()
     reader.check_rate(framing.rate)
-    clips = training_clips(config, data_dir, dump_dir, exp_dir)
+    clips = at_level(training_clips(config, data_dir, dump_dir, exp_dir), config, exp_dir)
     chunk = round(config.data.chunk_seconds * framing.rate)
     sampler = ChunkSampler(clips, chunk, framing.hop, config.train.batch_size, config.data.balance, seed)
     return ChunkDataset(clips, sampler, reader, chunk, framing, share)
+
+
+def loader(dataset: Dataset, workers: int, device: torch.device, steps: Iterable[int] | None = None) -> DataLoader:
+    """The batches of `dataset`, in order or those of `steps`, read by so many processes (0: by this one).
+
+    What goes to a GPU is put into memory from which it copies by itself.
+    """
+    return DataLoader(dataset, None, sampler=steps, num_workers=workers, pin_memory=device.type == "cuda")
 
 
 def tile(array: np.ndarray, length: int) -> np.ndarray:

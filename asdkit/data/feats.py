@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asdkit.data.levels import read_clip
 from asdkit.data.lists import Clip, shard
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import open_ark
 from asdkit.utils.cli import progress
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_scp, write_text
+from asdkit.utils.memory import memory_told
 
 
 @torch.inference_mode()
@@ -33,9 +35,10 @@ def dump_shard(
     own = shard(list(clips), num_jobs, job)
     with open_ark(split_folder(folder, num_jobs) / f"feats.{job}.ark") as ark:
         for clip in progress(own, f"features of {Path(folder).name}"):
-            wav = torch.from_numpy(reader.read(clip.path, length=clip.samples))
+            wav = torch.from_numpy(read_clip(reader, clip))
             try:
-                ark.write(clip.utt, frontend(wav[None])[0].numpy())
+                with memory_told(f"what the front end makes of {clip.samples} samples", "cut the recording"):
+                    ark.write(clip.utt, frontend(wav[None])[0].numpy())
             except ValueError as error:
                 raise ValueError(f"{clip.path}: {error}") from None
 

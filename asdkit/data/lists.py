@@ -2,16 +2,19 @@
 
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from asdkit.config import Config
-from asdkit.corpus.description import Dataset, load_dataset, present_sets
-from asdkit.corpus.manifest import Row, digest, lengths_digest, read_measured
+from asdkit.corpus.description import Dataset, load_dataset
+from asdkit.corpus.manifest import Row, digest, read_earlier, read_measured
 from asdkit.corpus.names import UNKNOWN, split_set
+from asdkit.data.chain import Prepared, check_features, feats_folder, training_sets
+from asdkit.signals.content import measure_all
 from asdkit.utils.done import Done
-from asdkit.utils.files import read_scp, read_table, read_text, sha256_file, write_text
+from asdkit.utils.files import read_json, read_scp, read_table, read_text, sha256_file, write_text
 
 T = TypeVar("T")
 
@@ -24,6 +27,7 @@ class Clip:
 
     path: its recording; samples: the recording's length; machine: its machine type. feats: `ark:offset` of its dumped
     features where data.feats_type is fbank. To train on: label: class; attributed: its attribute is known.
+    rms: what `asdkit.data.levels` scales it by; None: it is heard as it is.
     """
 
     utt: str
@@ -33,15 +37,7 @@ class Clip:
     feats: str | None = None
     label: int | None = None
     attributed: bool | None = None
-
-
-def training_sets(config: Config, data_dir: str | Path) -> list[str]:
-    """Those of data.sets that the corpus has, in that order; raises ValueError when it has none of them."""
-    present = present_sets(data_dir)
-    sets = [name for name in config.data.sets if name in present]
-    if not sets:
-        raise ValueError(f"{data_dir} has none of data.sets = {config.data.sets}. It has: {', '.join(present)}")
-    return sets
+    rms: float | None = None
 
 
 def assign_labels(rows: list[Row], scheme: str) -> tuple[list[str], dict[str, tuple[int, bool]]]:
@@ -55,7 +51,10 @@ def assign_labels(rows: list[Row], scheme: str) -> tuple[list[str], dict[str, tu
     names: dict[str, str] = {}
     for row in rows:
         if row["utt"] in names:
-            raise ValueError(f"two training clips with one id {row['utt']!r}; the second is {row['wav']}")
+            raise ValueError(
+                f"two training clips with one id {row['utt']!r}; the second is {row['wav']}. Rename one, or give ids "
+                "in the column 'id' of a CSV file"
+            )
         names[row["utt"]] = "/".join(row[column] for column in columns)
     classes = sorted(set(names.values()))
     index = {name: label for label, name in enumerate(classes)}
@@ -104,12 +103,13 @@ def recorded_clips(data_dir: str | Path, set_name: str) -> list[Clip]:
 def input_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, set_name: str) -> list[Clip]:
     """The clips of a set, sorted by utt, with their dumped features where data.feats_type is fbank.
 
-    Raises ValueError as `recorded_clips` does, and when a clip's features have not been dumped.
+    Raises ValueError as `recorded_clips` does, when features have not been dumped, or of other clips than there are.
     """
     clips = recorded_clips(data_dir, set_name)
     if config.data.feats_type == "raw":
         return clips
-    feats = read_feats(dump_dir, config.encoder.frontend, set_name)
+    check_features(config, Prepared(data_dir), Path(dump_dir), set_name)
+    feats = read_feats(dump_dir, feats_folder(config), set_name)
     if missing := [clip.utt for clip in clips if clip.utt not in feats]:
         raise ValueError(f"{set_name}: no dumped features of clip {missing[0]!r}: run stage 2 again")
     return [replace(clip, feats=feats[clip.utt]) for clip in clips]
@@ -134,14 +134,16 @@ def training_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, e
     return [replace(c, label=label, attributed=known) for c in clips for label, known in [labels[c.utt]]]
 
 
-def training_inputs(config: Config, data_dir: str | Path, exp_dir: str | Path) -> dict[str, str | int | bool | None]:
-    """What training is made from, for its done marker: hashes of clips, lengths and labels, and how to read."""
-    dataset = load_dataset(data_dir)
-    inputs = {f"dataset.{key}": getattr(dataset, key) for key in ("sample_rate", "channel", "resample")}
-    for name in training_sets(config, data_dir):
-        rows = read_measured(data_dir, name)
-        inputs[f"{name}.manifest"] = digest(rows)
-        inputs[f"{name}.utt2num_samples"] = lengths_digest(rows)
+def training_inputs(config: Config, prepared: Prepared, exp_dir: str | Path) -> dict[str, str | int | bool | None]:
+    """What training is made from, for its done marker: hashes of clips, lengths and labels, and how to read.
+
+    Where nothing is trained, weights depend on none of it.
+    """
+    if config.train.steps == 0:
+        return {}
+    inputs = prepared.reading()
+    for name in training_sets(config, prepared.data):
+        inputs |= {f"{name}.{key}": value for key, value in prepared.made_of(name).items()}
     return inputs | {"labels": sha256_file(Path(exp_dir) / "labels.tsv")}
 
 
@@ -160,28 +162,45 @@ def write_recordings(
 ) -> None:
     """Check that a set's recordings are there and write dump/raw/<set>/wav.scp, a view for Kaldi's programs.
 
-    Raises ValueError for a clip that is not on disk, or of another size than stage 1 found (where it told the sizes).
+    It is written anew when the corpus has moved or its clips are others. Raises ValueError as `check_recordings` does.
     """
     folder = Path(dump_dir) / "raw" / set_name
     rows = read_measured(data_dir, set_name)
+    check_recordings(rows, dataset, set_name)
     inputs = {"manifest": digest(rows), "root": dataset.root, **vars(dataset.reader())}
-    done = Done(folder / ".done", inputs, force, "other --data and --dump folders")
-    paths = {row["utt"]: _checked(row, dataset, set_name) for row in rows}
-    if done.is_done():
+    marker = folder / ".done"
+    earlier = read_earlier(Path(data_dir) / set_name)
+    old = read_json(marker) if marker.exists() and not force else {}
+    if old | {"manifest": inputs["manifest"]} == inputs and old["manifest"] in {inputs["manifest"], *earlier}:
         logging.info("%s: already done", folder)
         return
-    write_text(folder / "wav.scp", "".join(f"{utt} {path}\n" for utt, path in paths.items()))
+    done = Done(marker, inputs, force=True)
+    write_text(folder / "wav.scp", "".join(f"{row['utt']} {Path(dataset.root, row['wav'])}\n" for row in rows))
     done.finish()
 
 
-def _checked(row: Row, dataset: Dataset, set_name: str) -> Path:
-    path, split = Path(dataset.root, row["wav"]), split_set(set_name)[1]
-    if not path.is_file():
-        raise ValueError(f"{set_name}: {split} clip missing on disk: {path}. Put it back, or run stage 1 again")
-    size = path.stat().st_size
-    if row["bytes"] not in (UNKNOWN, str(size)):
-        raise ValueError(
-            f"{set_name}: {split} clip has changed: {path} has {size} bytes, stage 1 found {row['bytes']}. Put the old "
-            "one back, or run stages 1 and later again with --force true"
-        )
-    return path
+def check_recordings(rows: Iterable[Row], dataset: Dataset, set_name: str) -> None:
+    """Raise ValueError for a clip that is not on disk, or is not the recording that stage 1 found.
+
+    Where size and time are those that stage 1 found, a recording is not read; where the time alone differs, it is.
+    """
+    touched = []
+    for row in rows:
+        path, split = Path(dataset.root, row["wav"]), split_set(set_name)[1]
+        if not path.is_file():
+            raise ValueError(f"{set_name}: {split} clip missing on disk: {path}. Put it back, or run stage 1 again")
+        found = path.stat()
+        if row["bytes"] not in (UNKNOWN, str(found.st_size)):
+            raise ValueError(_changed(row, path, set_name, f"has {found.st_size} bytes, stage 1 found {row['bytes']}"))
+        if row["mtime"] not in (UNKNOWN, str(found.st_mtime_ns)):
+            touched.append((row, path))
+    for (row, path), content in zip(touched, measure_all([path for _, path in touched], 2), strict=True):
+        if content.digest != row["digest"]:
+            raise ValueError(_changed(row, path, set_name, "has another sound than stage 1 found"))
+
+
+def _changed(row: Row, path: Path, set_name: str, what: str) -> str:
+    return (
+        f"{set_name}: {split_set(set_name)[1]} clip has changed: {path} {what}. Put the old one back, or run stage 1 "
+        "alone with --force true; each later stage then says what it needs"
+    )

@@ -21,15 +21,18 @@ class PerDomain:
     def fit(self, x: np.ndarray, domains: list[str], recordings: np.ndarray | None = None) -> "PerDomain":
         """Fit on x [N, D] (with bands [N, F, D]) with a domain for each row; a domain without rows has no detector.
 
-        recordings [N]: number of the recording that each row is made from, by default another for each: copies count as
-        the row itself. Raises ValueError, naming the domain, where a detector refuses.
+        Without `per_domain` one detector serves all domains. recordings [N]: number of the recording that each row is
+        made from, by default another for each: copies count as the row itself. Raises ValueError, naming the domain,
+        where a detector refuses.
         """
-        self.train, self.domains = x, np.array(domains)
+        self.train, self.told = x, np.array(domains)
+        self.domains = self.told if self.config.per_domain else np.full(len(x), "all")
         self.recordings = np.arange(len(x)) if recordings is None else recordings
-        for domain in sorted(set(domains)):
-            members = self.domains == domain
+        if self.config.smote and not (self.told == "target").any():
+            raise ValueError("smote: there are no target clips to make more of: smote: null")
+        for domain in sorted(set(self.domains)):
             try:
-                self.detectors[domain] = self._fitted(domain, x[members], self.recordings[members])
+                self.detectors[domain] = self._fitted(domain, self.domains == domain)
             except ValueError as error:
                 raise ValueError(f"{error} (domain {domain})") from None
         if self.config.normalise in ("zscore", "median"):
@@ -71,14 +74,16 @@ class PerDomain:
         told = [getattr(detector, "nothing", -np.inf) for detector in self.detectors.values()]
         return min(told, default=-np.inf) if self.config.normalise == "none" else -np.inf
 
-    def _fitted(self, domain: str, x: np.ndarray, recordings: np.ndarray) -> Detector:
-        """A detector of training rows of one domain, and of what is made between them."""
+    def _fitted(self, domain: str, chosen: np.ndarray) -> Detector:
+        """A detector of the training rows `chosen` [N] of one domain, and of what is made between target clips."""
         config = self.config.of_domain(domain)
-        made = config.smote
-        if made and domain == "target":
-            wanted = round(made.amount * int((self.domains == "source").sum()))
-            new, parents = between(x, wanted, made.k, made.seed)
-            x, recordings = np.concatenate([x, new]), recordings[np.concatenate([_twice(len(x)), parents])]
+        x, recordings = self.train[chosen], self.recordings[chosen]
+        target = chosen & (self.told == "target")
+        if config.smote and target.any():
+            wanted = round(config.smote.amount * int((self.told == "source").sum()))
+            new, parents = between(self.train[target], wanted, config.smote.k, config.smote.seed)
+            x = np.concatenate([x, new])
+            recordings = np.concatenate([np.stack([recordings] * 2, axis=1), self.recordings[target][parents]])
         return DETECTORS[config.detector](config).fit(x, recordings)
 
     def _scales(self) -> dict[str, tuple[float, float]]:
@@ -123,8 +128,8 @@ class PerDomain:
         detector, members = self.detectors[domain], self.domains == domain
         if hasattr(detector, "leave_one_out"):
             return detector.leave_one_out(x, own)
-        scores, train, recordings = np.full(len(x), np.inf), self.train[members], self.recordings[members]
-        there, number = np.unique(recordings, return_inverse=True)
+        scores = np.full(len(x), np.inf)
+        there, number = np.unique(self.recordings[members], return_inverse=True)
         inside = np.isin(own, there)
         if not inside.all():
             scores[~inside] = detector.anomaly_score(x[~inside])
@@ -132,14 +137,10 @@ class PerDomain:
         for one in range(PARTS):
             asked = asked_part == one
             if asked.any() and (part != one).any():
-                fitted = self._fitted(domain, train[part != one], recordings[part != one])
-                scores[asked] = fitted.anomaly_score(x[asked])
+                kept = np.flatnonzero(members)[part != one]
+                scores[asked] = self._fitted(domain, np.isin(np.arange(len(members)), kept)).anomaly_score(x[asked])
         return scores
 
 
 def _spaced(count: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, SELF_SCORED)).round().astype(int))
-
-
-def _twice(count: int) -> np.ndarray:
-    return np.stack([np.arange(count)] * 2, axis=1)

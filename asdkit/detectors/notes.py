@@ -16,8 +16,8 @@ def check_varied(scores: Sequence[float], where: str, nothing: float = -np.inf) 
     copies = "all of them are copies of training clips, or " if highest <= nothing else ""
     raise ValueError(
         f"{where}: the scores of all {len(scores)} test clips are {'as good as 0' if copies else f'{highest:.6g}'} and "
-        f"tell nothing apart: {copies}the network makes one and the same of every clip. Listen to the recordings (are "
-        "they silent?), look at the training curve"
+        f"tell nothing apart: {copies}what made them makes one and the same of every clip. Listen to the recordings "
+        "(are they silent?), look at the training curve"
     )
 
 

@@ -58,7 +58,7 @@ def estimate(
     those of each attribute, scored by detectors that were fitted without them. A part that there cannot be is left out.
     Raises ValueError where the detector refuses the clips.
     """
-    domains = [row["domain"] if config.per_domain else "all" for row in rows]
+    domains = [row["domain"] for row in rows]
     detector = PerDomain(config).fit(x, domains, recordings)
     numbers, inside = detector.self_scores()
     found = {"feature": detector.anomaly_score(feature_pseudo_anomalies(x))}

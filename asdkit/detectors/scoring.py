@@ -11,6 +11,7 @@ from asdkit.corpus.manifest import Row
 from asdkit.corpus.names import UNKNOWN
 from asdkit.detectors.domains import PerDomain
 from asdkit.detectors.notes import check_varied, some
+from asdkit.utils.cli import progress
 
 Embedded = tuple[list[Row], np.ndarray]  # manifest rows, arrays [clips, D]
 Key = tuple[str, str]  # machine, section (`-`: all of the machine's)
@@ -50,7 +51,8 @@ def score_sets(config: ScoreConfig, train: dict[str, Embedded], tests: dict[str,
         raise ValueError(f"embeddings of different dimensions: {sizes}; run stage 4 again")
     known, tested = ({name: groups(config, rows) for name, (rows, _) in sets.items()} for sets in (train, tests))
     scored = Scored({name: {} for name in tests}, {}, [])
-    for key in sorted({key for found in tested.values() for key in found}):
+    keys = sorted({key for found in tested.values() for key in found})
+    for key in progress(keys, f"score by {config.detector}", unit="machine"):
         where = [name for name, found in tested.items() if key in found]
         try:
             detector = _fit(config, train, known, key)
@@ -113,7 +115,7 @@ def _fit(config: ScoreConfig, train: dict[str, Embedded], known: Grouped, key: K
         unit = "machine and section" if config.per_section else "machine"
         there = ", ".join(map(title, sorted({key for found in known.values() for key in found})))
         raise ValueError(f"no training clips for the {unit} {title(key)}; there are some for {there}")
-    domains = [rows[i]["domain"] if config.per_domain else "all" for rows, _, chosen in own for i in chosen]
+    domains = [rows[i]["domain"] for rows, _, chosen in own for i in chosen]
     try:
         x = np.concatenate([x[chosen] for _, x, chosen in own])
         return PerDomain(config).fit(x, domains, recordings_of([rows[i] for rows, _, chosen in own for i in chosen], x))

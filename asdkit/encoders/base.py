@@ -63,6 +63,15 @@ class Encoder(nn.Module):
         """Features of `frontend` -> tokens [B, N, dim]; raises ValueError for clips shorter than one token."""
         raise NotImplementedError
 
+    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
+        """Bytes that embedding whole clips of so many samples, so many at once, needs at its peak, beside the weights.
+
+        An estimate from below, for recordings that are too long to be refused before anything is trained: here of the
+        samples alone; an encoder whose attention holds a value for each pair of tokens counts these. device: cpu or
+        cuda; precision: float32 or bfloat16.
+        """
+        return 4 * clips * samples
+
     def blocks(self) -> list[Block]:
         """The transformer blocks, first to last."""
         raise NotImplementedError

@@ -28,6 +28,10 @@ class Logmel(Encoder):
         """feats [B, F, 128] -> the same as tokens."""
         return feats
 
+    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
+        """What the filterbank holds; it grows with the length alone."""
+        return Fbank.memory(samples)
+
     def blocks(self) -> list[Block]:
         """No blocks."""
         return []

@@ -1,13 +1,12 @@
 """Stage 0: the archives of a corpus and its ground truth, fetched in parallel, checked and unpacked."""
 
-import fcntl
 import logging
 import queue
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -18,7 +17,7 @@ from asdkit.fetch.repository import CODELOAD, fetch_repository, marker
 from asdkit.fetch.unpack import machine_files, move_in, unpacked
 from asdkit.utils import cli
 from asdkit.utils.done import Done
-from asdkit.utils.files import atomic_path
+from asdkit.utils.files import atomic_path, locked
 
 API = "https://zenodo.org/api"
 _MERGING = threading.Lock()  # two archives of one machine must not make its folder at the same time
@@ -96,9 +95,9 @@ def _labels(plan: DownloadPlan) -> list[Archive]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(folder / ".lock", wait=False))
         except BlockingIOError:
             raise ValueError(f"{folder}: another download is writing there. Wait for it, or stop it") from None
         yield
@@ -227,7 +226,7 @@ def _run(tasks: list[Task], jobs: int, mebibytes: int) -> None:
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(attempt, task) for task in tasks]
         try:
-            for _ in cli.progress(_mebibytes(futures, received), "download (MiB)", mebibytes):
+            for _ in cli.progress(_mebibytes(futures, received), "download", mebibytes, "MiB"):
                 pass
         except BaseException:
             stop.set()

@@ -5,14 +5,22 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.cuda import Event
+from torch.utils.data import Dataset
 
 from asdkit.config import Config, EmbedConfig
-from asdkit.data.batches import Framing, tile
+from asdkit.data.batches import Framing, loader, tile
+from asdkit.data.levels import read_clip
 from asdkit.data.lists import Clip
+from asdkit.infer.room import check_room, is_long, memory_here
 from asdkit.models.system import System
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import matrix_shape, read_frames, split_location
+from asdkit.utils.device import to_device
+from asdkit.utils.memory import memory_told
+
+PIECES = 256  # chunks of long clips that go through the network together
+CUT = "embed chunks of the clips, --set embed.segment=chunk (other scores than those of whole clips), or cut them"
 
 
 def batches_of(clips: list[Clip], size: int) -> list[list[Clip]]:
@@ -45,15 +53,25 @@ class ClipBatches(Dataset):
     def __getitem__(self, index: int) -> tuple[list[str], Tensor | None, Tensor | None]:
         batch = self.batches[index]
         utts = [clip.utt for clip in batch]
-        if batch[0].feats:
-            return utts, None, torch.from_numpy(np.stack([self._feats(clip.feats) for clip in batch if clip.feats]))
-        wavs = [self.reader.read(clip.path, length=clip.samples) for clip in batch]
-        return utts, torch.from_numpy(np.stack([tile(wav, max(self.chunk, len(wav))) for wav in wavs])), None
+        with memory_told(_named(batch), _instead(batch)):
+            if batch[0].feats:
+                return utts, None, torch.from_numpy(np.stack([self._feats(clip.feats) for clip in batch if clip.feats]))
+            wavs = [read_clip(self.reader, clip) for clip in batch]
+            return utts, torch.from_numpy(np.stack([tile(wav, max(self.chunk, len(wav))) for wav in wavs])), None
 
     def _feats(self, location: str) -> np.ndarray:
         ark, offset = split_location(location)
         feats = read_frames(ark, offset, 0, matrix_shape(ark, offset)[0])
         return tile(feats, max(self.frames, len(feats))).copy()
+
+
+def _named(batch: list[Clip]) -> str:
+    others = f" and others of its length: embed.batch_size {len(batch)}" if len(batch) > 1 else ""
+    return f"{batch[0].path}, {batch[0].samples} samples{others}"
+
+
+def _instead(batch: list[Clip]) -> str:
+    return f"set a smaller one, or {CUT}" if len(batch) > 1 else CUT
 
 
 def segments(feats: Tensor, chunk: int, hop: int) -> Tensor:
@@ -78,7 +96,8 @@ def represent(system: System, feats: Tensor, config: EmbedConfig, chunk: int, ho
         pieces: dict[str, Tensor] = {}
         if config.segment == "chunk" or config.chunks:
             cut = segments(feats, chunk, hop)  # [B, S, chunk, ...]
-            flat = system.represent(cut.flatten(0, 1))
+            groups = [system.represent(part) for part in cut.flatten(0, 1).split(PIECES)]
+            flat = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
             pieces = {name: array.unflatten(0, cut.shape[:2]) for name, array in flat.items()}  # [B, S, D]
     if config.segment == "chunk":
         found = {name: array.mean(1) for name, array in pieces.items()}
@@ -96,14 +115,35 @@ def arrays(
     reader.check_rate(framing.rate)
     dataset = ClipBatches(batches, reader, round(config.data.chunk_seconds * framing.rate), framing)
     hop = max(1, round(config.embed.hop_seconds * framing.rate / framing.hop))  # at least one frame
-    for utts, wavs, feats in DataLoader(dataset, batch_size=None, num_workers=config.data.workers):
-        with torch.inference_mode():
-            feats = system.frontend(wavs.to(device)) if feats is None else feats.to(device)
-        found = represent(system, feats, config.embed, dataset.frames, hop)
-        tables = {name: array.float().cpu().numpy() for name, array in found.items()}
-        if unusable := [name for name, table in tables.items() if not np.isfinite(table).all()]:
-            raise ValueError(
-                f"{unusable[0]} of {' '.join(utts)}: not finite: look at the training curve and these clips"
-            )
-        for row, utt in enumerate(utts):
-            yield utt, {name: table[row] for name, table in tables.items()}
+    everything = [clip for batch in batches for clip in batch]
+    if is_long(everything, framing.rate):
+        check_room(system, everything, config.embed, memory_here(device.type))
+    before: tuple[list[str], dict[str, Tensor], Event | None] | None = None
+    for batch, (utts, wavs, feats) in zip(batches, loader(dataset, config.data.workers, device), strict=True):
+        with memory_told(_named(batch), _instead(batch)):
+            with torch.inference_mode():
+                given = to_device(wavs if feats is None else feats, device)
+                feats = system.frontend(given) if feats is None else given
+            found = represent(system, feats, config.embed, dataset.frames, hop)
+            # to memory that a GPU writes itself: it goes on with the next batch while this one is unpacked
+            found = {name: array.float().to("cpu", non_blocking=True) for name, array in found.items()}
+        ready = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
+        if before:
+            yield from _unpacked(*before)
+        before = utts, found, ready
+    if before:
+        yield from _unpacked(*before)
+
+
+def _unpacked(
+    utts: list[str], found: dict[str, Tensor], ready: Event | None
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """A batch's arrays, one clip after the other, as soon as the GPU has written them."""
+    if ready:
+        ready.synchronize()
+    # a copy: memory that the GPU writes itself is not to be held by every clip that is kept
+    tables = {name: array.numpy().copy() for name, array in found.items()}
+    if unusable := [name for name, table in tables.items() if not np.isfinite(table).all()]:
+        raise ValueError(f"{unusable[0]} of {' '.join(utts)}: not finite: look at the training curve and these clips")
+    for row, utt in enumerate(utts):
+        yield utt, {name: table[row] for name, table in tables.items()}

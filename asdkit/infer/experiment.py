@@ -1,5 +1,6 @@
 """A trained experiment, opened from anywhere: embeds and scores recordings."""
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -8,21 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asdkit.config import Config, ScoreConfig, open_config
-from asdkit.config.identity import (
-    TRAINING,
-    embedding_identity,
-    reread_embedding,
-    reread_training,
-    training_identity,
-)
+from asdkit.config.identity import TRAINING, reread_training, training_identity
 from asdkit.corpus.description import Dataset, load_dataset
-from asdkit.corpus.manifest import Row, digest, read_manifest
+from asdkit.corpus.manifest import Row, read_manifest
 from asdkit.corpus.names import SETS, sets_of
+from asdkit.data.chain import Prepared, check_embedded, check_filter, check_network
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
 from asdkit.utils.ark import read_vectors
 from asdkit.utils.done import compare
-from asdkit.utils.files import read_json, read_text, sha256_file, sha256_path
+from asdkit.utils.files import read_json, read_text, sha256_path
+from asdkit.utils.names import composed
 
 if TYPE_CHECKING:
     import torch
@@ -80,16 +77,26 @@ class Experiment:
 
     def check_embedded(self, name: str) -> None:
         """Raise ValueError when stage 4 made a set's arrays with other weights, settings or clips than there are."""
-        marker = self.seed_dir / "embed" / name / ".done"
-        if not marker.exists():
-            return
-        made, wanted = reread_embedding(read_json(marker)), dict(embedding_identity(self.config))
         weights = self.seed_dir / "checkpoint" / f"{self.config.embed.checkpoint}.pt"
-        if weights.exists():
-            wanted["checkpoint"] = sha256_file(weights)
-        if self.given_data:
-            wanted["manifest"] = digest(self.rows(name))
-        compare(marker, {key: made.get(key) for key in wanted}, wanted, again="--stage 4 --force true")
+        check_embedded(self.config, self.seed_dir, name, self.prepared, weights)
+
+    @cached_property
+    def prepared(self) -> Prepared | None:
+        """What stage 1 wrote, where it is given: what was made is then made from what is there now, or refused."""
+        return Prepared(self.data) if self.given_data else None
+
+    def unheard(self) -> list[str] | None:
+        """Machines that the network has not heard in training, with a warning; None where that is not known.
+
+        Raises ValueError when training clips have changed since.
+        """
+        assert self.prepared
+        found = check_network(self.config, self.prepared, self.exp, self.seed_dir)
+        if found is None:
+            logging.warning("%s: the network was trained on other clips than those that are there now", self.seed_dir)
+        elif found:
+            logging.warning("%s: the network has not heard %s in training", self.seed_dir, ", ".join(found))
+        return found
 
     @cached_property
     def located(self) -> Config:
@@ -137,20 +144,26 @@ class Experiment:
         from asdkit.infer.network import load_system
 
         self.check_trained()
+        check_filter(self.dataset, self.seed_dir)
         return load_system(self.located, self.checkpoint, self.device)
 
-    def embed(self, paths: Sequence[str | Path]) -> dict[str, np.ndarray]:
+    def embed(self, paths: Sequence[str | Path], machine: str | None = None) -> dict[str, np.ndarray]:
         """The network's arrays of some recordings: name -> [N, D], in the order of `paths`.
 
-        A recording shorter than data.chunk_seconds is repeated to that length, as in training. Raises ValueError naming
-        a recording that cannot be read.
+        A recording shorter than data.chunk_seconds is repeated to that length, as in training. machine: whose they are,
+        needed where data.level is machine_rms and there are several. Raises ValueError naming a recording that cannot
+        be read, and where recordings are resampled by another filter than in training.
         """
+        from asdkit.data.levels import at_level
         from asdkit.data.lists import Clip
         from asdkit.infer.clips import arrays, batches_of
 
         names = _names(paths)
         reader = self.dataset.reader()
-        clips = [Clip(name, name, reader.length(name), "-") for name in dict.fromkeys(names)]
+        if self.config.data.level == "machine_rms":
+            machine = self._machine(machine)
+        clips = [Clip(name, name, reader.length(name), machine or "-") for name in dict.fromkeys(names)]
+        clips = at_level(clips, self.config, self.exp)
         batches = batches_of(clips, self.config.embed.batch_size)
         found = dict(arrays(self.system, self.config, batches, reader, self.device))
         vectors = [key for key, array in next(iter(found.values()), {}).items() if array.ndim == 1]
@@ -168,7 +181,7 @@ class Experiment:
         if settings.normalise == "test_zscore":
             raise ValueError(f"score.{name}.normalise is {settings.normalise}: it scores whole test sets alone")
         detector = self.detector(name, machine, section)
-        return detector.anomaly_score(self.embed(names)[settings.array]) if names else np.empty(0)
+        return detector.anomaly_score(self.embed(names, machine)[settings.array]) if names else np.empty(0)
 
     def settings(self, name: str = "knn") -> ScoreConfig:
         """The settings of a score; raises ValueError for a name that the experiment does not have."""
@@ -212,7 +225,8 @@ class Experiment:
         if name not in self._rows:
             folder = self.seed_dir / "embed" / name
             noted = self.given_data is None and (folder / "manifest.tsv").exists()
-            self._rows[name] = read_manifest((folder if noted else self.data / name) / "manifest.tsv")
+            path = (folder if noted else self.data / name) / "manifest.tsv"
+            self._rows[name] = self.prepared.rows(name) if self.prepared else read_manifest(path)
         return self._rows[name]
 
     def sets(self) -> list[str]:
@@ -225,14 +239,21 @@ class Experiment:
     def _key(self, name: str, machine: str | None, section: str) -> Key:
         settings = self.settings(name)
         known = {key for found in sets_of("train", self.sets()) for key in groups(settings, self.rows(found))}
-        machines = sorted({key[0] for key in known})
-        if machine is None and len(machines) == 1:
-            machine = machines[0]
-        key = (machine or "", section if settings.per_section else "-")
+        key = (self._machine(machine), section if settings.per_section else "-")
         if key not in known:
-            got = "no machine" if machine is None else f"machine {title(key)!r}"
-            raise ValueError(f"{self.exp}: got {got}; trained were {', '.join(map(title, sorted(known)))}")
+            raise ValueError(
+                f"{self.exp}: got machine {title(key)!r}; trained were {', '.join(map(title, sorted(known)))}"
+            )
         return key
+
+    def _machine(self, machine: str | None) -> str:
+        """A machine's name as the manifests write it; it may be left out where there is one alone."""
+        known = sorted({row["machine"] for name in sets_of("train", self.sets()) for row in self.rows(name)})
+        if machine is not None:
+            return next((name for name in known if composed(name) == composed(machine)), machine)
+        if len(known) > 1:
+            raise ValueError(f"{self.exp}: got no machine; trained were {', '.join(known)}")
+        return known[0]
 
 
 def _names(paths: Sequence[str | Path]) -> list[str]:

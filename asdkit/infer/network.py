@@ -10,6 +10,7 @@ from asdkit.config import Config
 from asdkit.models.checkpoint import read_checkpoint
 from asdkit.models.classifier import Classifier
 from asdkit.models.system import System
+from asdkit.utils.device import set_precision
 
 
 def load_system(config: Config, checkpoint: Path, device: torch.device) -> System:
@@ -22,6 +23,7 @@ def load_system(config: Config, checkpoint: Path, device: torch.device) -> Syste
         content["backbone"] = {**content["backbone"], "path": config.encoder.checkpoint}
     system = Classifier(config, content["classes"])
     system.load_state(content, checkpoint)
+    set_precision(config.embed.precision, device)
     system = merge_lora(system).to(device).eval()
     fold(system, torch.bfloat16 if config.embed.precision == "bfloat16" else torch.float32)
     return system

@@ -1,5 +1,7 @@
 """Dual-level contrastive loss for clips without attributes (paper Sec. III-D)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ class Dlcl(nn.Module):
         self.codes = nn.Parameter(F.normalize(torch.randn(codes, dim), dim=1))
         self.register_buffer("bank", torch.zeros(memory, dim))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self._filled = 0  # rows of the bank, known here, so that no step waits for a GPU to tell
+        self.register_load_state_dict_post_hook(_count)
 
     def forward(self, x: Tensor) -> Tensor:
         """Embeddings of unattributed clips [B, D] -> mean loss; zero (with gradient zero) for an empty batch."""
@@ -32,7 +36,7 @@ class Dlcl(nn.Module):
     def memory(self) -> Tensor:
         """A copy of the stored embeddings, at unit length, [min(seen, memory), D]."""
         # a copy: `remember` writes in place while the backward pass still needs what the loss saw
-        return self.bank[: min(int(self.seen), len(self.bank))].clone()
+        return self.bank[: self._filled].clone()
 
     @torch.no_grad()
     def remember(self, x: Tensor) -> None:
@@ -41,3 +45,8 @@ class Dlcl(nn.Module):
         slots = (self.seen + torch.arange(len(x), device=x.device)) % len(self.bank)
         self.bank[slots] = x
         self.seen += len(x)
+        self._filled = min(self._filled + len(x), len(self.bank))
+
+
+def _count(dlcl: Dlcl, _: Any) -> None:
+    dlcl._filled = min(int(dlcl.seen), len(dlcl.bank))

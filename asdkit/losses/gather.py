@@ -12,8 +12,8 @@ def gather(*tensors: Tensor) -> tuple[Tensor, ...]:
 
     Process r of R holds rows r, r + R, ... (`World.share`), so that shares may differ by one row. What is computed from
     the result is the same in every process. Gradients come back as those of its own rows, times R, so that the mean
-    over processes that DistributedDataParallel takes is the gradient of one process with the whole batch. A process by
-    itself gets its tensors back.
+    over processes that DistributedDataParallel takes is the gradient of one process with the whole batch. All go to the
+    device of the first. A process by itself gets its tensors back.
     """
     if not _several():
         return tensors
@@ -21,7 +21,7 @@ def gather(*tensors: Tensor) -> tuple[Tensor, ...]:
     counts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, rows)
     sizes = torch.cat(counts).tolist()
-    return tuple(_Gather.apply(tensor, sizes) for tensor in tensors)
+    return tuple(_Gather.apply(tensor.to(rows.device), sizes) for tensor in tensors)
 
 
 def whole_mean(mean: Tensor, rows: int) -> Tensor:

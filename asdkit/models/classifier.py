@@ -11,6 +11,7 @@ from asdkit.losses.gather import gather
 from asdkit.losses.objective import Objective
 from asdkit.models.checkpoint import backbone_record, load_model, load_tensors, model_state
 from asdkit.models.embedder import Embedder
+from asdkit.models.graphs import graph_blocks
 from asdkit.models.system import System
 
 
@@ -37,13 +38,22 @@ class Classifier(System):
         Every process gathers all embeddings and computes the objective of the whole batch, so that its means, its batch
         normalisation and its memory bank are those of one process.
         """
-        known = torch.stack([batch.labels, batch.attributed.long()], dim=1).to(feats.device)
+        known = torch.stack([batch.labels, batch.attributed.long()], dim=1)
         embeddings, known = gather(self.model(feats), known)
         return self.objective(embeddings, known[:, 0], known[:, 1].bool())
+
+    def prepare(self, feats: Tensor) -> None:
+        """Record the encoder's blocks as CUDA graphs, where train.graphs asks for it."""
+        if self.config.train.graphs:
+            graph_blocks(self.model.encoder, feats)
 
     def represent(self, feats: Tensor) -> dict[str, Tensor]:
         """Features [B, F, M] -> {"embedding": [B, dim]}."""
         return {"embedding": self.model(feats)}
+
+    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
+        """What the encoder needs."""
+        return self.model.encoder.memory(samples, clips, device, precision)
 
     def state(self) -> dict[str, Any]:
         """Weights of model and objective, the file that they start from, names of the classes, configuration."""

@@ -30,12 +30,19 @@ class System(nn.Module):
         """
         raise NotImplementedError
 
+    def prepare(self, feats: Tensor) -> None:
+        """What is done once before the first step on a GPU: given features of a batch, in the training's autocast."""
+
     def represent(self, feats: Tensor) -> dict[str, Tensor]:
         """Features [B, F, M] -> named arrays [B, D], a row per clip; nothing where the family is trained only.
 
         A name that starts with `score.` is an anomaly score already (higher = more anomalous), others are embeddings.
         """
         return {}
+
+    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
+        """Bytes that `represent` needs for so many clips of so many samples, as `Encoder.memory`; 0: not known."""
+        return 0
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Name -> parameter for what is optimised."""

@@ -24,7 +24,9 @@ class SoundConfig(Section):
     )
     channel: int | None = Field(None, ge=0, description="this channel of recordings that have several")
     resample: bool = Field(True, description="convert recordings of other sample rates instead of refusing them")
-    cache_hours: float = Field(2.0, ge=0, description="recordings kept in memory, 0.23 GB an hour")
+    cache_hours: float = Field(
+        2.0, ge=0, json_schema_extra=NO_RESULT, description="recordings kept in memory, 0.23 GB an hour"
+    )
 
 
 class TokenizerConfig(Section):

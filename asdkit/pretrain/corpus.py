@@ -33,7 +33,7 @@ def list_audio(folder: str | Path, config: SoundConfig) -> list[dict[str, str]]:
     paths = sorted(str(path) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"--corpus: {root} holds no {' or '.join(SUFFIXES)} file, in subfolders neither")
-    counts = sample_counts(reader(config), paths)
+    counts = sample_counts(reader(config), paths, content=True)
     return [{"wav": path, "samples": str(count)} for path, count in zip(paths, counts, strict=True)]
 
 

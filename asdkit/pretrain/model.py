@@ -19,6 +19,7 @@ from asdkit.pretrain.masking import take
 from asdkit.pretrain.teacher import TeacherTokenizer
 from asdkit.pretrain.tokenizer import RandomTokenizer, cut_patches, perplexity
 from asdkit.train.seeding import seed_everything
+from asdkit.utils.device import to_device
 
 
 class Pretraining(System):
@@ -59,7 +60,7 @@ class Pretraining(System):
         Every clip has as many masked patches, so that a share counts by its clips.
         """
         tokens = self.tokenizer(feats)  # [B, N, codebooks]
-        found = self.network(feats, tokens, batch.visible.to(feats.device), batch.masked.to(feats.device))
+        found = self.network(feats, tokens, *(to_device(x, feats.device) for x in (batch.visible, batch.masked)))
         means = {name: whole_mean(value, len(feats)) for name, value in found.items()}
         return means | {"perplexity": perplexity(gather(tokens)[0], self.config.tokenizer.codes)}
 

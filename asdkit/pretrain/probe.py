@@ -10,6 +10,7 @@ import torch
 from asdkit.encoders.base import Encoder
 from asdkit.models.pooling import MeanPooling, MeanStdPooling
 from asdkit.signals.audio import SUFFIXES, AudioReader
+from asdkit.utils.cli import progress
 
 POOLINGS = {"mean": MeanPooling, "mean_std": MeanStdPooling}
 
@@ -55,12 +56,14 @@ def pooled_features(
     """
     encoder.eval()
     reader = AudioReader(encoder.sample_rate, channel, resample=True)
-    sounds = [torch.from_numpy(reader.read(path)) for path in paths]
+    sounds = [torch.from_numpy(reader.read(path)) for path in progress(paths, "read")]
     order = sorted(range(len(paths)), key=lambda index: len(sounds[index]))
-    features: dict[str, list] = {name: [None] * len(paths) for name in POOLINGS}
+    batches = []
     while order:
-        same = [index for index in order[:batch_size] if len(sounds[index]) == len(sounds[order[0]])]
-        order = order[len(same) :]
+        batches.append([index for index in order[:batch_size] if len(sounds[index]) == len(sounds[order[0]])])
+        order = order[len(batches[-1]) :]
+    features: dict[str, list] = {name: [None] * len(paths) for name in POOLINGS}
+    for same in progress(batches, "embed", unit="batch"):
         tokens = encoder(encoder.frontend(torch.stack([sounds[index] for index in same])))  # [B, N, D]
         for name, pooling in POOLINGS.items():
             for index, vector in zip(same, pooling(encoder.dim)(tokens).numpy(), strict=True):

@@ -70,5 +70,7 @@ class RandomTokenizer(nn.Module):
 def perplexity(tokens: Tensor, codes: int) -> Tensor:
     """exp(entropy) of how often each code occurs, mean over codebooks: int64 [..., codebooks] -> scalar."""
     columns = tokens.flatten(0, -2).t()  # [codebooks, tokens]
-    share = torch.stack([torch.bincount(column, minlength=codes) for column in columns]) / columns.shape[1]
+    # not torch.bincount, which waits for a GPU to tell the largest code
+    counts = torch.zeros(len(columns), codes, device=tokens.device)
+    share = counts.scatter_add_(1, columns, torch.ones_like(columns, dtype=counts.dtype)) / columns.shape[1]
     return (-share * share.clamp(min=1e-12).log()).sum(1).exp().mean()

@@ -29,12 +29,15 @@ def comparison(experiments: list[dict[str, Any]], left_out: list[str], systems: 
     intro = "Official scores in percent, mean ± sample standard deviation over seeds. Details: <tag>/RESULTS.md.\n"
     parts = ["# Results\n", intro, table(["tag", "score", "protocol", "seeds", "dev", "eval", "all"], rows)]
     parts += dict.fromkeys(text + "\n" for results in experiments for text in marks(results).values())
-    same_data: dict[str, list[str]] = {}
-    for results in experiments:
-        same_data.setdefault(results["data_sha256"], []).append(title(results))
-    if len(same_data) > 1:
-        groups = "; ".join(", ".join(tags) for tags in same_data.values())
-        parts.append(f"Not scored on the same clips or labels, not to be compared: {groups}.\n")
+    scored = [(f"{one['data_sha256']} {_known('clips_sha256', one, experiments)}", title(one)) for one in experiments]
+    trained = [(one["trained_sha256"], title(one)) for one in experiments if one.get("trained_sha256")]
+    for what, told in (("scored on the same clips or labels", scored), ("trained on the same clips", trained)):
+        groups: dict[str, list[str]] = {}
+        for key, name in dict.fromkeys(told):
+            groups.setdefault(key, []).append(name)
+        if len(groups) > 1:
+            listed = "; ".join(", ".join(names) for names in groups.values())
+            parts.append(f"Not {what}, not to be compared: {listed}.\n")
     if left_out:
         parts += ["## Left out\n", "".join(f"- {reason}\n" for reason in left_out)]
     if systems:
@@ -46,6 +49,12 @@ def comparison(experiments: list[dict[str, Any]], left_out: list[str], systems: 
         ]
         parts += ["## Published\n", ABOUT + "\n", table(["system", "dev", "eval", "all"], rows)]
     return "\n".join(parts)
+
+
+def _known(key: str, results: dict[str, Any], experiments: list[dict[str, Any]]) -> str | None:
+    """A digest of an experiment; where it tells none, that of the first one beside it with the same data."""
+    same = [results, *(one for one in experiments if one["data_sha256"] == results["data_sha256"])]
+    return next((one[key] for one in same if one.get(key)), None)
 
 
 def beside_published(results: dict[str, Any], systems: list[System]) -> str:

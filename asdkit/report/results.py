@@ -8,6 +8,7 @@ from typing import Any
 from asdkit.report.schema import SeedResult, read_results
 
 SAME = ("protocol", "detector", "config_sha256", "data_sha256", "revealed_attributes")
+KNOWN = {"trained_sha256": ("trained on other clips", 3), "clips_sha256": ("scored with other clips", 4)}  # and stage
 
 
 def seed_folders(exp: str | Path) -> dict[int, Path]:
@@ -48,6 +49,14 @@ def _one_score(tag: str, name: str, folders: dict[int, Path], exp: str) -> dict[
                     f"{paths[seed]}: {key} is {results[seed].get(key)}, in seed{seeds[0]} it is {first.get(key)}. "
                     "Run stages 5 and 6 again for all seeds"
                 )
+    for key, (what, stage) in KNOWN.items():
+        told = {seed: result[key] for seed, result in results.items() if result.get(key)}
+        for seed, value in told.items():
+            if value != next(iter(told.values())):
+                raise ValueError(
+                    f"{paths[seed]}: {what} than seed{next(iter(told))}, and they are not averaged. Make the older one "
+                    f"again (--seeds N --stage {stage} --force true), or use another --tag"
+                )
     kept = ("protocol", "transductive", "detector", "config", "config_sha256", "data_sha256")
     return {
         "tag": tag,
@@ -56,11 +65,19 @@ def _one_score(tag: str, name: str, folders: dict[int, Path], exp: str) -> dict[
         "pending": [seed for seed in paths if seed not in results],
         **{key: first[key] for key in kept},
         "revealed_attributes": first.get("revealed_attributes"),
+        **{key: next((r[key] for r in results.values() if r.get(key)), None) for key in KNOWN},
+        "unheard": _unheard(list(results.values())),
         "git": list(dict.fromkeys(result["git"] for result in results.values())),
         "warnings": _warnings({seed: result.get("warnings", []) for seed, result in results.items()}),
         "sets": _spread([result["sets"] for result in results.values()], f"{exp}: {name}: sets"),
         "all": _spread([result["all"] for result in results.values()], f"{exp}: {name}: all"),
     }
+
+
+def _unheard(results: list[dict[str, Any]]) -> list[str] | None:
+    """Machines that a network of these results has not heard in training; None where a result cannot tell."""
+    found = [result.get("unheard", []) for result in results]
+    return None if None in found else sorted({machine for one in found for machine in one})
 
 
 def _warnings(found: dict[int, list[str]]) -> list[str]:

@@ -55,6 +55,9 @@ class _Head(_Part):
     protocol: str
     transductive: bool
     revealed_attributes: str | None = None
+    clips_sha256: str | None = None
+    trained_sha256: str | None = None
+    unheard: list[str] | None = []
 
     @field_validator("protocol")
     @classmethod

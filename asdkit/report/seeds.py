@@ -2,31 +2,44 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from asdkit.config import Config, open_config
+from asdkit.data.chain import Prepared, check_embedded, check_network, content_digest, trained_digest
 from asdkit.detectors.folder import MADE_FROM
 from asdkit.detectors.members import check_members
 from asdkit.report.evaluation import check_scores, config_digest, evaluate_folder
 from asdkit.report.results import score_folders, seed_folders
+from asdkit.utils.cli import progress
 
 
 def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = None, force: bool = False) -> None:
     """Evaluate the folders of scores of exp/<tag>/seed<K>: all of them, or those of the given names.
 
-    Raises ValueError when there are none, or one was made with other settings or embeddings than those that are there.
+    Raises ValueError when there are none, or one was not made from the settings, clips, network and embeddings that are
+    there, naming the first stage that is needed.
     """
-    seed_dir, config = exp / f"seed{seed}", _config(exp)
+    seed_dir, config, prepared = exp / f"seed{seed}", _config(exp), Prepared(data)
     folders = score_folders(seed_dir, names)
     if missing := sorted(set(names or ()) - {folder.name for folder in folders}):
         raise ValueError(f"{seed_dir}/score/{missing[0]} does not exist: run stage 5 first, or see --score")
     if not folders:
         raise ValueError(f"{seed_dir}/score holds no scores: run stage 5 first")
-    for folder in folders:
-        check_scores(folder, config, data, seed_dir / "embed")
-        check_members(folder)
+    own = {folder for folder in folders if config and _ours(config, folder)}
+    origin: dict[str, Any] = {"clips_sha256": content_digest(prepared)}
+    if config and own:
+        origin["unheard"] = check_network(config, prepared, exp, seed_dir)
+        origin["trained_sha256"] = trained_digest(config, prepared, seed_dir)
+        for name in prepared.sets():
+            check_embedded(config, seed_dir, name, prepared)
+    for folder in progress(folders, f"evaluate {seed_dir.name}", unit="score"):
+        if config and folder in own:
+            check_scores(folder, config, prepared, seed_dir / "embed")
+        else:
+            check_members(folder)
         about = {"tag": exp.resolve().name, "seed": seed, "score": folder.name}
         about["config"] = str(exp / "config.yaml") if config else str(folder / MADE_FROM)
-        about["config_sha256"] = config_digest(config, folder)
+        about |= {"config_sha256": config_digest(config, folder), **origin}
         written = evaluate_folder(folder, data, about, force, config is not None and folder.name in config.score)
         logging.info("%s: %s", folder / "results.json", "written" if written else "already done")
 
@@ -57,6 +70,10 @@ def _config(exp: Path) -> Config | None:
     path = exp / "config.yaml"
     fused = not path.exists() and any(exp.glob(f"seed*/score/*/{MADE_FROM}"))
     return None if fused else open_config(path)
+
+
+def _ours(config: Config, folder: Path) -> bool:
+    return folder.name in config.score or (folder / ".done").exists()
 
 
 def _has_ended(folder: Path) -> bool:

@@ -32,6 +32,15 @@ REVEALED = (
     "over (stage 1, --revealed-attributes). Not to be compared with systems that had to do without."
 )
 
+UNHEARD = (
+    "Not trained on: recordings of these machines came after the training, the network has not heard any. Not to be "
+    "compared with networks that were trained on all machines."
+)
+OTHER_CLIPS = (
+    "Trained on other clips: the training clips have changed since the network was trained, by an older version that "
+    "did not note which it heard. Stage 3 with --force true trains it on those that are there."
+)
+
 
 def marks(results: dict[str, Any]) -> dict[str, str]:
     """What sets an experiment apart from official systems: short mark -> explanation."""
@@ -40,6 +49,11 @@ def marks(results: dict[str, Any]) -> dict[str, str]:
         found["transductive"] = TRANSDUCTIVE
     if results.get("revealed_attributes"):
         found["revealed attributes"] = REVEALED
+    unheard = results.get("unheard", [])
+    if unheard is None:
+        found["trained on other clips"] = OTHER_CLIPS
+    elif unheard:
+        found[f"not trained on {', '.join(unheard)}"] = UNHEARD
     return found
 
 
@@ -97,7 +111,7 @@ def page(results: dict[str, Any], published: str = "") -> str:
         parts += ["## Before you trust them\n", "".join(f"- {line}\n" for line in results["warnings"])]
     for name, found in results["sets"].items():
         if found["machines"]:
-            parts += [f"## {name}\n", _machines(found, protocol.mean)]
+            parts += [f"## {name}\n", _machines(found, protocol.mean, results.get("unheard") or [])]
             if len(found["sections"]) > len(found["machines"]):
                 parts += [f"### {name}: sections\n", _sections(found)]
             parts += [f"### {name}: extras\n", EXTRAS + "\n", _extras(found)]
@@ -141,10 +155,14 @@ def _heading(name: str) -> str:
     return HEADINGS.get(name, name)
 
 
-def _machines(found: dict[str, Any], mean: str) -> str:
+def _machines(found: dict[str, Any], mean: str, unheard: list[str]) -> str:
     names = list(found["values"])
     rows = [
-        [row["machine"], cell(row["score"]), *(cell(row["values"].get(name)) for name in names)]
+        [
+            row["machine"] + (" (not heard in training)" if row["machine"] in unheard else ""),
+            cell(row["score"]),
+            *(cell(row["values"].get(name)) for name in names),
+        ]
         for row in found["machines"]
     ]
     rows.append(["official", cell(found["official"]), *(cell(found["values"][name]) for name in names)])

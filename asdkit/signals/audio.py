@@ -1,6 +1,5 @@
 """Reading recordings: parts of them, one channel, one sample rate, and nothing that is broken."""
 
-import io
 import math
 import os
 from collections.abc import Iterator
@@ -11,14 +10,14 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
+from asdkit.signals.content import Content
+from asdkit.signals.recording import Recording, open_recording
+from asdkit.signals.resample import FILTER, resample, resampled_length
 from asdkit.utils.cli import progress
 
 RATE = 16000  # Hz, what everything is read at unless the dataset description says otherwise
 SUFFIXES = (".wav", ".flac")
-_UNKNOWN_SIZE = 0xFFFFFFFF  # length field of a wav that was written to a pipe
-_UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a flac without a length
 _AT_ONCE = 64  # headers that a thread reads before it is given more
 
 
@@ -44,15 +43,20 @@ class AudioReader:
     def length(self, path: str | Path, content: bool = False) -> int:
         """A recording's samples at the reader's rate, from its header, which is checked; raises ValueError naming it.
 
-        `content`: also read a floating-point recording whole, for only those can hold NaN, and the last sample of a
-        flac, whose header does not tell whether it is cut.
+        The last sample of a flac is decoded, for its header does not tell whether it is cut. `content`: flac
+        and floating-point recordings are decoded whole; the bytes of others are samples whatever they are.
         """
-        with self._open(path) as file:
-            if content and file.subtype in ("FLOAT", "DOUBLE"):
-                self._samples(file, path, 0, file.frames)
-            elif content and not str(path).lower().endswith(".wav"):
-                self._samples(file, path, file.frames - 1, file.frames)
-            return self._length(file)
+        with self._open(path) as recording:
+            recording.check_end(content)
+            if content and recording.coded:
+                for _ in recording.blocks(0, recording.frames):
+                    pass
+            return self._length(recording.frames, recording.rate)
+
+    def measured_length(self, content: Content, path: str | Path) -> int:
+        """`length` of a recording that has been measured; raises ValueError naming it."""
+        self._check_header(len(content.rms), content.rate, path)
+        return self._length(content.samples, content.rate)
 
     def read(self, path: str | Path, start: int = 0, samples: int = -1, length: int | None = None) -> np.ndarray:
         """Samples [start, start + samples) at the reader's rate as float32 [T] in [-1, 1]; samples -1: to the end.
@@ -61,9 +65,8 @@ class AudioReader:
         the file when it is broken, ends early, holds NaN or infinity, or has another rate, number of channels or
         length than asked for.
         """
-        with self._open(path) as file:
-            new, old = self._ratio(file.samplerate)
-            total = self._length(file)
+        with self._open(path) as recording:
+            total = self._length(recording.frames, recording.rate)
             if length not in (None, total):
                 raise ValueError(
                     f"{path}: has changed: {total} samples, it had {length} when it was listed. Put the old one back, "
@@ -72,76 +75,46 @@ class AudioReader:
             stop = total if samples < 0 else start + samples
             if not 0 <= start <= stop <= total:
                 raise ValueError(f"{path}: samples {start} to {stop} asked for, the recording has {total}")
-            if new == old:
-                return self._samples(file, path, start, stop)
-            return self._resampled(file, path, start, stop, new, old)
 
-    def _resampled(
-        self, file: soundfile.SoundFile, path: str | Path, start: int, stop: int, new: int, old: int
-    ) -> np.ndarray:
-        # The filter maps each block of `old` samples to `new` samples and reaches `width` samples to either side:
-        # whole blocks read with that much around them give exactly what resampling the whole file gives.
-        import torch
-        from torchaudio.functional import resample
+            def read(first: int, last: int) -> np.ndarray:
+                return self._samples(recording, first, last)
 
-        width = math.ceil(6 * old / (0.99 * min(old, new)))  # torchaudio's default low-pass width and roll-off
-        margin = -(-width // old)
-        first = max(start // new - margin, 0)
-        last = min((-(-stop // new) + margin) * old, file.frames)
-        samples = torch.from_numpy(self._samples(file, path, first * old, last))
-        offset = start - first * new
-        return resample(samples, old, new).numpy()[offset : offset + stop - start]
+            new, old = self._ratio(recording.rate)
+            return read(start, stop) if new == old else resample(read, recording.frames, start, stop, old, new)
 
-    def _samples(self, file: soundfile.SoundFile, path: str | Path, start: int, stop: int) -> np.ndarray:
-        try:
-            file.seek(start)
-            samples = file.read(stop - start, dtype="float32")  # [T] or [T, C]
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"{path}: broken at sample {start} or later: {error.error_string}") from None
-        if len(samples) != stop - start:
-            raise ValueError(f"{path}: ends early: {len(samples)} of {stop - start} samples from {start} on")
-        if samples.ndim == 2:
-            samples = np.ascontiguousarray(samples[:, self.channel])
-        if not np.isfinite(samples).all():
-            raise ValueError(f"{path}: holds NaN or infinite samples")
-        return samples
+    def identity(self) -> dict[str, int | bool | str | None]:
+        """What samples depend on beside the files: for done markers."""
+        return vars(self) | ({"filter": FILTER} if self.resample else {})
 
-    def _length(self, file: soundfile.SoundFile) -> int:
-        new, old = self._ratio(file.samplerate)
-        return -(-file.frames * new // old)
+    def _samples(self, recording: Recording, start: int, stop: int) -> np.ndarray:
+        blocks = [block[:, self.channel or 0] for block in recording.blocks(start, stop)]
+        return np.concatenate([np.empty(0, "float32"), *blocks])
+
+    def _length(self, frames: int, rate: int) -> int:
+        new, old = self._ratio(rate)
+        return resampled_length(frames, old, new)
 
     def _ratio(self, rate: int) -> tuple[int, int]:
         common = math.gcd(self.sample_rate, rate)
         return self.sample_rate // common, rate // common
 
     @contextmanager
-    def _open(self, path: str | Path) -> Iterator[soundfile.SoundFile]:
-        _check_file(path)
-        try:
-            file = soundfile.SoundFile(path)
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"{path}: not a readable wav or flac file: {error.error_string}") from None
-        with file:
-            self._check_header(file, path)
-            yield file
+    def _open(self, path: str | Path) -> Iterator[Recording]:
+        with open_recording(path) as recording:
+            self._check_header(recording.channels, recording.rate, path)
+            yield recording
 
-    def _check_header(self, file: soundfile.SoundFile, path: str | Path) -> None:
-        if file.frames == 0:
-            raise ValueError(f"{path}: holds no samples")
-        if file.frames == _UNKNOWN_LENGTH:
-            raise ValueError(f"{path}: its header tells no length, as of a file written to a pipe: encode it again")
-        if file.channels > 1 and self.channel is None:
+    def _check_header(self, channels: int, rate: int, path: str | Path) -> None:
+        if channels > 1 and self.channel is None:
             raise ValueError(
-                f"{path}: has {file.channels} channels: choose one with 'channel' in the dataset description "
+                f"{path}: has {channels} channels: choose one with 'channel' in the dataset description "
                 "(./run.sh --channel 0, in egs/pretrain --set sound.channel=0 or --probe-channel 0)"
             )
-        if self.channel is not None and self.channel >= file.channels:
+        if self.channel is not None and self.channel >= channels:
+            raise ValueError(f"{path}: channel {self.channel} asked for, the recording has {channels} (0 is first)")
+        if rate != self.sample_rate and not self.resample:
             raise ValueError(
-                f"{path}: channel {self.channel} asked for, the recording has {file.channels} (0 is first)"
-            )
-        if file.samplerate != self.sample_rate and not self.resample:
-            raise ValueError(
-                f"{path}: {file.samplerate} Hz, expected {self.sample_rate} Hz: set 'resample: true' in the dataset "
+                f"{path}: {rate} Hz, expected {self.sample_rate} Hz: set 'resample: true' in the dataset "
                 "description (./run.sh --resample true), or convert the recordings"
             )
 
@@ -158,38 +131,3 @@ def sample_counts(reader: AudioReader, paths: list[str], content: bool = False) 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         parts = pool.map(count, range(0, len(paths), _AT_ONCE))
         return list(progress(chain.from_iterable(parts), "reading headers", len(paths)))
-
-
-def _check_file(path: str | Path) -> None:
-    """Raise ValueError for a file that is missing, empty, or a wav shorter than its header says.
-
-    libsndfile reads such a wav without complaint as far as it goes.
-    """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                raise ValueError(f"{path}: an empty file (0 bytes)")
-            if str(path).lower().endswith(".wav"):
-                _check_wav_length(file, size, path)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be opened: {error.strerror}") from None
-
-
-def _check_wav_length(file: io.FileIO, size: int, path: str | Path) -> None:
-    head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        return
-    position = len(head)
-    while len(chunk := file.read(8)) == 8:
-        length = int.from_bytes(chunk[4:], "little")
-        position += 8
-        if chunk[:4] == b"data":
-            if length != _UNKNOWN_SIZE and position + length > size:
-                held = size - position
-                raise ValueError(
-                    f"{path}: truncated: the header promises {length} bytes of samples, the file holds {held}"
-                )
-            return
-        position += length + length % 2
-        file.seek(position)

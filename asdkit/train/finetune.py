@@ -1,6 +1,7 @@
 """Fine-tuning by steps (paper Sec. IV-F): the classifier, its trainer and what is done to the features."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,18 @@ from asdkit.train.specaugment import spec_augment
 
 
 def fine_tuning(
-    config: Config, classes: list[str], seed: int, folder: Path, inputs: dict[str, Any], world: World
+    config: Config,
+    classes: list[str],
+    seed: int,
+    folder: Path,
+    inputs: dict[str, Any],
+    world: World,
+    reread: Callable[[dict[str, Any]], dict[str, Any]] = reread_training,
 ) -> Trainer:
     """The trainer of an experiment's classifier, new weights and all. `folder`: exp/<tag>/seed<K>.
 
-    `inputs`: what the run is made from. Raises ValueError for steps of a model of which nothing learns.
+    `inputs`: what the run is made from; `reread` brings those of an older version into today's terms. Raises ValueError
+    for steps of a model of which nothing learns.
     """
     seed_everything(seed)
     system = Classifier(config, classes)
@@ -38,7 +46,7 @@ def fine_tuning(
         return spec_augment(feats, masks, generator) if masks and config.encoder.spectrogram else feats
 
     kept = config.train.save_steps
-    return Trainer(system, config.train, seed, folder, inputs, world, augment, kept, reread_training)
+    return Trainer(system, config.train, seed, folder, inputs, world, augment, kept, reread)
 
 
 def log_parameters(model: Embedder) -> None:

@@ -17,9 +17,12 @@ from asdkit.train.curve import Curve
 from asdkit.train.distributed import World
 from asdkit.train.optim import adamw, learning_rate
 from asdkit.train.seeding import seed_everything
+from asdkit.utils.device import set_precision, to_device
 from asdkit.utils.done import compare
+from asdkit.utils.memory import memory_told
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
+_SMALLER = "set a smaller one, or train.precision to bfloat16"
 
 
 class Trainer:
@@ -55,6 +58,8 @@ class Trainer:
         self.step = 0
         self.parameters = list(system.trainable().values())
         self.optimizer = adamw(self.parameters, settings)
+        self._unseen: list[tuple[int, Any, list[str], Tensor]] = []  # losses that nobody has looked at yet
+        set_precision(settings.precision, world.device)
 
     def resume(self) -> bool:
         """Continue from last.pt, if there is one, and say so; raises ValueError when it was made from other inputs."""
@@ -70,40 +75,71 @@ class Trainer:
         logging.info("resumed from %s at step %d", path, self.step)
         return True
 
+    def prepare(self, batch: Any) -> None:
+        """Let the system do what it does once on a GPU, given a batch like those to come; before readers are started.
+
+        Several processes do without. Raises ValueError as `run` does.
+        """
+        if self.world.device.type == "cuda" and self.world.size == 1:
+            with memory_told(f"train.batch_size {self.settings.batch_size}", _SMALLER), self._autocast():
+                self.system.prepare(self._features(batch, seed_everything(self.seed, self.step, 0)))
+
     def run(self, batches: Iterable[Any], env: dict[str, str]) -> None:
         """Train on `batches`, which start at the step after the current one, and write final.pt.
 
         A batch holds `wavs` [B, T] or `feats` [B, F, M] (the other is None), `utts` (names, may be empty), and what the
         system's losses ask for; of several processes each is given its own share. Raises ValueError for a loss that is
-        not finite.
+        not finite, on a GPU when the losses are looked at next, and for a batch that the GPU's memory does not hold.
         """
         module = self.world.wrap(self.system, self.system.skips_layers)
         start, first = time.monotonic(), self.step
         for batch in batches:
             self.step += 1
-            values = self._update(module, batch)
+            with memory_told(f"step {self.step}: train.batch_size {self.settings.batch_size}", _SMALLER):
+                losses = self._update(module, batch)
+            # one tensor for all of them; the names of the recordings, for what may have to be said of them later
+            numbers = torch.stack([value.detach().float() for value in losses.values()])
+            self._unseen.append((self.step, batch.utts, list(losses), numbers))
+            if self._looks_now():
+                self._look()
             if self.world.rank == 0:
-                self.curve.add(self.step, values, self._rate())
                 self._save(env)
+        self._look()
         if self.world.rank == 0:
             self.curve.close(self.step, self._rate())
             save_checkpoint(self.checkpoints / "final.pt", self._content(env))
             logging.info("trained steps %d to %d in %.0f s", first + 1, self.step, time.monotonic() - start)
         self.world.barrier()
 
-    def _update(self, module: nn.Module, batch: Any) -> dict[str, float]:
-        settings, device = self.settings, self.world.device
+    def _autocast(self) -> torch.autocast:
+        kind, enabled = self.world.device.type, self.settings.precision == "bfloat16"
+        # A weight is used once a step, so that the cache of what was cast is of no use; CUDA graphs do not allow it.
+        return torch.autocast(kind, torch.bfloat16, enabled=enabled, cache_enabled=kind != "cuda")
+
+    def _looks_now(self) -> bool:
+        """Whether the losses are read after this step; a GPU has to be waited for then, a CPU never."""
+        regular = not self.step % self.settings.log_every or not self.step % self.settings.checkpoint_every
+        return regular or self.step in self.save_steps or self.world.device.type == "cpu"
+
+    def _look(self) -> None:
+        """Put the losses of the steps since the last look into the curve; ValueError for one that is not finite."""
+        rows = torch.stack([numbers for *_, numbers in self._unseen]).tolist() if self._unseen else []
+        for (step, utts, names, _), row in zip(self._unseen, rows, strict=True):
+            values = dict(zip(names, row, strict=True))
+            if not all(map(math.isfinite, row)):
+                raise ValueError(
+                    f"step {step}: the loss is not finite ({values}){_clips(utts)}, "
+                    "or lower train.lr, or set train.grad_clip lower"
+                )
+            if self.world.rank == 0:
+                self.curve.add(step, values, self._rate())
+        self._unseen = []
+
+    def _update(self, module: nn.Module, batch: Any) -> dict[str, Tensor]:
+        settings = self.settings
         feats = self._features(batch, seed_everything(self.seed, self.step, 0))
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        with self._autocast():
             losses = module(feats, batch)
-        # one copy from the device for all of them
-        numbers = torch.stack([value.detach().float() for value in losses.values()]).tolist()
-        values = dict(zip(losses, numbers, strict=True))
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError(
-                f"step {self.step}: the loss is not finite ({values}){_clips(batch)}, "
-                "or lower train.lr, or set train.grad_clip lower"
-            )
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, self.step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -111,12 +147,13 @@ class Trainer:
         if settings.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, settings.grad_clip)
         self.optimizer.step()
-        return values
+        return losses
 
     @torch.no_grad()
     def _features(self, batch: Any, generator: torch.Generator) -> Tensor:
         device = self.world.device
-        feats = self.system.frontend(batch.wavs.to(device)) if batch.feats is None else batch.feats.to(device)
+        given = to_device(batch.wavs if batch.feats is None else batch.feats, device)
+        feats = self.system.frontend(given) if batch.feats is None else given
         if self.augment is None:
             return feats
         return self.world.as_whole(lambda whole: self.augment(whole, generator), feats)
@@ -139,5 +176,5 @@ class Trainer:
         return self.system.state() | {"env": env, "seed": self.seed, "step": self.step}
 
 
-def _clips(batch: Any) -> str:
-    return f" on the clips {' '.join(batch.utts)}. Look at these recordings" if batch.utts else ". Look at the curve"
+def _clips(utts: Any) -> str:
+    return f" on the clips {' '.join(utts)}. Look at these recordings" if utts else ". Look at the curve"

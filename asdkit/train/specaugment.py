@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from asdkit.config import SpecAugmentConfig
+from asdkit.utils.device import to_device
 
 
 def spec_augment(feats: Tensor, config: SpecAugmentConfig, generator: torch.Generator) -> Tensor:
@@ -16,7 +17,7 @@ def spec_augment(feats: Tensor, config: SpecAugmentConfig, generator: torch.Gene
         feats = time_warp(feats, min(config.warp, (frames - 1) // 2), generator)
     masked = _masks(batch, frames, config.time_masks, config.time_width, generator)[:, :, None]  # [B, F, 1]
     masked = masked | _masks(batch, bands, config.freq_masks, config.freq_width, generator)[:, None, :]
-    return torch.where(masked.to(feats.device), feats.mean((1, 2), keepdim=True), feats)
+    return torch.where(to_device(masked, feats.device), feats.mean((1, 2), keepdim=True), feats)
 
 
 def time_warp(feats: Tensor, width: int, generator: torch.Generator) -> Tensor:
@@ -32,9 +33,9 @@ def time_warp(feats: Tensor, width: int, generator: torch.Generator) -> Tensor:
     after = centre + (time - moved) * (last - centre) / (last - moved)
     source = torch.where(time < moved, before, after).clamp(0, last)  # [B, F] where each new frame comes from
     low = source.floor().long().clamp(max=last - 1)
-    part = (source - low).to(feats)[:, :, None]
+    part = to_device(source - low, feats.device).to(feats.dtype)[:, :, None]
     rows = torch.arange(batch, device=feats.device)[:, None]
-    low = low.to(feats.device)
+    low = to_device(low, feats.device)
     return feats[rows, low] * (1 - part) + feats[rows, low + 1] * part
 
 

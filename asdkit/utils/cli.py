@@ -1,15 +1,19 @@
 """What all programs share: errors as one line, booleans, logging, progress."""
 
 import argparse
+import contextlib
 import dis
+import functools
 import logging
+import math
+import os
 import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from asdkit.utils.memory import reuse_freed_memory
 
@@ -72,21 +76,68 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
 
 
-def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Show progress over `items`: a bar on a terminal, a plain line every ten seconds elsewhere."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
+def progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "clip", done: int = 0) -> Iterator[T]:
+    """Give `items` and tell how many of `total` (default: all there are) have been used, `done` of them before.
 
-        yield from tqdm(items, desc=what, total=total)
+    On a terminal that is a bar. A job's stderr is its log: there it is a plain line every ten seconds, every ten
+    minutes after hours, and the file that ASDKIT_PROGRESS names (utils/jobs.sh) holds the bar of the moment, for the
+    terminal where the job was started. Of several processes the first one tells.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield from items
         return
-    total = total if total is not None else len(items) if hasattr(items, "__len__") else None
-    start = last = time.monotonic()
-    for count, item in enumerate(items, 1):
-        yield item
-        if time.monotonic() - last >= 10:
-            last = time.monotonic()
-            _log_progress(what, count, total, last - start)
+    from tqdm import tqdm
+
+    if total is None and hasattr(items, "__len__"):
+        total = done + len(items)
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=what, total=total, unit=unit, initial=done)
+        return
+    meter = _Meter(functools.partial(tqdm.format_meter, total=total, prefix=what, unit=unit, ascii=True, initial=done))
+    try:
+        meter.show(done)
+        for count, item in enumerate(items, done + 1):
+            yield item
+            meter.show(count)
+    finally:
+        meter.remove()
 
 
-def _log_progress(what: str, count: int, total: Any, seconds: float) -> None:
-    logging.info("%s: %d%s, %.0f s", what, count, f" of {total}" if total is not None else "", seconds)
+class _Meter:
+    """Writes lines that `form`, given the number of items used and the seconds since the start, makes."""
+
+    def __init__(self, form: Callable[..., str]) -> None:
+        self.form, self.file = form, os.environ.get("ASDKIT_PROGRESS")
+        self.start = self.logged = time.monotonic()
+        self.shown = -math.inf
+
+    def show(self, count: int) -> None:
+        now = time.monotonic()
+        seconds = now - self.start
+        if self.file and now - self.shown >= 1:
+            self.shown = now
+            self._overwrite(self._line(count, seconds, "{percentage:3.0f}%|{bar:10}| "))
+        if now - self.logged >= min(600, max(10, seconds / 20)):
+            self.logged = now
+            logging.info("%s", self._line(count, seconds, ""))
+
+    def remove(self) -> None:
+        if self.file:
+            with contextlib.suppress(OSError):
+                os.unlink(self.file)
+
+    def _line(self, count: int, seconds: float, bar: str) -> str:
+        shape = "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+        if not self.form.keywords["total"]:
+            bar, shape = "", "{n_fmt} [{elapsed}, {rate_fmt}]"
+        return self.form(count, elapsed=seconds, bar_format=f"{{desc}}: {bar}{shape}")
+
+    def _overwrite(self, line: str) -> None:
+        # In place and always as long, so that a reader sees one whole line, soon on another machine too, where a new
+        # file of this name would be noticed late. Work does not stop for what cannot be shown.
+        with contextlib.suppress(OSError):
+            handle = os.open(self.file, os.O_WRONLY | os.O_CREAT, 0o666)
+            try:
+                os.pwrite(handle, line.encode("ascii", "replace")[:120].ljust(120) + b"\n", 0)
+            finally:
+                os.close(handle)

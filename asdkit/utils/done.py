@@ -14,7 +14,7 @@ class Done:
 
     `path`: marker file. `inputs`: flat dict of what the output is made from (settings, hashes of files).
     `force`: redo the work whatever the marker says. `elsewhere`: the options to use instead. `reread`: brings what an
-    older version wrote into today's terms.
+    older version wrote into today's terms. `again`: the options that redo it.
     """
 
     def __init__(
@@ -24,11 +24,13 @@ class Done:
         force: bool = False,
         elsewhere: str = TAG,
         reread: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        again: str = "--force true",
     ) -> None:
         self.path = Path(path)
         self.inputs = inputs
         self.elsewhere = elsewhere
         self.reread = reread
+        self.again = again
         if force:
             self.path.unlink(missing_ok=True)
 
@@ -39,7 +41,7 @@ class Done:
         """
         if not self.path.exists():
             return False
-        compare(self.path, self.reread(read_json(self.path)), self.inputs, self.elsewhere)
+        compare(self.path, self.reread(read_json(self.path)), self.inputs, self.elsewhere, self.again)
         return True
 
     def finish(self) -> None:

@@ -5,12 +5,13 @@ import fcntl
 import glob
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            temporary.chmod(0o666 & ~UMASK)
+            with suppress(OSError):  # some network and user-space file systems have no modes
+                temporary.chmod(0o666 & ~UMASK)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -59,10 +61,19 @@ def disk_full_told(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Have the file `path` locked during the block; wait while another has it. It is made if need be, never removed."""
+def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
+    """Have the file `path` locked during the block; it is made if need be, never removed.
+
+    While another has it wait, or raise BlockingIOError without `wait`. Where files cannot be locked say so and go on.
+    """
     with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            told = "%s: this file system has no locks (%s): start nothing else that writes to %s before this has ended"
+            logging.warning(told, path, error.strerror, Path(path).parent)
         yield
 
 

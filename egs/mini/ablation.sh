@@ -2,6 +2,7 @@
 # From log-mels to the whole method, one part at a time: all experiments of conf with three seeds, side by side in
 # exp/RESULTS.md. Options go to run.sh:
 #     ./ablation.sh [--seeds "0 1 2"] [--cmd "run_slurm.sh --partition main"] ...
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh ablation.sh
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"

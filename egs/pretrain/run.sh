@@ -6,7 +6,9 @@
 # 3 export  the encoder as a BEATs file, with its SHA-256
 # 4 probe   linear classification of labelled clips, with --probe-clips only
 # A finished training is skipped, a killed one goes on where it was when the same command is given again.
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh run.sh
 set -euo pipefail
+set +o posix # where sh is bash
 
 # Options
 stage=1                      # first stage to run
@@ -51,8 +53,7 @@ job() {
     [[ $1 != 2 ]] || ((gpu == 0)) || options+=(--gpu "$gpu")
     local runner=(python3 -m)
     [[ $1 != 2 ]] || ((gpu < 2)) || runner=(python3 -m torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
-    "${cmd_words[0]}" "${options[@]}" "${cmd_words[@]:1}" "$exp/log/$1.$2.log" "${runner[@]}" "asdkit.bin.$2" "${@:3}" ||
-        die "stage $1 failed; its log is $exp/log/$1.$2.log"
+    send "${options[@]}" "$exp/log/$1.$2.log" "${runner[@]}" "asdkit.bin.$2" "${@:3}" || die "stage $1 failed"
 }
 
 lock_folder "$exp"

@@ -13,13 +13,17 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from acoustics import RATE, factory, filtered, limited, microphone, unit
 from machines import MACHINES, Machine, Take
+
+from asdkit.utils.cli import progress
 
 VERSION = 2  # raise it whenever a change alters a sample
 SPLITS, DOMAINS, CONDITIONS = ("train", "test"), ("source", "target"), ("normal", "anomaly")
@@ -88,8 +92,8 @@ def recordings(machine: Machine, split: str, count: int) -> list[Recording]:
     return [Recording(machine, split, *group, k) for group, size in sizes.items() for k in range(size)]
 
 
-def write_machine(root: Path, machine: Machine, args: argparse.Namespace) -> None:
-    """Write one machine's folder and, for an evaluation machine, its ground truth."""
+def write_machine(root: Path, machine: Machine, args: argparse.Namespace) -> Iterator[Path]:
+    """Write one machine's folder and, for an evaluation machine, its ground truth; gives each clip that is written."""
     folder = root / f"{machine.part}_data" / machine.name
     hidden = machine.part == "eval"
     rows: list[list[str]] = []
@@ -106,8 +110,10 @@ def write_machine(root: Path, machine: Machine, args: argparse.Namespace) -> Non
         for name, clip in zip(names, clips, strict=True):
             samples = render(clip, args.seed, round(args.seconds * RATE))
             soundfile.write(folder / split / name, samples, RATE, subtype="PCM_16")
+            yield folder / split / name
     pairs = max(len(row) for row in rows) // 2
     write_csv(folder / "attributes_00.csv", [attribute_header(pairs), *rows])
+    print(f"{machine.part}_data/{machine.name}: {8 * args.clips_per_domain} clips", flush=True)
 
 
 def attribute_header(pairs: int) -> list[str]:
@@ -178,9 +184,9 @@ def generate(args: argparse.Namespace) -> None:
     # A large block, freed at once, raises glibc's threshold for giving memory back: transforms run three times as fast.
     np.empty(1 << 24, np.uint8)
     try:
-        for machine in MACHINES:
-            write_machine(work, machine, args)
-            print(f"{machine.part}_data/{machine.name}: {8 * args.clips_per_domain} clips", flush=True)
+        clips = chain.from_iterable(write_machine(work, machine, args) for machine in MACHINES)
+        for _ in progress(clips, "generate", 8 * args.clips_per_domain * len(MACHINES)):
+            pass
         (work / ".done").write_text(json.dumps(settings(args), indent=1) + "\n", encoding="utf-8")
         os.replace(work, out)  # an empty folder of that name is replaced
     finally:

@@ -1,0 +1,260 @@
+"""What test_wires.py turns: every field of a configuration, and another value for each."""
+
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any, get_args, get_origin
+
+from asdkit.config import Config
+from asdkit.pretrain.config import PretrainConfig
+from asdkit.utils.typed_yaml import Section, members_of
+
+ARCH = """{encoder_layers: 2, encoder_embed_dim: 16, encoder_ffn_embed_dim: 16, encoder_attention_heads: 2,
+         embed_dim: 8, conv_pos: 8, conv_pos_groups: 2, encoder_layerdrop: 0.0}"""
+EXPERIMENT = f"""
+encoder: {{train: true, arch: {ARCH}}}
+data: {{chunk_seconds: 0.3}}
+model: {{lora: {{branches: 2, rank: 2}}, group_adapter: {{groups: 3, hidden: 4}}, attention_dim: 6, embedding_dim: 8}}
+loss: {{dlcl: {{codes: 4, memory: 6}}}}
+train: {{steps: 3, batch_size: 6, lr: 1e-2, warmup_steps: 1}}
+score: {{knn: {{}}, given: {{detector: given, array: score.a}}}}
+"""
+PRETRAINING = f"""
+arch: {ARCH}
+sound: {{crop_seconds: 0.4, mixed: 0.9, channel: 0}}
+tokenizer: {{codes: 8, dim: 4, codebooks: 2, statistics_clips: 8}}
+predictor: {{dim: 8, heads: 2, conv_pos: 4}}
+train: {{steps: 3, batch_size: 4, warmup_steps: 1}}
+"""
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Another value of a field than the base configuration's, and where it shows.
+
+    other: the value, as in `--set <field>=<value>`, or whole settings. on: settings of both runs, so that it counts.
+    looks: "result" (weights, arrays, files of scores), "heard" (what goes into the network: for fields that choose
+    between ways to the same numbers), "cfg" (what a pre-trained file says of itself). until: the last stage. refused:
+    the error that the value gives instead.
+    """
+
+    other: str | tuple[str, ...]
+    on: tuple[str, ...] = ()
+    looks: str = "result"
+    until: str = "train"
+    refused: str = ""
+
+    def settings(self, key: str) -> tuple[str, ...]:
+        """What `--set` is given for the field `key`."""
+        return self.other if isinstance(self.other, tuple) else (f"{key}={self.other}",)
+
+
+def leaves(model: type[Section], prefix: str = "") -> dict[str, Any]:
+    """Every field below a section, by its dotted name; where it may be one of several kinds, with the kind in it.
+
+    A section that may be null is a field, too.
+    """
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        key, place = prefix + name, field.annotation
+        inner = members_of(get_args(place)[-1] if get_origin(place) is dict else place)
+        sections = [(m, names) for m, names in inner if isinstance(m, type) and issubclass(m, Section)]
+        if not sections or NoneType in get_args(place):
+            found[key] = field
+        for member, names in sections:
+            (kind,) = names - {str(member), member.__name__} if len(sections) > 1 else ("",)
+            found |= leaves(member, f"{key}.{kind}." if kind else f"{key}.")
+    return found
+
+
+def setting_of(field: str) -> str:
+    """The key that a user writes: `encoder.beats.train` is `encoder.train`; a score has its kind for its name here."""
+    parts = field.removeprefix("pretrain.").split(".")
+    return ".".join(parts[:1] + parts[2:] if parts[0] == "encoder" else parts)
+
+
+FIELDS = {**leaves(Config), **leaves(PretrainConfig, "pretrain.")}
+
+NO_BLOCKS = ("model.lora=null", "model.group_adapter=null")
+LOGMEL = ("encoder={name: logmel}",)
+CHUNKS = ("embed.segment=chunk", "embed.hop_seconds=0.1")
+WEIGHTS = ("encoder.arch=null", "encoder.checkpoint=a.pt")
+ONE_KIND = "has no weights"
+TEACHER = ("tokenizer.teacher=a.pt",)
+
+
+def embed(other: str, *on: str, looks: str = "result") -> Wire:
+    """A field of stage 4."""
+    return Wire(other, on, looks, "embed")
+
+
+ARCH_WIRES = {
+    "encoder_layers": "1",
+    "encoder_embed_dim": "24",
+    "encoder_ffn_embed_dim": "24",
+    "encoder_attention_heads": "4",
+    "embed_dim": "12",
+    "input_patch_size": "8",
+    "conv_pos": "6",
+    "conv_pos_groups": "4",
+    "encoder_layerdrop": "0.5",
+    "layer_wise_gradient_decay_ratio": "0.5",
+}
+TRAIN_WIRES: dict[str, Any] = {
+    "steps": "4",
+    "batch_size": "5",
+    "lr": "2e-2",
+    "warmup_steps": "3",
+    "schedule": "linear",
+    "weight_decay": "0.5",
+    "grad_clip": "0.01",
+    "precision": "bfloat16",
+    "log_every": "1",
+    "checkpoint_every": "1",
+}
+SCORE_WIRES: dict[str, Any] = {
+    "per_section": "true",
+    "normalise": "test_zscore",
+    "threshold_percentile": "50",
+}
+SMOTE = ("per_domain=false", "smote={amount: 0.5, k: 2}")
+
+
+def score(kind: str, own: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a detector: those that all have, and its own."""
+    score = f"score.{kind}"
+    there = f"{score}={{detector: {kind}}}"
+    smote = tuple(f"{score}.{setting}" for setting in SMOTE)
+    common = {
+        **SCORE_WIRES,
+        "detector": Wire((f"{score}={{detector: {'lof' if kind == 'knn' else 'knn'}}}",), (there,)),
+        "array": "other",
+        "per_domain": Wire("true", (there,)),
+        "smote": Wire("{amount: 0.5, k: 2}", (there, f"{score}.{SMOTE[0]}")),
+        "smote.amount": Wire("0.4", (there, *smote)),
+        "smote.k": Wire("1", (there, *smote)),
+        "smote.seed": Wire("1", (there, *smote)),
+    }
+    found = {f"{score}.{name}": wire for name, wire in {**common, **own}.items()}
+    return {name: wire if isinstance(wire, Wire) else Wire(wire, (there,)) for name, wire in found.items()}
+
+
+RESCALED = ("score.knn.rescale={kind: ratio, k: 2}",)
+WIRES: dict[str, Any] = {
+    "encoder.beats.name": Wire(LOGMEL, NO_BLOCKS),
+    "encoder.beats.checkpoint": Wire("b.pt", WEIGHTS),
+    "encoder.beats.train": "false",
+    "encoder.beats.layers": "[1, 2]",
+    "encoder.beats.arch": Wire(("encoder.arch=null", "encoder.checkpoint=a.pt")),
+    **{f"encoder.beats.arch.{name}": other for name, other in ARCH_WIRES.items()},
+    "encoder.logmel.name": Wire((f"encoder={{name: beats, arch: {ARCH}}}",), (*LOGMEL, *NO_BLOCKS)),
+    "encoder.logmel.checkpoint": Wire("a.pt", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
+    "encoder.logmel.train": Wire("true", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
+    "encoder.logmel.layers": Wire("1", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
+    "data.sets": "[dev_train]",
+    "data.label": "machine+section+domain+attr",
+    "data.chunk_seconds": ["0.4", embed("0.4", "train.steps=0", *CHUNKS)],
+    "data.feats_type": [Wire("fbank", looks="heard"), embed("fbank", "train.steps=0", looks="heard")],
+    "data.balance": ["machine", "class"],
+    "data.workers": embed("1"),
+    "data.level": [
+        "clip_rms",
+        "machine_rms",
+        embed("clip_rms", "train.steps=0"),
+        embed("machine_rms", "train.steps=0"),
+    ],
+    "model.lora": "null",
+    "model.lora.branches": "3",
+    "model.lora.rank": "3",
+    "model.lora.fully_connected": "false",
+    "model.lora.targets": "[q_proj, fc1]",
+    "model.group_adapter": "null",
+    "model.group_adapter.groups": "4",
+    "model.group_adapter.position": ["ffn", "transformer"],
+    "model.group_adapter.hidden": "5",
+    "model.group_adapter.temperature": "0.2",
+    "model.pooling": ["mean", "mean_std"],
+    "model.attention_dim": "7",
+    "model.embedding_dim": ["9", "null"],
+    "loss.normalise": "false",
+    "loss.aam.scale": "20.0",
+    "loss.aam.margin": "0.5",
+    "loss.dlcl": "null",
+    "loss.dlcl.weight": "2.0",
+    "loss.dlcl.temperature": "0.5",
+    "loss.dlcl.codes": "5",
+    "loss.dlcl.memory": "2",
+    **{f"train.{name}": other for name, other in TRAIN_WIRES.items()},
+    "train.specaugment": "null",
+    "train.specaugment.time_masks": "0",
+    "train.specaugment.time_width": "3",
+    "train.specaugment.freq_masks": "0",
+    "train.specaugment.freq_width": "3",
+    "train.specaugment.warp": "0",
+    "train.save_steps": "[2]",
+    "train.graphs": "true",
+    "embed.checkpoint": embed("step1", "train.save_steps=[1]"),
+    "embed.segment": embed("chunk"),
+    "embed.hop_seconds": [embed("0.05", *CHUNKS), embed("0.05", "embed.chunks=true", CHUNKS[1])],
+    "embed.chunks": embed("true"),
+    "embed.batch_size": embed("3", looks="heard"),
+    "embed.precision": embed("bfloat16"),
+    "embed.memory_gb": embed("1.0"),
+    **score(
+        "knn",
+        {
+            "per_domain": Wire("false", ("score.knn.k=2",)),  # the nearest of all is the nearest of any domain
+            "k": "2",
+            "distance": "euclid",
+            "join": Wire("coupled", ("score.knn.array=bands",)),
+            "rescale": "{kind: ratio}",
+            "rescale.kind": Wire("difference", RESCALED),
+            "rescale.k": Wire("3", RESCALED),
+            "rescale.k_target": Wire("1", RESCALED),
+            "rescale.rank": Wire("0.5", RESCALED),
+            "rescale.total": Wire("true", ("score.knn.rescale={kind: difference, k: 2}",)),
+        },
+    ),
+    "score.knn.normalise": ["test_zscore", "zscore", "median"],
+    **score(
+        "kmeans",
+        {"per_domain": "false", "n_clusters": "3", "distance": "euclid", "renormalise": "true", "random_state": "1"},
+    ),
+    **score("lof", {"n_neighbors": "3", "per_domain": Wire("true", ("score.lof={detector: lof, n_neighbors: 2}",))}),
+    **score("gmm", {"n_components": "2", "covariance_type": "diag", "reg_covar": "0.1"}),
+    "score.gmm.random_state": Wire("1", ("score.gmm={detector: gmm, n_components: 3}",)),
+    **score("mahalanobis", {}),
+    **score("iforest", {"n_estimators": "20", "max_samples": "8", "random_state": "1"}),
+    **{f"score.given.{name}": other for name, other in SCORE_WIRES.items()},
+    "score.given.detector": Wire(("score.given={detector: knn}",)),
+    "score.given.array": "score.b",
+    "score.given.smote": Wire("{k: 1}", refused="smote: Input should be None"),
+    "score.given.per_domain": Wire("true", refused="per_domain: Input should be False"),
+    "pretrain.init": Wire("b.pt", ("arch=null", "init=a.pt")),
+    "pretrain.arch": Wire(("arch=null", "init=a.pt")),
+    **{f"pretrain.arch.{name}": other for name, other in ARCH_WIRES.items()},
+    # of the network that pre-training hands on
+    "pretrain.arch.encoder_layerdrop": Wire("0.5", looks="cfg"),
+    "pretrain.arch.layer_wise_gradient_decay_ratio": Wire("0.5", looks="cfg"),
+    "pretrain.mask": "0.5",
+    "pretrain.sound.crop_seconds": "0.5",
+    "pretrain.sound.generated": "0.25",
+    "pretrain.sound.mixed": "0.1",
+    "pretrain.sound.speed": "0.5",
+    "pretrain.sound.level_db": "[-40.0, -20.0]",
+    "pretrain.sound.channel": "1",
+    "pretrain.sound.resample": Wire("false", refused="8000 Hz, expected 16000 Hz"),
+    "pretrain.sound.cache_hours": "0.0",
+    "pretrain.tokenizer.teacher": "a.pt",
+    "pretrain.tokenizer.codes": ["9", Wire("9", TEACHER)],
+    "pretrain.tokenizer.dim": "5",
+    "pretrain.tokenizer.level": "0.5",
+    "pretrain.tokenizer.relative": "false",
+    "pretrain.tokenizer.codebooks": ["4", Wire("4", TEACHER)],
+    "pretrain.tokenizer.statistics_clips": ["9", Wire("9", TEACHER)],
+    "pretrain.predictor.layers": "2",
+    "pretrain.predictor.dim": "12",
+    "pretrain.predictor.heads": "4",
+    "pretrain.predictor.conv_pos": "6",
+    **{f"pretrain.train.{name}": other for name, other in TRAIN_WIRES.items()},
+    "pretrain.train.schedule": "constant",
+}
