@@ -87,6 +87,13 @@ def embed(other: str, *on: str, looks: str = "result") -> Wire:
     return Wire(other, on, looks, "embed")
 
 
+def pooled(kind: str, own: dict[str, str]) -> dict[str, Wire]:
+    """The fields of a pooling; `kind` is the array's name, too."""
+    there = ("train.steps=0", f"embed.arrays.{kind}={{pooling: {kind}, bands: true}}")
+    other = {"pooling": "gem" if kind == "max" else "max", "bands": "false", "layers": "1", **own}
+    return {f"embed.arrays.{kind}.{name}": embed(value, *there) for name, value in other.items()}
+
+
 ARCH_WIRES = {
     "encoder_layers": "1",
     "encoder_embed_dim": "24",
@@ -196,6 +203,12 @@ WIRES: dict[str, Any] = {
     "embed.segment": embed("chunk"),
     "embed.hop_seconds": [embed("0.05", *CHUNKS), embed("0.05", "embed.chunks=true", CHUNKS[1])],
     "embed.chunks": embed("true"),
+    **pooled("mean", {}),
+    **pooled("max", {}),
+    **pooled("gem", {"p": "2.0"}),
+    **pooled("gwrp", {"r": "0.9"}),
+    **pooled("rdp", {"gamma": "9.0", "weights": "frame"}),
+    **pooled("hybrid", {"gamma": "1.0", "p": "1.0", "weights": "frame"}),
     "embed.batch_size": embed("3", looks="heard"),
     "embed.precision": embed("bfloat16"),
     "embed.memory_gb": embed("1.0"),

@@ -1,5 +1,6 @@
 """The experiment, typed: one YAML file holds what differs from the defaults of these sections."""
 
+from asdkit.config.arrays import PoolingConfig
 from asdkit.config.encoders import AnyEncoder, BeatsArch, BeatsEncoder, EncoderConfig, LogmelEncoder, check_sizes
 from asdkit.config.experiment import Config, check_checkpoint, check_new, load_config, open_config
 from asdkit.config.models import GroupAdapterConfig, LoraConfig, ModelConfig
@@ -50,6 +51,7 @@ __all__ = [
     "MahalanobisConfig",
     "ModelConfig",
     "OptimizeConfig",
+    "PoolingConfig",
     "ScoreConfig",
     "SpecAugmentConfig",
     "TrainConfig",

@@ -6,6 +6,8 @@ import numpy as np
 def table(x: np.ndarray, what: str, columns: int | None = None) -> np.ndarray:
     """x [N, D] in double precision; raises ValueError for another shape, no clips, NaN or infinity."""
     x = np.asarray(x)
+    if x.ndim == 3:
+        raise ValueError(f"{what}: a matrix of bands for each clip, which knn alone takes: another array")
     if x.ndim != 2 or x.shape[1] == 0 or x.dtype.kind != "f":
         raise ValueError(f"{what}: expected a table [clips, dimensions] of floats, got {x.shape} of {x.dtype}")
     if columns is not None and x.shape[1] != columns:

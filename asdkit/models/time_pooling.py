@@ -7,6 +7,8 @@ and their hybrid, for embeddings of encoders that are not trained.
 import torch
 from torch import Tensor
 
+from asdkit.config import PoolingConfig
+
 EPS = 1e-8  # a clip whose frames deviate no more from their mean does not change over time
 
 
@@ -64,6 +66,23 @@ def deviation_weights(x: Tensor, gamma: float, per_band: bool = True, mask: Tens
     largest = _hidden(deviation, mask, 0).amax(1, keepdim=True)
     relative = torch.where(largest > EPS, deviation / largest.clamp(min=EPS), 0)
     return _hidden(gamma * relative.log1p(), mask, -torch.inf).softmax(1)
+
+
+def pool(tokens: Tensor, bands: int, how: PoolingConfig, mask: Tensor | None = None) -> Tensor:
+    """Tokens [B, T * bands, D], time-major, as a configuration says: [B, bands, D], or their mean [B, D]; float32.
+
+    mask [B, T] as for `mean`.
+    """
+    x = tokens.float().unflatten(1, (-1, bands))  # [B, T, F, D]
+    found = {
+        "mean": lambda: mean(x, mask),
+        "max": lambda: maximum(x, mask),
+        "gem": lambda: gem(x, how.p, mask),
+        "gwrp": lambda: gwrp(x, how.r, mask),
+        "rdp": lambda: rdp(x, how.gamma, how.weights == "band", mask),
+        "hybrid": lambda: hybrid(x, how.gamma, how.p, how.weights == "band", mask),
+    }[how.pooling]()
+    return found if how.bands else found.mean(1)
 
 
 def _uniform(x: Tensor, mask: Tensor | None) -> Tensor:
