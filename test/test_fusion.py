@@ -1,8 +1,11 @@
 """Several systems as one: scales, ranks, joins; members, seeds, provenance; pages and files to submit."""
 
+import subprocess
+
 import numpy as np
 import pytest
 from experiments import Experiment
+from recipe import ROOT, environment
 
 from asdkit.bin import fuse, report, score
 from asdkit.detectors.folder import read_scores, write_scores
@@ -154,3 +157,39 @@ def test_members_that_do_not_fit_are_named(two):
     (root / "exp/a/seed1").rename(root / "exp/a/seed2")
     with pytest.raises(ValueError, match="exp/a has 0, 2; .*exp/b has 0, 1. .*--over-seeds true"):
         fuse.main(options)
+
+
+def in_a_shell(root, *words):
+    command = ["bash", ROOT / "utils/fuse.sh", *words]
+    return subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, timeout=120)
+
+
+def test_one_line_of_a_recipe_fuses_and_reports(two):
+    root, _ = two
+    done = in_a_shell(root, "--tag", "three", "--members", "a b:knn", "--scale", "median", "--weights", "2 1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("== results: exp/three/RESULTS.md\n") and "three: fusion" in done.stdout
+    told = read_json(root / "exp/three/seed1/score/fusion/made_from.json")
+    assert [(member["folder"], member["weight"]) for member in told["members"]] == [
+        ("exp/a/seed1/score/knn", 2.0), ("exp/b/seed1/score/knn", 1.0)
+    ]  # fmt: skip
+    assert "mean of 2 (median)" in (root / "exp/three/RESULTS.md").read_text() and "| three" in (root / "exp/RESULTS.md").read_text()
+
+
+def test_mistakes_in_the_line_are_told(two):
+    root, _ = two
+    for words, message in (
+        (
+            ["--tag", "x", "--members", "a", "b"],
+            """unexpected word 'b': several members stand in one word, --members "a b""",
+        ),
+        (["--tag", "x", "--members", "a c:knn"], "there is no experiment exp/c; a member is TAG or TAG:SCORE"),
+        (["--members", "a b"], "--tag '' has to be a folder's name"),
+        (["--tag", "x"], "--members names the experiments to fuse"),
+        (["--tag", "a", "--members", "a b"], "exp/a is a trained experiment"),
+    ):
+        done = in_a_shell(root, *words)
+        assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert sorted(path.name for path in (root / "exp").iterdir()) == ["a", "b"]
+    dry = in_a_shell(root, "--tag", "x", "--members", "a c", "--dry-run")
+    assert [line.split()[2] for line in dry.stdout.splitlines()] == ["asdkit.bin.fuse", "asdkit.bin.report"]

@@ -13,7 +13,17 @@ from asdkit.corpus.manifest import Row
 from asdkit.corpus.names import UNKNOWN
 from asdkit.detectors.domains import PerDomain
 
+FEATURE = "mixed features"
 SMALLEST = 1e-12  # distances below it have this one's logarithm
+
+
+PUBLISHED = """\
+How sure is it? On 174 published tasks (87 sections, nearest neighbours with and without local density; 208 systems) the
+system with the highest Pseudo AUC was 3.8 AUC points below the best one, the highest bound 4.5, the best on labelled
+development machines 4.3, a random one 7.9; of two systems the better one was named in 66 of 100 cases. With mixed
+features alone Pseudo AUC lost 6.3, the bound 5.0: the bound decides then.
+Source: Wilkinghoff and Tan 2026, "Can we predict anomaly detection performance from embedding-space geometry?"
+"""
 
 
 class Estimate(NamedTuple):
@@ -25,6 +35,19 @@ class Estimate(NamedTuple):
     pseudo_auc: float
     bound: float
     parts: tuple[str, ...]
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """What is compared: Pseudo AUC, the bound where it is equal; the other way round of mixed features alone."""
+        both = (self.pseudo_auc, self.bound)
+        return both[::-1] if self.parts == (FEATURE,) else both
+
+
+def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean over seeds, or over machines; the parts are those of all of them."""
+    parts = [part for part in estimates[0].parts if all(part in one.parts for one in estimates)]
+    values = np.array([(one.pseudo_auc, one.bound) for one in estimates]).mean(axis=0)
+    return Estimate(float(values[0]), float(values[1]), tuple(parts))
 
 
 def pseudo_auc(inside: np.ndarray, outside: np.ndarray) -> float:
@@ -51,8 +74,8 @@ def feature_pseudo_anomalies(x: np.ndarray, seed: int = 0) -> np.ndarray:
 def estimate(
     config: ScoreConfig, rows: Sequence[Row], x: np.ndarray, recordings: np.ndarray, others: np.ndarray
 ) -> Estimate:
-    """Judge a detector by the training clips of one machine: `rows`, x [N, D], recordings [N]; others [M, D]: those of
-    other machines.
+    """Judge a detector by the training clips of one machine: `rows`, x [N, ...], recordings [N]; others [M, ...]: those
+    of other machines.
 
     Pseudo-anomalies ("diverse"): rows whose numbers are mixed (feature), the other domain's clips, other machines' and
     those of each attribute, scored by detectors that were fitted without them. A part that there cannot be is left out.
@@ -60,19 +83,15 @@ def estimate(
     """
     domains = [row["domain"] for row in rows]
     detector = PerDomain(config).fit(x, domains, recordings)
-    numbers, inside = detector.self_scores()
-    found = {"feature": detector.anomaly_score(feature_pseudo_anomalies(x))}
+    inside = detector.self_scores()[1]
+    found = {FEATURE: detector.anomaly_score(feature_pseudo_anomalies(x))}
     if len(others):
         found["other machines"] = detector.anomaly_score(others)
     for part, column in (("other domain", "domain"), ("other attributes", "attr")):
         values = np.array([row[column] for row in rows])
-        held_out = (
-            []
-            if len(set(values)) == 1
-            else sorted(set(values) - {UNKNOWN} - ({"source"} if column == "domain" else set()))
-        )
+        held_out = sorted(set(values) - {UNKNOWN, "source"}) if len(set(values)) > 1 else []
         scores = [_without(config, values == value, x, domains, recordings) for value in held_out]
-        if scores:
+        if any(map(len, scores)):
             found[part] = np.concatenate(scores)
     outside = np.concatenate(list(found.values()))
     finite = np.isfinite(inside)
