@@ -173,7 +173,10 @@ def test_one_line_of_a_recipe_fuses_and_reports(two):
     assert [(member["folder"], member["weight"]) for member in told["members"]] == [
         ("exp/a/seed1/score/knn", 2.0), ("exp/b/seed1/score/knn", 1.0)
     ]  # fmt: skip
-    assert "mean of 2 (median)" in (root / "exp/three/RESULTS.md").read_text() and "| three" in (root / "exp/RESULTS.md").read_text()
+    assert (
+        "mean of 2 (median)" in (root / "exp/three/RESULTS.md").read_text()
+        and "| three" in (root / "exp/RESULTS.md").read_text()
+    )
 
 
 def test_mistakes_in_the_line_are_told(two):

@@ -129,7 +129,7 @@ SMOTE = ("per_domain=false", "smote={amount: 0.5, k: 2}")
 def score(kind: str, own: dict[str, Any]) -> dict[str, Any]:
     """The fields of a detector: those that all have, and its own."""
     score = f"score.{kind}"
-    there = f"{score}={{detector: {kind}}}"
+    there = f"{score}={{detector: {kind}{', n_estimators: 9' if kind == 'iforest' else ''}}}"
     smote = tuple(f"{score}.{setting}" for setting in SMOTE)
     common = {
         **SCORE_WIRES,

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
     parser = cli.parser(
-        "Rank the experiments of a recipe, and their scores, by Pseudo AUC: how well anomalies that are made of training "
-        "clips are told from these. No label of a test clip is read, and no test clip."
+        "Rank the experiments of a recipe, and their scores, by Pseudo AUC: how well anomalies that are made of "
+        "training clips are told from these. No test clip is read, and no label of one."
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="what stage 1 wrote")
     parser.add_argument("--expdir", type=Path, default=Path("exp"), help="folder of the experiments")
