@@ -129,7 +129,7 @@ def test_the_program_ranks_and_never_opens_the_truth_or_a_test_clip(recipe, caps
     best = [[cell.strip() for cell in line.strip("|").split("|")] for line in machines.splitlines()[2:]]
     assert [line[0] for line in best] == ["fandev", "faneval", "pumpdev", "pumpeval"]
     assert all(line[1].startswith("tight ") and line[5].startswith("mixed features, other machines") for line in best)
-    assert "3.8 AUC points below the best" in told and "Wilkinghoff and Tan 2026" in told
+    assert "3.8 AUC points below the best" in told and "Wilkinghoff and Tan" in told
     assert "tight/seed1: score.again: left out" in caplog.text
 
 

@@ -149,3 +149,11 @@ def test_machine_or_section_without_training_clips():
         score_clips(KnnConfig(), train, embeddings(4), test, embeddings(2, 7))
     with pytest.raises(ValueError, match=r"fan: k = 5 neighbours of 4 .*\(domain source\)"):
         score_clips(KnnConfig(k=5), train, embeddings(4), test, embeddings(2, seed=1))
+
+
+def test_coupled_bands_by_euclid_lie_side_by_side():
+    bands = np.random.default_rng(0).normal(size=(2, 30, 3, 4))
+    train, x = bands[0], bands[1][:7]
+    found = KNN(2, "euclid", "coupled").fit(train).anomaly_score(x)
+    every = np.sqrt(((x[:, None] - train[None]) ** 2).sum(axis=(2, 3)))
+    np.testing.assert_allclose(found, np.sort(every, axis=1)[:, :2].mean(axis=1), rtol=1e-12)

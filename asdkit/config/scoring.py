@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from asdkit.config.arrays import Arrays
 from asdkit.utils.typed_yaml import NO_RESULT, Section, one_of
@@ -89,15 +89,11 @@ class KnnConfig(DetectorConfig):
     k: int = Field(1, ge=1, description="neighbours; the score is their mean distance")
     distance: Literal["cosine", "euclid"] = Field("cosine", description="cosine: 1 - cosine, from 0 to 2")
     join: Literal["mean", "max", "coupled"] = Field(
-        "mean", description="one score of those of frequency bands; coupled: the nearest by the mean over bands"
+        "mean",
+        description="one score of those of frequency bands; coupled: the nearest by one distance of all bands, cosine: "
+        "the mean of theirs, euclid: of the bands side by side",
     )
     rescale: RescaleConfig | None = Field(None, description="distances on one scale; null: as they are")
-
-    @model_validator(mode="after")
-    def _fits(self) -> "KnnConfig":
-        if self.join == "coupled" and self.distance != "cosine":
-            raise ValueError("join: coupled is there for distance: cosine alone")
-        return self
 
     def of_domain(self, domain: str) -> "KnnConfig":
         """The same with what holds for one domain."""

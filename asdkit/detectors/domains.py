@@ -89,7 +89,7 @@ class PerDomain:
     def _scales(self) -> dict[str, tuple[float, float]]:
         """From the training clips of a domain, each compared with the others of the domain.
 
-        zscore: the target domain's deviation serves both (Saengthong and Shinozaki 2025); median: by the median.
+        zscore: the target domain's deviation serves both (Saengthong and Shinozaki); median: by the median.
         """
         own = {}
         for domain in self.detectors:

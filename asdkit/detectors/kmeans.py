@@ -1,4 +1,4 @@
-"""Means of clusters in place of many training clips (Wilkinghoff 2023), by scikit-learn's k-means."""
+"""Means of clusters in place of many training clips (Wilkinghoff, ssl4asd), by scikit-learn's k-means."""
 
 import numpy as np
 

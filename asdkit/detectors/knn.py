@@ -10,14 +10,13 @@ class KNN:
     """Anomaly score = mean distance to the k nearest training embeddings, cosine (1 - cosine, 0..2) or Euclid's.
 
     Embeddings with frequency bands, [N, F, D], have a memory for each band (BEAM, arXiv 2603.13749); `join` makes one
-    score of the bands': mean, max, or coupled (the mean over bands of each training clip's distances, and then the
-    nearest). `how` rescales the distances of a memory (`rescale.Rescale`).
+    score of the bands': mean, max, or coupled (one memory: of the mean over bands of cosine distances, or of Euclid's
+    distance of the bands side by side). `how` rescales the distances of a memory (`rescale.Rescale`).
     """
 
     def __init__(self, k: int = 1, distance: str = "cosine", join: str = "mean", how: Rescale | None = None) -> None:
         if k < 1:
             raise ValueError(f"k is {k}: allowed is k >= 1")
-        assert distance == "cosine" or join != "coupled"
         self.k, self.distance, self.join, self.how = k, distance, join, how
         self.banks: list[Bank] = []
         self.rescaled: list[Rescaled] = []
@@ -78,6 +77,8 @@ class KNN:
             return [x]
         if self.join != "coupled":
             return [x[:, band] for band in range(x.shape[1])]
+        if self.distance == "euclid":
+            return [x.reshape(len(x), -1)]
         # Cosines of bands at unit length, side by side, are the mean of the bands' cosines. What stands for a silent
         # band meets zeros in the other table.
         norms = np.linalg.norm(x.astype(np.float64), axis=2, keepdims=True)

@@ -1,6 +1,6 @@
 """How well a detector may tell anomalies apart, estimated from normal clips alone.
 
-Source: Wilkinghoff and Tan 2026, "Can we predict anomaly detection performance from embedding-space geometry?".
+Source: Wilkinghoff and Tan, "Can we predict anomaly detection performance from embedding-space geometry?".
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ How sure is it? On 174 published tasks (87 sections, nearest neighbours with and
 system with the highest Pseudo AUC was 3.8 AUC points below the best one, the highest bound 4.5, the best on labelled
 development machines 4.3, a random one 7.9; of two systems the better one was named in 66 of 100 cases. With mixed
 features alone Pseudo AUC lost 6.3, the bound 5.0: the bound decides then.
-Source: Wilkinghoff and Tan 2026, "Can we predict anomaly detection performance from embedding-space geometry?"
+Source: Wilkinghoff and Tan, "Can we predict anomaly detection performance from embedding-space geometry?"
 """
 
 

@@ -1,6 +1,6 @@
 """Poolings over time that learn nothing: frames of tokens to one vector per frequency band.
 
-Sources: Wilkinghoff, Yadav and Tan 2026 (arXiv 2603.04605), sections III and IV: GeM, GWRP, relative deviation pooling
+Sources: Wilkinghoff et al., arXiv 2603.04605, sections III and IV: GeM, GWRP, relative deviation pooling
 and their hybrid, for embeddings of encoders that are not trained.
 """
 
