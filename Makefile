@@ -3,7 +3,8 @@
 # make test-long  run the tests that make test leaves out: minutes each
 # make lint       ruff and shellcheck
 # make env        build the environment only
-# PYTHON=python3.12 chooses the interpreter of the environment, .venv (Python 3.10 or newer).
+# PYTHON=python3.12 chooses the interpreter of the environment, .venv (Python 3.10 or newer). CONSTRAINTS=FILE installs other
+# versions than those of constraints.txt (CONSTRAINTS= the newest allowed), PIP_OPTIONS="..." gives pip options of yours.
 PYTHON ?= python3
 export PYTHON
 
@@ -30,7 +31,7 @@ lint:
 	tools/setup_env.sh dev
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
-	find .ci/run utils tools egs -type f \( -name '*.sh' -o -path .ci/run \) -exec .venv/bin/shellcheck -x {} +
+	find .ci/run utils tools egs findings -type f \( -name '*.sh' -o -path .ci/run \) -exec .venv/bin/shellcheck -x {} +
 
 # What the recipes made stays: remove egs/*/{data,dump,exp,downloads} by hand.
 clean:

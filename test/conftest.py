@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -13,6 +14,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slurm"):
             item.add_marker(pytest.mark.xdist_group("slurm"))
+
+
+@pytest.fixture(scope="session")
+def kaldi() -> ModuleType:
+    """torchaudio's port of Kaldi's features; skips where torchaudio was built for another torch than the one there."""
+    try:
+        from torchaudio.compliance import kaldi
+    except (ImportError, OSError, RuntimeError) as error:
+        pytest.skip(f"torchaudio does not load: {str(error).splitlines()[0]}")
+    return kaldi
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ IDENTITY, YAML, FOLDER = "asdkit/config/identity.py", "asdkit/utils/typed_yaml.p
 EXPERIMENT, SCORING = "asdkit/infer/experiment.py", "asdkit/detectors/scoring.py"
 DECISIONS, EVALUATION = "asdkit/report/decisions.py", "asdkit/report/evaluation.py"
 OBJECTIVE, EMBEDDER = "asdkit/losses/objective.py", "asdkit/models/embedder.py"
+CHAIN = "asdkit/data/chain.py"
 GATHER, LISTS, UPGRADE = "asdkit/losses/gather.py", "asdkit/data/lists.py", "asdkit/config/upgrade.py"
 
 FAULTS = [
@@ -122,14 +123,16 @@ FAULTS = [
     Fault("clips that no shard has are passed over", "asdkit/bin/extract_embeddings.py",
           'sorted({row["utt"] for row in rows} ^ table.keys())', "[]",
           "pipeline::changed_shard_and_cut_shard_are_refused"),
-    Fault("how recordings are read does not count for features", "asdkit/bin/extract_feats.py", ", **vars(reader)}",
-          "}", "lists::features_of_recordings_that_were_read_otherwise_are_refused"),
+    Fault("how recordings are read does not count for features", CHAIN,
+          ", **load_dataset(prepared.data).reader().identity()}", "}",
+          "lists::features_of_recordings_that_were_read_otherwise_are_refused"),
     Fault("the last of several encoder.layers", EMBEDDER, "in self.chosen]).mean(0)", "in self.chosen])[-1]",
           "new_encoder::layers_are_chosen"),
     Fault("encoder.layers counted from 0", EMBEDDER, "layer - 1 if layer > 0", "layer if layer > 0",
           "new_encoder::layers_are_chosen [encoder.beats.layers]"),
     Fault("--num-jobs: every shard embeds everything", "asdkit/bin/extract_embeddings.py",
-          "[args.job - 1 :: args.num_jobs]", "", "pipeline::number_of_shards_changes_no_bit"),
+          "batch_size)[args.job - 1 :: args.num_jobs]", "batch_size)",
+          "pipeline::number_of_shards_changes_no_bit"),
     Fault("--device does not reach stage 4", "asdkit/bin/extract_embeddings.py", "args.data, args.device)",
           "args.data)", "pipeline::a_gpu_that_is_not_there_stops_training_and_embedding"),
     # an experiment, opened
@@ -140,7 +143,7 @@ FAULTS = [
           "checkpoint::another_backbone_file_is_refused"),
     Fault("the .sha256 beside weights is not read", "asdkit/encoders/beats_checkpoint.py", "if beside.exists() and",
           "if False and", "checkpoint::encoder_file_is_compared_with_the_sha256_beside_it"),
-    Fault("embeddings of other weights are scored", EXPERIMENT, 'wanted["checkpoint"] = sha256_file(weights)', "pass",
+    Fault("embeddings of other weights are scored", CHAIN, 'wanted["checkpoint"] = sha256_file(weights)', "pass",
           "survival::embeddings_of_another_training_are_noticed"),
     Fault("weights of another configuration are used", EXPERIMENT, 'compare(marker, settings, wanted, again="--stage 3',
           'compare(marker, wanted, wanted, again="--stage 3',
@@ -210,7 +213,7 @@ FAULTS = [
           'row["section"] if per_section else "-"]', '"-"]',
           "warnings::sections_with_detectors_of_their_own_have_thresholds_of_their_own"),
     Fault("a changed folder of scores is not read again", EVALUATION,
-          "force = force or (not own and marker.exists() and read_json(marker) != inputs)", "pass",
+          "force = force or _made_again(read_json(marker), inputs, own, folder)", "pass",
           "score_folder::what_a_folder_says_of_itself_is_used_and_checked"),
     Fault("scores of old embeddings are evaluated", EVALUATION,
           "for name, ark in arks.items() if ark.exists()}", "for name, ark in arks.items() if False}",
@@ -225,7 +228,7 @@ FAULTS = [
     # reports
     Fault("seeds of other data are averaged", "asdkit/report/results.py", '"config_sha256", "data_sha256",',
           '"config_sha256",', "report::seeds_that_do_not_belong_together"),
-    Fault("other data is not told in comparisons", "asdkit/report/comparison.py", "if len(same_data) > 1:",
+    Fault("other data is not told in comparisons", "asdkit/report/comparison.py", "if len(groups) > 1:",
           "if False:", "report::experiments_on_different_clips_are_told_apart"),
     Fault("rows lack the score's name", "asdkit/report/comparison.py", '            results["score"],\n',
           '            "knn",\n', "identity::another_detector_on_a_network_that_is_there"),
@@ -239,12 +242,13 @@ FAULTS = [
     Fault("--force does not reach the report", "asdkit/bin/report.py",
           'args.score.split(",") if args.score else None, args.force)',
           'args.score.split(",") if args.score else None)', "score_folder::force_evaluates_again"),
-    Fault("two reports at once lose a row", "asdkit/utils/files.py", "        fcntl.flock(file, fcntl.LOCK_EX)\n", "",
+    Fault("two reports at once lose a row", "asdkit/utils/files.py", 
+          "fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass",
           "report::two_experiments_that_end_together_are_both_in_the_table"),
     # manifests and the driver
     Fault("a recording of another size is passed over", LISTS,
-          'if row["bytes"] not in (UNKNOWN, str(size)):', "if False:",
-          "lists::a_recording_of_another_size_is_another_recording"),
+          'if row["bytes"] not in (UNKNOWN, str(found.st_size)):', "if False:",
+          "lists::a_recording_of_another_sound_is_another_recording"),
     Fault("features are dumped without a lock", "utils/asd.sh", '    lock_folder "$dump" # features', "    # features",
           "locks::each_stage_has_its_folders driver::runs_with_one_folder_wait_for_each_other"),
     Fault("--score does not reach stage 5", "utils/asd.sh", '--seed JOB "${chosen[@]}"', "--seed JOB",

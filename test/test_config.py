@@ -8,6 +8,7 @@ import pytest
 import yaml
 from corpora import ROOT, prepare, program, snapshot, write_corpus
 
+import asdkit
 from asdkit.bin import configure, make_lists, train
 from asdkit.config import BeatsEncoder, Config, LogmelEncoder, load_config
 from asdkit.corpus.description import load_description
@@ -236,6 +237,7 @@ def test_configure_writes_the_whole_configuration(work):
     assert set(yaml.safe_load(text)) == set(Config.model_fields)
     env = dict(line.split(": ", 1) for line in (tmp / "exp/a/env.txt").read_text().splitlines())
     assert {"git", "python", "torch", "host", "command"} <= env.keys()
+    assert env["asdkit"] == asdkit.__version__
 
 
 def test_a_setting_of_several_lines_stays_in_the_comment(work):
@@ -365,8 +367,7 @@ def test_every_field_is_described(whole):
     while open_sections:
         section = open_sections.pop()
         for name, field in section.model_fields.items():
-            parts = [kind for kind in all_types(field.annotation) if isinstance(kind, type)]
-            inner = [kind for kind in parts if issubclass(kind, Section)]
+            inner = [kind for kind in all_types(field.annotation) if isinstance(kind, type(Section))]
             assert field.description or inner, f"{section.__name__}.{name}"
             open_sections += inner
 

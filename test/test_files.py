@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from asdkit.utils import files
-from asdkit.utils.files import read_scp, read_table, sha256_file, sha256_path, write_table
+from asdkit.utils.files import needs_space, read_scp, read_table, sha256_file, sha256_path, write_table
 from asdkit.utils.provenance import environment
 from asdkit.utils.typed_yaml import Section, dump_yaml, load
 
@@ -116,6 +116,22 @@ def test_the_hash_of_a_folder_covers_names_and_contents(tmp_path, reads):
         sha256_path(tmp_path / "empty")
     with pytest.raises(ValueError, match="cannot read .*none: No such file"):
         sha256_path(tmp_path / "none")
+
+
+def test_too_little_space_names_place_need_and_what_is_free(tmp_path, monkeypatch):
+    asked = []
+
+    def disk_usage(path):
+        asked.append(path)
+        return type("Usage", (), {"free": 2_500_000_000})
+
+    monkeypatch.setattr(files.shutil, "disk_usage", disk_usage)
+    needs_space(tmp_path / "not/there/yet", 2.5e9, "features")
+    assert asked == [tmp_path]
+    with pytest.raises(ValueError, match=r"yet: needs 2\.6 GB for features, 2\.5 GB are free\. Make room, or"):
+        needs_space(tmp_path / "not/there/yet", 2.6e9, "features")
+    with pytest.raises(ValueError, match=r"needs 3\.0 GB for x, 2\.5 GB are free\. Wait$"):
+        needs_space(tmp_path, 3e9, "x", "Wait")
 
 
 def test_a_file_system_may_refuse_modes(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from torchaudio.compliance import kaldi
 
 from asdkit.config import LogmelEncoder
 from asdkit.encoders import build_encoder
@@ -11,7 +10,7 @@ def encoder():
     return build_encoder(LogmelEncoder())
 
 
-def test_tokens_are_log_mel_frames(encoder):
+def test_tokens_are_log_mel_frames(kaldi, encoder):
     wav = torch.rand(2, 16000, generator=torch.Generator().manual_seed(0)) - 0.5
     feats = encoder.frontend(wav)
     tokens = encoder(feats)

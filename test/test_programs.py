@@ -1,5 +1,7 @@
 """What all programs of asdkit/bin have in common."""
 
+import importlib
+import re
 import subprocess
 import sys
 import traceback
@@ -36,6 +38,23 @@ def test_help_comes_without_heavy_imports(name):
     done = subprocess.run([sys.executable, "-c", HELP.format(name=name)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage:") and "--help" in done.stdout
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_version_is_that_of_the_package(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"asdkit.bin.{name}").main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out == f"asdkit {asdkit.__version__}\n"
+
+
+def test_version_stands_in_one_place():
+    root = Path(asdkit.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--version"], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-1] == asdkit.__version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", asdkit.__version__)
+    assert asdkit.__version__ not in (root / "setup.py").read_text()
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -7,6 +7,8 @@ import time
 import pytest
 from recipe import Recipe, make_corpus
 
+import asdkit
+
 WRITTEN_ANEW = ("RESULTS.md", "results.json", "dataset.yaml")  # by every run, with the same text
 
 
@@ -29,6 +31,7 @@ def test_ends_with_results(whole):
     assert output.rstrip().endswith(f"== results: {recipe.exp}/RESULTS.md")
     results = json.loads((recipe.exp / "seed0/score/knn/results.json").read_text())
     text = json.dumps(results)
+    assert results["asdkit"] == asdkit.__version__
     assert results["seed"] == 0 and re.search(r'"git": ?"[0-9a-f]{40}|unknown', text)
     assert "fan" in (recipe.exp / "RESULTS.md").read_text()
     assert len(recipe.results()) == 2 + 2 + 4

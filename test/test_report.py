@@ -32,6 +32,7 @@ def one_set(official, machines=("fan", "pump"), **changes):
 def write_seed(exp, seed, dev, evaluation=0.6, name="knn", **changes):
     sets = {"dev": one_set(dev), "eval": one_set(evaluation)}
     origin = {"config": "exp/t/config.yaml", "config_sha256": "c0ffee", "data_sha256": "da7a", "git": "abc123"}
+    origin["asdkit"] = "9.8.7"
     head = {"tag": exp.name, "seed": seed, "score": "knn", "protocol": "dcase2022", "transductive": False, **origin}
     head["detector"] = "knn"
     result = {**head, "all": over_sets(sets, "dcase2022"), "sets": sets, **changes}
@@ -78,7 +79,14 @@ def test_page_says_what_it_was_made_from_and_marks_extras(tmp_path):
     (exp / "seed2").mkdir()
     report.main(["--exp", str(exp)])
     page = (exp / "RESULTS.md").read_text()
-    assert "exp/t/config.yaml (SHA-256 of its settings c0ffee)" in page and "git: abc123, def456" in page
+    older = read_json(exp / "seed0/score/knn/results.json")
+    del older["asdkit"]  # as 0.1.0 left it at first
+    write_json(exp / "seed0/score/knn/results.json", older)
+    report.main(["--exp", str(exp)])
+    assert "- asdkit: unknown, 9.8.7, git: abc123, def456" in (exp / "RESULTS.md").read_text()
+    assert (
+        "exp/t/config.yaml (SHA-256 of its settings c0ffee)" in page and "- asdkit: 9.8.7, git: abc123, def456" in page
+    )
     assert "seeds: 0, 1\n" in page and "seeds without results yet: 2" in page
     assert "protocol: dcase2022, score: knn, detector: knn" in page
     assert "- auc_target not defined, no normal clips of domain target: fan 00" in page

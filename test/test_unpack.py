@@ -9,6 +9,7 @@ import pytest
 
 from asdkit.fetch import unpack
 from asdkit.fetch.unpack import machine_files, move_in, unpacked
+from asdkit.utils import files
 
 WAV = b"RIFF" + bytes(range(256)) * 8
 
@@ -139,8 +140,12 @@ def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
-    refused(write_zip(tmp_path / "a.zip", [("fan/train/a.wav", WAV)]), tmp_path, "room for 100")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    refused(
+        write_zip(tmp_path / "a.zip", [("fan/train/a.wav", WAV)]),
+        tmp_path,
+        "unpacks to, 0.0 MB are free. Make room",
+    )
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "text", "empty"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asdkit.utils import cli
 from asdkit.utils.done import Done, compare
-from asdkit.utils.files import read_json, sha256_file
+from asdkit.utils.files import needs_space, read_json, sha256_file
 
 if TYPE_CHECKING:
     from asdkit.data.lists import Clip
@@ -116,7 +116,11 @@ def _extract(
     reader = load_dataset(args.data).reader()
     found = clips.arrays(experiment.system, experiment.config, batches, reader, experiment.device)
     tables: dict[str, dict[str, Any]] = {}
+    share = everything if args.job == 1 else [clip for batch in batches for clip in batch]
     for utt, arrays in cli.progress(found, f"embed {name}", sum(map(len, batches))):
+        if not tables:  # the first tells of all; job 1 begins before the others and asks for them too
+            size = sum(values.nbytes for values in arrays.values()) * len(share)
+            needs_space(folder, 2 * size, "arrays, in shards and merged")
         for array, values in arrays.items():
             tables.setdefault(array, {})[utt] = values
     for old in [*split.glob(f"*.{args.job}.ark"), *split.glob(f"*.{args.job}.scp")]:  # of a killed run

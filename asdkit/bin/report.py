@@ -1,7 +1,6 @@
 """Stage 6: evaluate all scores of an experiment, gather its seeds into tables, compare all experiments beside it."""
 
 import argparse
-import logging
 from pathlib import Path
 
 from asdkit.utils import cli
@@ -21,10 +20,9 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Evaluate what is not evaluated yet, write the tables and print the short ones."""
     args = get_parser().parse_args(argv)
-    from asdkit.report.comparison import beside_published, comparison
+    from asdkit.report.comparison import beside_published, write_comparison
     from asdkit.report.published import load_published
     from asdkit.report.results import over_seeds
-    from asdkit.report.schema import TagResult, read_results
     from asdkit.report.tables import ordered, overview, pages, title
     from asdkit.utils.files import locked, write_json, write_text
 
@@ -38,17 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(args.exp / "results.json", results)
     published = {name: beside_published(found, systems) for name, found in results["scores"].items()}
     write_text(args.exp / "RESULTS.md", pages(results, published))
-    scores, left_out = [], []
-    # Of two experiments that end together, the later one finds what the earlier one wrote.
-    with locked(folder / ".results.lock"):
-        for path in sorted(folder.glob("*/results.json")):
-            try:
-                found = read_results(path, TagResult)["scores"]
-                scores += [{**score, "tag": path.parent.name} for score in ordered(found).values()]
-            except ValueError as error:
-                left_out.append(str(error).replace(f"{folder}/", ""))
-                logging.warning("left out of %s: %s", folder / "RESULTS.md", left_out[-1])
-        write_text(folder / "RESULTS.md", comparison(scores, left_out, systems))
+    write_comparison(folder, systems)
     for found in ordered(results["scores"]).values():
         print(f"{title(found)}, {found['protocol']}, seeds {', '.join(map(str, found['seeds']))}:")
         print(overview(found), end="")

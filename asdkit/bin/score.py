@@ -102,7 +102,7 @@ def _write(experiment: "Experiment", out: Path, settings: "ScoreConfig", sets: l
     from asdkit.detectors.scoring import score_sets
     from asdkit.report.decisions import complete
     from asdkit.utils.files import write_json
-    from asdkit.utils.provenance import git_hash
+    from asdkit.utils.provenance import source
 
     loaded = {name: experiment.load(name, settings.array) for name in sets}
     train, tests = ({name: loaded[name] for name in sets_of(split, sets)} for split in ("train", "test"))
@@ -118,7 +118,7 @@ def _write(experiment: "Experiment", out: Path, settings: "ScoreConfig", sets: l
         "settings": score_identity(settings),
         "inputs": inputs,
         "seed": experiment.seed,
-        "git": git_hash(),
+        **source(),
     }
     write_json(out / MADE_FROM, made_from)
     for name, scores in scored.scores.items():

@@ -14,7 +14,7 @@ from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import open_ark
 from asdkit.utils.cli import progress
 from asdkit.utils.done import compare
-from asdkit.utils.files import read_json, read_scp, write_text
+from asdkit.utils.files import needs_space, read_json, read_scp, write_text
 from asdkit.utils.memory import memory_told
 
 
@@ -38,9 +38,13 @@ def dump_shard(
             wav = torch.from_numpy(read_clip(reader, clip))
             try:
                 with memory_told(f"what the front end makes of {clip.samples} samples", "cut the recording"):
-                    ark.write(clip.utt, frontend(wav[None])[0].numpy())
+                    feats = frontend(wav[None])[0].numpy()
             except ValueError as error:
                 raise ValueError(f"{clip.path}: {error}") from None
+            if not ark.offsets:  # the first tells of all; job 1 begins before the others and asks for them too
+                share = clips if job == 1 else own
+                needs_space(folder, feats.nbytes / clip.samples * sum(c.samples for c in share), "features")
+            ark.write(clip.utt, feats)
 
 
 def merge(folder: str | Path, utts: Sequence[str], num_jobs: int, inputs: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from asdkit.fetch.repository import CODELOAD, fetch_repository, marker
 from asdkit.fetch.unpack import machine_files, move_in, unpacked
 from asdkit.utils import cli
 from asdkit.utils.done import Done
-from asdkit.utils.files import atomic_path, locked
+from asdkit.utils.files import atomic_path, locked, needs_space
 
 API = "https://zenodo.org/api"
 _MERGING = threading.Lock()  # two archives of one machine must not make its folder at the same time
@@ -172,11 +172,8 @@ def _check_space(todo: list[Archive], remotes: dict[Archive, RemoteFile], transf
         size = remotes[archive].size if archive in remotes else stored.stat().st_size
         have = next((path.stat().st_size for path in (stored, part) if path.exists()), 0)
         needed += max(0, size - have) + int(UNPACKED * size) * (transfer.unpack and bool(archive.machine))
-    if needed > (free := shutil.disk_usage(transfer.out).free):
-        raise ValueError(
-            f"{transfer.out}: needs {needed / 1e9:.1f} GB for archives and recordings, {free / 1e9:.1f} GB are free. "
-            "Make room, choose another folder, or name some --machines"
-        )
+    advice = "Make room, choose another folder, or name some --machines"
+    needs_space(transfer.out, needed, "archives and recordings", advice)
 
 
 Task = Callable[[Callable[[int], None], threading.Event], None]

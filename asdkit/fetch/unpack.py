@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from asdkit.utils.files import disk_full_told
+from asdkit.utils.files import disk_full_told, needs_space
 
 SUFFIXES = (".wav", ".flac", ".csv", ".txt")
 MEMBERS = 100_000
@@ -128,8 +128,7 @@ def _check_growth(
     packed = archive.fp.seek(0, os.SEEK_END)
     if size > max(SMALL, GROWTH * packed):
         raise ValueError(f"{where}: {packed} bytes would unpack to {size}: too many to be recordings")
-    if size > (free := shutil.disk_usage(into).free):
-        raise ValueError(f"{where}: unpacks to {size} bytes, {into} has room for {free}. Make room and run again")
+    needs_space(into, size, f"what {where} unpacks to", "Make room and run again")
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, where: str) -> None:

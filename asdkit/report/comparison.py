@@ -1,13 +1,32 @@
 """Experiments beside one another, and beside what others published."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from asdkit.metrics import harmonic_mean
 from asdkit.protocols import PROTOCOLS
 from asdkit.report.published import Figures, System
-from asdkit.report.tables import cell, marks, table, title
+from asdkit.report.schema import TagResult, read_results
+from asdkit.report.tables import cell, marks, ordered, table, title
+from asdkit.utils.files import locked, write_text
 
 ABOUT = "Rows 'published: ...' are figures of others, in percent, as their source prints them; they were not run here."
+
+
+def write_comparison(folder: Path, systems: list[System]) -> None:
+    """Write RESULTS.md into the folder of the experiments, from the results.json of each, and published systems."""
+    scores, left_out = [], []
+    # Of two experiments that end together, the later one finds what the earlier one wrote.
+    with locked(folder / ".results.lock"):
+        for path in sorted(folder.glob("*/results.json")):
+            try:
+                found = read_results(path, TagResult)["scores"]
+                scores += [{**score, "tag": path.parent.name} for score in ordered(found).values()]
+            except ValueError as error:
+                left_out.append(str(error).replace(f"{folder}/", ""))
+                logging.warning("left out of %s: %s", folder / "RESULTS.md", left_out[-1])
+        write_text(folder / "RESULTS.md", comparison(scores, left_out, systems))
 
 
 def comparison(experiments: list[dict[str, Any]], left_out: list[str], systems: list[System]) -> str:

@@ -16,7 +16,7 @@ from asdkit.protocols import ScoredClip, combine, evaluate
 from asdkit.report.decisions import complete, read_sets, same_clips
 from asdkit.utils.done import Done, compare
 from asdkit.utils.files import read_json, sha256_file, sha256_text, write_json
-from asdkit.utils.provenance import git_hash
+from asdkit.utils.provenance import source
 
 ORIGIN = {"clips_sha256": None, "trained_sha256": None, "unheard": []}  # what a result tells of clips and network
 UNLABELLED = "test clips without labels (no ref.tsv): scores, but no metrics"
@@ -65,7 +65,7 @@ def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool
         "revealed_attributes": revealed,
         "warnings": read_warnings(folder),
         "data_sha256": sha256_text(json.dumps(tables)),
-        "git": git_hash(),
+        **source(),
         "all": over_sets(found, protocol),
         "sets": found,
     }

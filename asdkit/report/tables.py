@@ -189,7 +189,7 @@ def _extras(found: dict[str, Any]) -> str:
 def _origin(results: dict[str, Any]) -> str:
     lines = [
         f"- configuration: {results['config']} (SHA-256 of its settings {results['config_sha256']})",
-        f"- git: {', '.join(results['git'])}",
+        f"- asdkit: {', '.join(results['asdkit'])}, git: {', '.join(results['git'])}",
         f"- seeds: {', '.join(map(str, results['seeds']))}",
         f"- protocol: {results['protocol']}, score: {results['score']}, detector: {results['detector']}",
     ]

@@ -19,6 +19,7 @@ from asdkit.train.optim import adamw, learning_rate
 from asdkit.train.seeding import seed_everything
 from asdkit.utils.device import set_precision, to_device
 from asdkit.utils.done import compare
+from asdkit.utils.files import needs_space
 from asdkit.utils.memory import memory_told
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -92,6 +93,8 @@ class Trainer:
         not finite, on a GPU when the losses are looked at next, and for a batch that the GPU's memory does not hold.
         """
         module = self.world.wrap(self.system, self.system.skips_layers)
+        if self.world.rank == 0:
+            self._check_space()
         start, first = time.monotonic(), self.step
         for batch in batches:
             self.step += 1
@@ -161,6 +164,16 @@ class Trainer:
     def _rate(self) -> float:
         return self.optimizer.param_groups[0]["lr"]
 
+    def _check_space(self) -> None:
+        """Of all checkpoints to come, and of the copy from which one is renamed; what is there already counts."""
+        weights = _size(self.system.state())
+        kept = sum(step > self.step for step in self.save_steps) + 1
+        moments = 2 * sum(parameter.nbytes for parameter in self.parameters)  # AdamW's two for each weight
+        last = weights + moments if self.settings.checkpoint_every < self.settings.steps else 0
+        there = sum(path.stat().st_size for path in self.checkpoints.glob("*.pt"))
+        advice = "Make room, choose another --expdir, or lower the number of train.save_steps"
+        needs_space(self.checkpoints, kept * weights + last + max(weights, last) - there, "checkpoints", advice)
+
     def _save(self, env: dict[str, str]) -> None:
         if self.step in self.save_steps:
             save_checkpoint(self.checkpoints / f"step{self.step}.pt", self._content(env))
@@ -174,6 +187,11 @@ class Trainer:
 
     def _content(self, env: dict[str, str]) -> dict[str, Any]:
         return self.system.state() | {"env": env, "seed": self.seed, "step": self.step}
+
+
+def _size(content: Any) -> int:
+    values = content.values() if isinstance(content, dict) else ()
+    return content.nbytes if isinstance(content, Tensor) else sum(map(_size, values))
 
 
 def _clips(utts: Any) -> str:

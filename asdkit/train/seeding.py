@@ -17,4 +17,4 @@ def generator_of(*key: int) -> torch.Generator:
 
 def _numbers(key: tuple[int, ...]) -> tuple[int, int]:
     first, second = np.random.SeedSequence(key).generate_state(2, dtype=np.uint64)
-    return int(first >> 1), int(second >> 1)
+    return int(first) >> 1, int(second) >> 1  # numpy 1 shifts no uint64 by an int

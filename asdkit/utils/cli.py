@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from asdkit import __version__
 from asdkit.utils.memory import reuse_freed_memory
 
 T = TypeVar("T")
@@ -68,12 +69,14 @@ def boolean(text: str) -> bool:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """An argument parser that accepts no abbreviated options and shows defaults."""
-    return argparse.ArgumentParser(
+    """An argument parser that accepts no abbreviated options, shows defaults and has --version."""
+    made = argparse.ArgumentParser(
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    made.add_argument("--version", action="version", version=f"asdkit {__version__}")
+    return made
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "clip", done: int = 0) -> Iterator[T]:

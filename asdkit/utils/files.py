@@ -54,8 +54,9 @@ def disk_full_told(path: str | Path) -> Iterator[None]:
         if number not in _NO_ROOM and not cut:
             raise
         reason = os.strerror(number) if number else "what is written is cut short, as on a full disk"
+        free = readable(_free(path))
         raise ValueError(
-            f"{path}: cannot be written: {reason}; without the part that was written its disk has {_free(path)} free. "
+            f"{path}: cannot be written: {reason}; without the part that was written its disk has {free} free. "
             "Make room and give the same command again: it goes on where it was"
         ) from None
 
@@ -75,6 +76,17 @@ def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
             told = "%s: this file system has no locks (%s): start nothing else that writes to %s before this has ended"
             logging.warning(told, path, error.strerror, Path(path).parent)
         yield
+
+
+def needs_space(folder: str | Path, size: float, what: str, advice: str = "Make room, or choose another disk") -> None:
+    """Raise ValueError when fewer than `size` bytes are free where `folder` is or will be; `what` goes there."""
+    if size > (free := _free(folder)):
+        raise ValueError(f"{folder}: needs {readable(size)} for {what}, {readable(free)} are free. {advice}")
+
+
+def readable(size: float) -> str:
+    """A number of bytes in GB or MB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def remove_stale(path: str | Path) -> None:
@@ -210,6 +222,6 @@ def _parse(path: str | Path, parse: Any) -> Any:
         raise ValueError(f"{path}: not readable: {error}") from None
 
 
-def _free(path: str | Path) -> str:
-    there = next(folder for folder in Path(path).absolute().parents if folder.exists())
-    return f"{shutil.disk_usage(there).free / 1e6:,.1f} MB"
+def _free(path: str | Path) -> int:
+    path = Path(path).absolute()
+    return shutil.disk_usage(next(place for place in (path, *path.parents) if place.exists())).free

@@ -8,7 +8,9 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("asdkit", "torch", "torchaudio", "numpy", "scikit-learn", "kaldiio", "soundfile", "pydantic")
+from asdkit import __version__
+
+PACKAGES = ("torch", "numpy", "scikit-learn", "kaldiio", "soundfile", "pydantic")
 
 
 def git_hash() -> str:
@@ -25,6 +27,11 @@ def git_hash() -> str:
         return "unknown"
 
 
+def source() -> dict[str, str]:
+    """What a result keeps of the code that made it: `asdkit`, the version, and `git`, the commit."""
+    return {"asdkit": __version__, "git": git_hash()}
+
+
 def environment() -> dict[str, str]:
     """Git hash, Python and package versions, host, working directory and command line; imports none of the packages."""
     versions = {}
@@ -34,7 +41,7 @@ def environment() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "git": git_hash(),
+        **source(),
         "python": platform.python_version(),
         **versions,
         "host": platform.node(),

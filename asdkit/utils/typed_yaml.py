@@ -223,7 +223,8 @@ def _walk(model: type[Section], location: Sequence[Any]) -> tuple[list[Any], Any
             continue
         keys.append(part)
         place = members[0][0] if members else None
-        if isinstance(place, type) and issubclass(place, BaseModel):
+        # On Python 3.10 list[int] is a type, too.
+        if isinstance(place, type) and get_origin(place) is None and issubclass(place, BaseModel):
             field = place.model_fields.get(part)
             place = field and field.annotation
         else:

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# kaldiio 2.18.1 meets kaldi-native-io 1.23.0: a matrix of shape (0, 8) ends the reading of the archive, without an exception.
+# kaldiio writes and reads back a matrix that has columns but no rows (a recording without a speech frame). Kaldi's own
+# format knows only (0, 0): kaldi-native-io's sequential reader takes the entry for broken, logs a line from C++, and its
+# loop ends as if the archive did. Seen: 3 of 10 entries, the empty one and all behind it missing.
+# Hurts whoever writes features in Python and reads them with Kaldi's code: what comes after the first empty recording is lost.
+set -euo pipefail
+# shellcheck source=findings/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+install kaldiio==2.18.1 kaldi-native-io==1.23.0 numpy==2.2.6
+
+"$python" - <<'PYTHON'
+import sys
+
+import kaldi_native_io
+import kaldiio
+import numpy as np
+
+table = {f"clip{number}": np.ones((0 if number == 3 else 5, 8), np.float32) for number in range(10)}
+kaldiio.save_ark("x.ark", table)
+ours = len(dict(kaldiio.load_ark("x.ark")))
+with kaldi_native_io.SequentialFloatMatrixReader("ark:x.ark") as reader:
+    theirs = sum(1 for _ in reader)
+print(f"of 10 entries kaldiio reads {ours}, kaldi-native-io {theirs}, neither with an exception")
+sys.exit((ours, theirs) != (10, 3))
+PYTHON
