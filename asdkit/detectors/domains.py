@@ -27,7 +27,8 @@ class PerDomain:
         """
         self.train, self.told = x, np.array(domains)
         self.domains = self.told if self.config.per_domain else np.full(len(x), "all")
-        self.recordings = np.arange(len(x)) if recordings is None else recordings
+        self.order = _order(x, self.told)
+        self.recordings = _numbered(np.arange(len(x)) if recordings is None else recordings, self.order)
         if self.config.smote and not (self.told == "target").any():
             raise ValueError("smote: there are no target clips to make more of: smote: null")
         for domain in sorted(set(self.domains)):
@@ -62,7 +63,7 @@ class PerDomain:
         for domain, detector in self.detectors.items():
             if hasattr(detector, "neighbours"):
                 found, indices = (table[:, 0] for table in detector.neighbours(x))
-                members = np.flatnonzero(self.domains == domain)
+                members = self._rows(self.domains == domain)
                 closer = (found < distances) & (indices < len(members))  # what is made between clips has no row
                 distances[closer] = found[closer]
                 rows[closer] = members[indices[closer]]
@@ -77,14 +78,19 @@ class PerDomain:
     def _fitted(self, domain: str, chosen: np.ndarray) -> Detector:
         """A detector of the training rows `chosen` [N] of one domain, and of what is made between target clips."""
         config = self.config.of_domain(domain)
-        x, recordings = self.train[chosen], self.recordings[chosen]
-        target = chosen & (self.told == "target")
-        if config.smote and target.any():
+        rows = self._rows(chosen)
+        x, recordings = self.train[rows], self.recordings[rows]
+        target = rows[self.told[rows] == "target"]
+        if config.smote and len(target):
             wanted = round(config.smote.amount * int((self.told == "source").sum()))
             new, parents = between(self.train[target], wanted, config.smote.k, config.smote.seed)
             x = np.concatenate([x, new])
             recordings = np.concatenate([np.stack([recordings] * 2, axis=1), self.recordings[target][parents]])
         return DETECTORS[config.detector](config).fit(x, recordings)
+
+    def _rows(self, chosen: np.ndarray) -> np.ndarray:
+        """Numbers of the training rows `chosen` [N], in an order that is not that of the list of clips."""
+        return self.order[chosen[self.order]]
 
     def _scales(self) -> dict[str, tuple[float, float]]:
         """From the training clips of a domain, each compared with the others of the domain.
@@ -96,7 +102,7 @@ class PerDomain:
             members = np.flatnonzero(self.domains == domain)
             members = members[_spaced(len(members))]
             found = self._left_out(domain, self.train[members], self.recordings[members])
-            own[domain] = found[np.isfinite(found)]
+            own[domain] = np.sort(found[np.isfinite(found)])
             if len(own[domain]) < 2:
                 raise ValueError(
                     f"normalise: {self.config.normalise} needs two clips of different recordings or more, "
@@ -144,3 +150,24 @@ class PerDomain:
 
 def _spaced(count: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, SELF_SCORED)).round().astype(int))
+
+
+def _order(x: np.ndarray, domains: np.ndarray) -> np.ndarray:
+    """Rows of x [N, ...] by their values: what is drawn or summed does not depend on the order of a list then."""
+    flat = np.ascontiguousarray(x.reshape(len(x), -1) + x.dtype.type(0))  # of -0 makes 0
+    bits = flat.view(np.dtype((np.void, flat.dtype.itemsize * flat.shape[1])))[:, 0]
+    _, first, copy = np.unique(bits, return_index=True, return_inverse=True)
+    place = np.zeros(len(first), int)
+    for column in flat[first].T:
+        if place.max() == len(first) - 1:  # all are told apart
+            break
+        place = np.unique(np.stack([place, np.unique(column, return_inverse=True)[1]]), axis=1, return_inverse=True)[1]
+    return np.lexsort([np.unique(domains, return_inverse=True)[1], place.ravel()[copy]])
+
+
+def _numbered(recordings: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The recordings [N], numbered as they come in `order`."""
+    _, first, number = np.unique(recordings[order], return_index=True, return_inverse=True)
+    found = np.empty(len(order), int)
+    found[order] = np.argsort(np.argsort(first))[number]
+    return found

@@ -23,7 +23,9 @@ class GMM:
         from sklearn.mixture import GaussianMixture
 
         x = table(x, "training embeddings")
-        at_least(x, max(2, self.options["n_components"]), f"n_components = {self.options['n_components']}")
+        at_least(
+            np.unique(x, axis=0), max(2, self.options["n_components"]), f"n_components = {self.options['n_components']}"
+        )
         self.columns = x.shape[1]
         self.model = GaussianMixture(**self.options).fit(x)
         return self

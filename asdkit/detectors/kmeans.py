@@ -6,7 +6,7 @@ from asdkit.detectors.tables import at_least, table
 
 
 class KMeans:
-    """Anomaly score = distance to the nearest of n_clusters means; of training clips that are no more, to these.
+    """Anomaly score = distance to the nearest of n_clusters means, or training clip, where there are no more of these.
 
     cosine: clustered at unit length; 1 - the product with a mean, whose length stays below 1 unless `renormalise`.
     euclid: clustered and compared as they are.
@@ -22,8 +22,8 @@ class KMeans:
         """Learn from training embeddings x [N, D]; raises ValueError for unusable arrays and zero vectors."""
         x = self._at_length(table(x, "training embeddings"), "training embeddings")
         at_least(x, 1, "k-means")
-        means = x
-        if len(x) > self.n_clusters:
+        means = np.unique(x, axis=0)
+        if len(means) > self.n_clusters:
             from sklearn.cluster import KMeans as Clusters
 
             means = Clusters(self.n_clusters, n_init=10, random_state=self.random_state).fit(x).cluster_centers_
