@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from asdkit.config import MahalanobisConfig
+from asdkit.config.scoring import SmoteConfig
+from asdkit.detectors.domains import PerDomain
 from asdkit.detectors.gmm import GMM
 from asdkit.detectors.iforest import IForest
 from asdkit.detectors.lof import LOF
@@ -94,3 +97,15 @@ def test_the_same_seed_gives_the_same_bits():
     for new in (lambda seed: GMM(3, "diag", 1e-6, seed), lambda seed: IForest(10, 16, seed)):
         first, again, other = (new(seed).fit(x).anomaly_score(x) for seed in (0, 0, 1))
         assert (first == again).all() and (first != other).any()
+
+
+def test_parts_have_their_share_of_few_target_clips():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    config = MahalanobisConfig(smote=SmoteConfig(k=2))
+    for seed in range(5):
+        domains = np.array(["source"] * 36 + ["target"] * 4)[np.random.default_rng(seed).permutation(40)]
+        assert np.isfinite(PerDomain(config).fit(x, list(domains)).self_scores()[1]).all()
+    with pytest.raises(ValueError, match="smote: 3 clips, more than k = 3 are needed: lower smote.k"):
+        PerDomain(MahalanobisConfig(smote=SmoteConfig(k=3))).fit(x, list(domains)).self_scores()
+    with pytest.raises(ValueError, match="smote: there are no target clips to make more of"):
+        PerDomain(config).fit(x, ["source"] * 40)

@@ -135,11 +135,14 @@ class PerDomain:
         if hasattr(detector, "leave_one_out"):
             return detector.leave_one_out(x, own)
         scores = np.full(len(x), np.inf)
-        there, number = np.unique(self.recordings[members], return_inverse=True)
+        there, first, number = np.unique(self.recordings[members], return_index=True, return_inverse=True)
+        part_of = np.empty(len(there), int)  # each has its share of a domain with few clips
+        part_of[np.argsort(self.told[members][first], kind="stable")] = np.arange(len(there)) % PARTS
         inside = np.isin(own, there)
         if not inside.all():
             scores[~inside] = detector.anomaly_score(x[~inside])
-        part, asked_part = number % PARTS, np.where(inside, np.searchsorted(there, own) % PARTS, -1)
+        part = part_of[number]
+        asked_part = np.where(inside, part_of[np.searchsorted(there, own).clip(max=len(there) - 1)], -1)
         for one in range(PARTS):
             asked = asked_part == one
             if asked.any() and (part != one).any():
