@@ -165,6 +165,7 @@ def test_score_is_a_mapping_and_a_bare_one_is_knn(tmp_path):
     assert (own.detector, own.array, own.per_domain) == ("given", "score.mse", False)
     for text, message in [
         ("score: {a: {detector: svm}}", "score.a.detector: there is no 'svm'. Allowed: knn, given, kmeans, lof, gmm, "),
+        ("score: {a: {per_domain: false, rescale: {kind: ratio, k_target: 2}}}", "k_target is for per_domain: true"),
         ("score: {a: {kk: 3}}", "unknown key 'score.a.kk'. Did you mean 'k'"),
         ("score: {a: {detector: given, array: score.x, k: 3}}", "unknown key 'score.a.k'. Allowed: array, "),
         ("score: {a: {detector: given}}", "score.a.array: Field required"),

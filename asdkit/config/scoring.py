@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asdkit.config.arrays import Arrays
 from asdkit.utils.typed_yaml import NO_RESULT, Section, one_of
@@ -94,6 +94,12 @@ class KnnConfig(DetectorConfig):
         "the mean of theirs, euclid: of the bands side by side",
     )
     rescale: RescaleConfig | None = Field(None, description="distances on one scale; null: as they are")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "KnnConfig":
+        if self.rescale and self.rescale.k_target is not None and not self.per_domain:
+            raise ValueError("rescale.k_target is for per_domain: true")
+        return self
 
     def of_domain(self, domain: str) -> "KnnConfig":
         """The same with what holds for one domain."""
