@@ -7,7 +7,6 @@ from typing import Any
 
 from asdkit.utils import cli
 
-MADE_BY = "asdkit.bin.fuse"
 NAME = "fusion"  # of the scores: exp/<tag>/seed<K>/score/fusion
 
 
@@ -99,7 +98,7 @@ def _fuse(args: argparse.Namespace, seed: int, folders: list[tuple[Path, float]]
     from asdkit.corpus.manifest import clips_digest
     from asdkit.corpus.names import sets_of
     from asdkit.detectors.folder import MADE_FROM, TRAIN, write_scores
-    from asdkit.detectors.members import OWN, fuse, read_member
+    from asdkit.detectors.members import MADE_BY, OWN, fuse, read_member
     from asdkit.report.decisions import complete, read_sets
     from asdkit.utils.done import Done, flatten
     from asdkit.utils.files import locked, write_json

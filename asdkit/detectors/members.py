@@ -14,6 +14,7 @@ from asdkit.utils.files import read_json, sha256_file
 
 Scores = dict[str, dict[str, float]]  # set -> utt -> score; the training clips of all sets are the set `train`
 OWN = "train"
+MADE_BY = "asdkit.bin.fuse"
 
 
 class Member(NamedTuple):
@@ -45,8 +46,8 @@ def read_member(folder: Path, tests: Iterable[str]) -> Member:
 def check_members(folder: Path) -> None:
     """Raise ValueError where a member of a fusion is not what it was when they were fused; others pass."""
     path = folder / MADE_FROM
-    told = read_json(path).get("members", []) if path.exists() else []
-    for member in told if isinstance(told, list) else []:
+    told = read_json(path) if path.exists() else {}
+    for member in told["members"] if told.get("made_by") == MADE_BY else []:
         for name, digest in member.items():
             if name in ("folder", "weight"):
                 continue
