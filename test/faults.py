@@ -32,6 +32,8 @@ def selected(fault: Fault) -> list[str]:
 LOOP, CLIPS, NETWORK = "asdkit/train/loop.py", "asdkit/infer/clips.py", "asdkit/infer/network.py"
 IDENTITY, YAML, FOLDER = "asdkit/config/identity.py", "asdkit/utils/typed_yaml.py", "asdkit/config/folder.py"
 EXPERIMENT, SCORING = "asdkit/infer/experiment.py", "asdkit/detectors/scoring.py"
+DOMAINS, RESCALE = "asdkit/detectors/domains.py", "asdkit/detectors/rescale.py"
+PSEUDO, POOLING = "asdkit/detectors/pseudo.py", "asdkit/models/time_pooling.py"
 DECISIONS, EVALUATION = "asdkit/report/decisions.py", "asdkit/report/evaluation.py"
 OBJECTIVE, EMBEDDER = "asdkit/losses/objective.py", "asdkit/models/embedder.py"
 CHAIN = "asdkit/data/chain.py"
@@ -186,28 +188,45 @@ FAULTS = [
     Fault("sizes of old manifests are not read", "asdkit/corpus/manifest.py",
           "read_scp(old) if old.exists() else {}", "{}", "old_data"),
     # detectors and folders of scores
-    Fault("threshold from the first 1000 clips", SCORING,
+    Fault("threshold from the first 1000 clips", DOMAINS,
           "np.unique(np.linspace(0, count - 1, min(count, SELF_SCORED)).round().astype(int))",
           "np.arange(min(count, SELF_SCORED))", "threshold::many_training_clips_are_sampled"),
-    Fault("the larger score of the domains", SCORING, "return scores.min(axis=0)\n\n    def self_scores",
-          "return scores.max(axis=0)\n\n    def self_scores", "knn::smaller_distance_of_the_domains"),
-    Fault("training clips are their own neighbours", "asdkit/detectors/knn.py",
-          "np.copyto(cosines, -np.inf, where=same)", "pass",
+    Fault("the larger score of the domains", DOMAINS, "np.min(list(scores.values()), axis=0)",
+          "np.max(list(scores.values()), axis=0)", "knn::smaller_distance_of_the_domains"),
+    Fault("training clips are their own neighbours", "asdkit/detectors/bank.py",
+          "values[queries[here], place[here]] = -np.inf", "pass",
           "threshold::training_clips_are_neither_their_own_neighbours_nor_their_copies"),
-    Fault("copies are neighbours", SCORING, "detector.self_scores(recordings_of(own, detector.train))",
-          "detector.self_scores()", "warnings::a_digest_tells_a_copy_whose_embedding_was_rounded_in_another_way "
+    Fault("copies are neighbours", SCORING, ", recordings_of([rows[i] for rows, _, chosen in own for i in chosen], x))",
+          ")", "warnings::a_digest_tells_a_copy_whose_embedding_was_rounded_in_another_way "
           "warnings::a_training_set_that_holds_each_clip_twice_has_the_same_thresholds"),
     Fault("levels are not brought to one", "asdkit/data/levels.py",
           "return wav * np.float32(LEVEL / rms) if rms > SILENT else wav", "return wav", "[data.level]"),
-    Fault("parts are scored by what they were fitted on", SCORING, "self._new().fit(train[part != one])",
-          "self._new().fit(train)", "score_folder::a_detector_without_leave_one_out_is_fitted_on_the_other_parts"),
+    Fault("parts are scored by what they were fitted on", DOMAINS, "np.flatnonzero(members)[part != one]",
+          "np.flatnonzero(members)", "score_folder::a_detector_without_leave_one_out_is_fitted_on_the_other_parts"),
+    Fault("density of the reference itself", RESCALE, "values = bank.nearest(bank.x, k, bank.recordings)[0]",
+          "values = bank.nearest(bank.x, k)[0]", "detectors_golden density_detectors detector_properties knn arrays"),
+    Fault("variance minimisation with alpha 1", RESCALE, "Rescaled(minus=alpha * found, alpha=alpha)",
+          "Rescaled(minus=found, alpha=alpha)", "detectors_golden"),
+    Fault("bands share a factor of frames", POOLING, 'rdp(x, how.gamma, how.weights == "band", mask)',
+          "rdp(x, how.gamma, False, mask)", "arrays"),
+    Fault("arrays of the last layer alone", EMBEDDER, "last if own is None else", "last if True else", "arrays"),
+    Fault("children meet their parents", DOMAINS, ", self.recordings[target][parents]])",
+          ", len(self.train) + np.arange(2 * len(new)).reshape(-1, 2)])",
+          "detector_properties::a_training_clip_meets_neither_itself_nor_what_was_made_of_it"),
+    Fault("order of a list counts", DOMAINS, "self.order = _order(x, self.told)", "self.order = np.arange(len(x))",
+          "detector_properties::the_order_of_training_clips_changes_nothing"),
+    Fault("clips that are held out are not", PSEUDO, "kept = ~part & ~np.isin(recordings, recordings[part])",
+          "kept = np.ones(len(part), bool)", "choose"),
+    Fault("the bound decides nothing", PSEUDO, "return both[::-1] if self.parts == (FEATURE,) else both", "return both",
+          "choose"),
+    Fault("fused over seeds by default", "asdkit/bin/fuse.py", "if args.over_seeds:", "if True:", "fusion"),
     Fault("every score is taken for a distance", DECISIONS, "made_from.threshold_percentile, made_from.non_negative)",
           "made_from.threshold_percentile, True)",
           "score_folder::scores_of_any_program_get_thresholds_files_and_a_row"),
     Fault("stage 5 does not tell distances", "asdkit/bin/score.py",
           "DETECTORS[settings.detector](settings).non_negative", "False",
           "score_folder::what_stage_5_writes_can_be_read_by_people_and_by_programs"),
-    Fault("transductive scores are not marked", "asdkit/bin/score.py", 'settings.normalise != "none",', "False,",
+    Fault("transductive scores are not marked", "asdkit/bin/score.py", 'settings.normalise == "test_zscore",', "False,",
           "score::transductive_scores_are_labelled_from_configuration_to_tables"),
     Fault("thresholds of sections are those of machines", DECISIONS,
           'row["section"] if per_section else "-"]', '"-"]',
@@ -218,7 +237,7 @@ FAULTS = [
     Fault("scores of old embeddings are evaluated", EVALUATION,
           "for name, ark in arks.items() if ark.exists()}", "for name, ark in arks.items() if False}",
           "score_faults::scores_of_other_embeddings_are_not_evaluated"),
-    Fault("results of other trainings look alike", EVALUATION, "[experiment_identity(config), settings, told]",
+    Fault("results of other trainings look alike", EVALUATION, "[whole, settings, told]",
           "[settings, told]", "identity::results_carry_all_that_they_were_made_with"),
     Fault("threshold_percentile does not reach the folder", "asdkit/bin/score.py",
           '"threshold_percentile": settings.threshold_percentile', '"threshold_percentile": 90.0',

@@ -4,7 +4,7 @@ import kaldiio
 import numpy as np
 import pytest
 
-from asdkit.utils.ark import matrix_shape, open_ark, read_ark, read_frames, read_vectors, split_location, write_ark
+from asdkit.utils.ark import matrix_shape, open_ark, read_ark, read_arrays, read_frames, split_location, write_ark
 from asdkit.utils.files import read_scp
 
 TABLE = {f"clip{i}": np.random.default_rng(i).normal(0, 1, 768).astype(np.float32) for i in range(2)}
@@ -22,13 +22,13 @@ def test_vectors_cut_at_any_byte(tmp_path, index):
     path = tmp_path / "embedding.ark"
     write_ark(path, TABLE)
     whole = path.read_bytes()
-    assert read_vectors(path, UTTS).shape == (2, 768)
+    assert read_arrays(path, UTTS).shape == (2, 768)
     if not index:
         path.with_suffix(".scp").unlink()
     for length in every_cut(whole):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="embedding.ark: "):
-            read_vectors(path, UTTS)
+            read_arrays(path, UTTS)
         if index:
             with pytest.raises(ValueError, match="embedding.ark: "):
                 read_ark(path)
@@ -65,4 +65,4 @@ def test_matrices_cut_at_any_byte(tmp_path):
 def test_what_kaldi_programs_write_is_read(tmp_path):
     path = tmp_path / "embedding.ark"
     kaldiio.save_ark(str(path), TABLE, scp=str(path.with_suffix(".scp")))
-    np.testing.assert_array_equal(read_vectors(path, UTTS[::-1]), np.stack([TABLE[utt] for utt in UTTS[::-1]]))
+    np.testing.assert_array_equal(read_arrays(path, UTTS[::-1]), np.stack([TABLE[utt] for utt in UTTS[::-1]]))

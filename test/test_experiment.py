@@ -33,7 +33,9 @@ def recipe(tmp_path_factory):
     lines = [line for line in CONFIG.splitlines() if not line.startswith(("encoder", "  arch", "         ", "  train"))]
     (root / "x.yaml").write_text(
         "\n".join(["encoder: {checkpoint: weights/tiny.pt}", *lines])
-        + "\nembed: {chunks: true, hop_seconds: 0.25}\nscore: {knn: {}, three: {k: 3, per_domain: false}}\n"
+        + "\nembed: {chunks: true, hop_seconds: 0.25, arrays: {rdp: {pooling: rdp, bands: true}}}\n"
+        "score: {knn: {}, three: {k: 3, per_domain: false}, bands: {array: rdp, rescale: {kind: variance, k: 2}, "
+        "per_domain: false}}\n"
     )
     before = os.getcwd()
     os.chdir(root)
@@ -63,16 +65,20 @@ def test_arrays_and_scores_are_those_of_the_stages(recipe, tmp_path, monkeypatch
     utts, paths = recordings(recipe)
     found = experiment.embed([*paths, paths[0]])
     assert not any(module.training for module in experiment.system.modules())
-    assert found.keys() == {"embedding"} and np.array_equal(found["embedding"][0], found["embedding"][-1])
+    assert (
+        found.keys() == {"embedding", "rdp"}
+        and found["rdp"].shape[1] == 8
+        and np.array_equal(found["embedding"][0], found["embedding"][-1])
+    )
     stage4 = read_ark(recipe / "exp/x/seed0/embed/dev_test/embedding.ark")
     np.testing.assert_allclose(found["embedding"][:-1], [stage4[utt] for utt in utts], rtol=1e-4, atol=1e-5)
-    for name in ("knn", "three"):
+    for name in ("knn", "three", "bands"):
         stage5 = read_scores(recipe / f"exp/x/seed0/score/{name}/dev_test.tsv")
         scores = experiment.score(paths, "fan", name=name)
         np.testing.assert_allclose(scores, [stage5[utt] for utt in utts], rtol=1e-3, atol=1e-5)
-        assert experiment.threshold(name, "fan") > 0
+        assert experiment.threshold(name, "fan") > (0 if name != "bands" else -np.inf)
     assert experiment.score([], "fan").shape == (0,)
-    monkeypatch.setattr("asdkit.infer.experiment.read_vectors", lambda *a: pytest.fail("read the archives again"))
+    monkeypatch.setattr("asdkit.infer.experiment.read_arrays", lambda *a: pytest.fail("read the archives again"))
     monkeypatch.setattr("asdkit.infer.experiment.read_manifest", lambda *a: pytest.fail("read a manifest again"))
     assert np.array_equal(experiment.score(paths, "fan"), experiment.score(paths, "fan"))
 
@@ -123,7 +129,7 @@ def test_what_is_not_there_is_named(recipe, tmp_path):
     with pytest.raises(ValueError, match="no experiment: it holds no config.yaml"):
         Experiment.open(tmp_path)
     experiment = Experiment.open(recipe / "exp/x", device="cpu")
-    with pytest.raises(ValueError, match="has the scores knn, three, not 'four'"):
+    with pytest.raises(ValueError, match="has the scores knn, three, bands, not 'four'"):
         experiment.score([], name="four")
     with pytest.raises(ValueError, match="got no machine; trained were bearing, fan, gearbox, pump, valve"):
         experiment.score([])
@@ -133,7 +139,7 @@ def test_what_is_not_there_is_named(recipe, tmp_path):
         Experiment.open(recipe / "exp/x", 7).embed([])
     with pytest.raises(ValueError, match="take a list of recordings: .'new.wav'"):
         experiment.score("new.wav", "fan")
-    with pytest.raises(ValueError, match="has the scores knn, three, not 'fan'"):
+    with pytest.raises(ValueError, match="has the scores knn, three, bands, not 'fan'"):
         experiment.threshold("fan")
     (tmp_path / "text.wav").write_text("no recording")
     with pytest.raises(ValueError, match="text.wav: not a readable"):
@@ -159,6 +165,7 @@ def test_stage_4_writes_an_archive_for_each_array(recipe):
     folder = recipe / "exp/x/seed0/embed/dev_test"
     assert sorted(path.name for path in folder.iterdir()) == [
         ".done", "embedding.ark", "embedding.chunks.ark", "embedding.chunks.scp", "embedding.scp", "manifest.tsv",
+        "rdp.ark", "rdp.scp",
     ]  # fmt: skip
     chunks = dict(kaldiio.load_scp(str(folder / "embedding.chunks.scp")))
     assert chunks.keys() == read_ark(folder / "embedding.ark").keys()

@@ -159,10 +159,13 @@ def test_score_is_a_mapping_and_a_bare_one_is_knn(tmp_path):
     both = load(tmp_path, "score: {per_section: true, three: {k: 3}}", "score.k=2").score
     assert (both["knn"].k, both["knn"].per_section, both["three"].k, both["three"].per_section) == (2, True, 3, False)
     assert list(load(tmp_path, "score: {three: {k: 3}, plain: null}").score) == ["three", "plain"]
+    own = load(tmp_path, "score: {lof: {}, gmm: {detector: knn}, other: null}").score
+    assert [settings.detector for settings in own.values()] == ["lof", "knn", "knn"]
     own = load(tmp_path, "score: {ae: {detector: given, array: score.mse}}").score["ae"]
     assert (own.detector, own.array, own.per_domain) == ("given", "score.mse", False)
     for text, message in [
-        ("score: {a: {detector: gmm}}", "score.a.detector: there is no 'gmm'. Allowed: knn, given"),
+        ("score: {a: {detector: svm}}", "score.a.detector: there is no 'svm'. Allowed: knn, given, kmeans, lof, gmm, "),
+        ("score: {a: {per_domain: false, rescale: {kind: ratio, k_target: 2}}}", "k_target is for per_domain: true"),
         ("score: {a: {kk: 3}}", "unknown key 'score.a.kk'. Did you mean 'k'"),
         ("score: {a: {detector: given, array: score.x, k: 3}}", "unknown key 'score.a.k'. Allowed: array, "),
         ("score: {a: {detector: given}}", "score.a.array: Field required"),

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from asdkit.config import KnnConfig
-from asdkit.detectors import DETECTORS
-from asdkit.detectors.knn import KNN, QUERIES
+from asdkit.detectors import DETECTORS, bank
+from asdkit.detectors.bank import ROWS
+from asdkit.detectors.knn import KNN
 from asdkit.detectors.scoring import PerDomain, score_sets
 
 
@@ -17,11 +18,12 @@ def all_distances(test, train):
 
 
 @pytest.mark.parametrize("k", [1, 2, 7])
-def test_mean_cosine_distance_to_the_k_nearest(k):
-    train, test = embeddings(300), embeddings(QUERIES + 30, seed=1)  # two blocks of queries
+def test_mean_cosine_distance_to_the_k_nearest(k, monkeypatch):
+    train, test = embeddings(300), embeddings(ROWS + 30, seed=1)  # two blocks of queries
     full = np.sort(all_distances(test, train), axis=1)[:, :k]
-    for block_bytes in (4 * QUERIES, 4 * QUERIES * 50, 1 << 24):  # 1 (or k), 50 and all training rows per block
-        knn = KNN(k, block_bytes).fit(train)
+    for block_bytes in (4 * ROWS, 4 * ROWS * 50, 1 << 24):  # 1 (or k), 50 and all training rows per block
+        monkeypatch.setattr(bank, "BLOCK_BYTES", block_bytes)
+        knn = KNN(k).fit(train)
         distances, indices = knn.neighbours(test)
         np.testing.assert_allclose(distances, full, rtol=0, atol=1e-6)
         again = np.take_along_axis(all_distances(test, train), indices, axis=1)
@@ -29,9 +31,12 @@ def test_mean_cosine_distance_to_the_k_nearest(k):
         np.testing.assert_array_equal(knn.anomaly_score(test), distances.mean(axis=1))
 
 
-def test_block_size_does_not_change_a_score():
+def test_block_size_does_not_change_a_score(monkeypatch):
     train, test = embeddings(500, 64), embeddings(40, 64, seed=1)
-    scores = [KNN(1, 4 * QUERIES * columns).fit(train).anomaly_score(test) for columns in (3, 77, 500)]
+    scores = []
+    for columns in (3, 77, 500):
+        monkeypatch.setattr(bank, "BLOCK_BYTES", 4 * ROWS * columns)
+        scores.append(KNN().fit(train).anomaly_score(test))
     np.testing.assert_array_equal(scores[0], scores[1])
     np.testing.assert_array_equal(scores[0], scores[2])
 
@@ -51,9 +56,10 @@ def test_length_does_not_matter_and_near_duplicates_keep_their_digits():
     assert KNN().fit(np.array([[1.0, 0.0]])).anomaly_score(np.array([[-5.0, 0.0]]))[0] == pytest.approx(2)
 
 
-def test_first_of_equal_neighbours():
+def test_first_of_equal_neighbours(monkeypatch):
     train = np.tile(embeddings(1), (5, 1))
-    assert KNN(1, 4 * QUERIES * 2).fit(train).neighbours(train[:1])[1].tolist() == [[0]]
+    monkeypatch.setattr(bank, "BLOCK_BYTES", 4 * ROWS * 2)
+    assert KNN().fit(train).neighbours(train[:1])[1].tolist() == [[0]]
 
 
 def spoil(x, row, value):
@@ -143,3 +149,11 @@ def test_machine_or_section_without_training_clips():
         score_clips(KnnConfig(), train, embeddings(4), test, embeddings(2, 7))
     with pytest.raises(ValueError, match=r"fan: k = 5 neighbours of 4 .*\(domain source\)"):
         score_clips(KnnConfig(k=5), train, embeddings(4), test, embeddings(2, seed=1))
+
+
+def test_coupled_bands_by_euclid_lie_side_by_side():
+    bands = np.random.default_rng(0).normal(size=(2, 30, 3, 4))
+    train, x = bands[0], bands[1][:7]
+    found = KNN(2, "euclid", "coupled").fit(train).anomaly_score(x)
+    every = np.sqrt(((x[:, None] - train[None]) ** 2).sum(axis=(2, 3)))
+    np.testing.assert_allclose(found, np.sort(every, axis=1)[:, :2].mean(axis=1), rtol=1e-12)

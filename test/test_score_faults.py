@@ -26,7 +26,7 @@ def put(utt, vector):
         ("dev_train", put("fandev-train-05", np.ones(DIM + 1)), "'fandev-train-05' has 9 dimensions, .* has 8"),
         ("dev_test", put("fandev-test-05", np.zeros(DIM)), "'fandev-test-05' is a zero vector or holds NaN"),
         ("dev_test", put("fandev-test-05", np.full(DIM, np.nan)), "'fandev-test-05' is a zero vector or holds NaN"),
-        ("dev_test", put("fandev-test-05", np.ones((2, DIM))), "'fandev-test-05' is not a float vector"),
+        ("dev_test", put("fandev-test-05", np.ones((2, DIM))), f"'fandev-test-05' has 2 x {DIM} dimensions"),
     ],
 )
 def test_broken_embeddings_are_named(tmp_path, name, change, words):

@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 
 from asdkit.config import KnnConfig
+from asdkit.detectors import bank
 from asdkit.detectors.knn import KNN
 from asdkit.detectors.notes import check_varied, on_threshold
 from asdkit.detectors.scoring import PerDomain, recordings_of
@@ -51,7 +52,7 @@ def test_scores_that_may_be_negative_have_their_own_percentile(mean):
 
 
 @pytest.mark.parametrize("k", [1, 3, 27, 30])
-def test_training_clips_are_neither_their_own_neighbours_nor_their_copies(k):
+def test_training_clips_are_neither_their_own_neighbours_nor_their_copies(k, monkeypatch):
     x = embeddings(30)
     recordings = np.arange(30)
     recordings[[3, 7, 20]] = 3  # three copies, whatever became of their embeddings
@@ -60,12 +61,13 @@ def test_training_clips_are_neither_their_own_neighbours_nor_their_copies(k):
     for row in rows:
         others = x[recordings != recordings[row]]
         expected.append(KNN(min(k, len(others))).fit(others).anomaly_score(x[row : row + 1])[0])
-    for detector in (KNN(k), KNN(k, block_bytes=4 * 512)):
-        found = detector.fit(x).leave_one_out(x[rows], recordings[rows], recordings)
+    for block_bytes in (bank.BLOCK_BYTES, 4 * 512):
+        monkeypatch.setattr(bank, "BLOCK_BYTES", block_bytes)
+        found = KNN(k).fit(x, recordings).leave_one_out(x[rows], recordings[rows])
         assert found == pytest.approx(expected, abs=1e-6)
-    foreign = KNN(k).fit(x).leave_one_out(x[:4], np.array([40, 41, 42, 43]), recordings)  # rows of another domain
+    foreign = KNN(k).fit(x, recordings).leave_one_out(x[:4], np.array([40, 41, 42, 43]))  # rows of another domain
     np.testing.assert_array_equal(foreign, KNN(k).fit(x).anomaly_score(x[:4]))
-    assert np.isinf(KNN(1).fit(x[:2]).leave_one_out(x[:2], np.zeros(2, int), np.zeros(2, int))).all()
+    assert np.isinf(KNN(1).fit(x[:2], np.zeros(2, int)).leave_one_out(x[:2], np.zeros(2, int))).all()
 
 
 def clips(count, digests=None):
@@ -94,7 +96,7 @@ def test_a_training_set_that_holds_each_clip_twice_has_the_thresholds_of_one_tha
         monkeypatch.delattr(KNN, "leave_one_out")
     _, single = PerDomain(KnnConfig()).fit(x, ["source"] * 30).self_scores()
     recordings = recordings_of(clips(60), twice)
-    _, found = PerDomain(KnnConfig()).fit(twice, domains).self_scores(recordings)
+    _, found = PerDomain(KnnConfig()).fit(twice, domains, recordings).self_scores()
     assert found == pytest.approx(np.concatenate([single, single]), rel=1e-6) and found.min() > 0.01
 
 
@@ -118,7 +120,7 @@ def test_single_clip_of_a_domain_is_compared_with_the_other_domain():
 
 def test_many_training_clips_are_sampled():
     x = embeddings(3000)
-    scores = KNN().fit(x).leave_one_out(x, np.arange(3000), np.arange(3000))
+    scores = KNN().fit(x).leave_one_out(x, np.arange(3000))
     rows, found = PerDomain(KnnConfig()).fit(x, ["all"] * 3000).self_scores()
     assert len(rows) == 1000 and rows[0] == 0 and rows[-1] == 2999 and (found == scores[rows]).all()
     assert gamma_percentile(found, 90) == pytest.approx(gamma_percentile(scores, 90), rel=0.03)

@@ -45,15 +45,16 @@ class Bench:
     def run(self, field, wire, settings):
         """What comes of `settings`: name -> tensor, array or bytes. Raises what the programs raise."""
         kind = "pretrain" if field.startswith("pretrain.") else "score" if field.startswith("score.") else wire.until
-        if (kind, settings) not in self.known:
+        key = (field.split(".")[1] if kind == "score" else kind, settings)
+        if key not in self.known:
             exp = self.root / "exp" / str(len(self.known))
             words = [word for setting in settings for word in ("--set", setting)]
             self.heard.clear()
             made = {"pretrain": self._pretrain, "score": self._score, "train": self._train, "embed": self._embed}[kind]
-            found = made(exp, words)
+            found = made(exp, words, field.split(".")[1]) if kind == "score" else made(exp, words)
             assert all(_finite(value) for value in found.values())
-            self.known[kind, settings] = {"result": found, "heard": list(self.heard), "cfg": found.pop("cfg", None)}
-        return self.known[kind, settings][wire.looks]
+            self.known[key] = {"result": found, "heard": list(self.heard), "cfg": found.pop("cfg", None)}
+        return self.known[key][wire.looks]
 
     def _train(self, exp, words):
         work = ["--data", "data", "--dump", "dump", "--exp", str(exp)]
@@ -74,22 +75,22 @@ class Bench:
         return trained | {f"{path.stem} {utt}": x for path in arks for utt, x in read_ark(path).items()}
 
     def _to_score(self):
-        made = Experiment(self.root / "scored")
+        made = Experiment(self.root / "scored", sets=("dev",))
         rng = np.random.default_rng(0)
-        for name in ("dev_train", "dev_test", "eval_train", "eval_test"):
+        for name in ("dev_train", "dev_test"):
             rows = read_manifest(made.data / name / "manifest.tsv")
             sections = [row | {"section": f"0{number // 10 % 2}"} for number, row in enumerate(rows)]
             write_manifest(made.data / name / "manifest.tsv", sections)
-            for array, size in (("other", 8), ("score.a", 2), ("score.b", 2)):
+            for array, size in (("other", 8), ("bands", (2, 8)), ("score.a", 2), ("score.b", 2)):
                 table = {row["utt"]: rng.normal(0, 1, size).astype(np.float32) for row in rows}
                 write_ark(made.exp / "seed0/embed" / name / f"{array}.ark", table)
         return made
 
-    def _score(self, exp, words):
+    def _score(self, exp, words, name):
         config = load_config("x.yaml", words[1::2])
         write_text(self.scored.exp / "config.yaml", dump_yaml(config))
-        self.scored.run(score, "--force", "true")
-        folder = self.scored.exp / "seed0/score"
+        self.scored.run(score, "--force", "true", "--score", name)
+        folder = self.scored.exp / "seed0/score" / name
         paths = sorted(path for kind in ("tsv", "csv") for path in folder.rglob(f"*.{kind}"))
         return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 

@@ -54,6 +54,7 @@ NAMES = {  # of the archives of one machine of each set
     2025: ["dev_fan.zip", "eval_data_ToyPet_train.zip", "eval_data_ToyPet_test.zip"],
     2026: ["dev_ToyCar_r2.zip", "eval_data_Sander_train.zip", "eval_data_Sander_test.zip"],
 }
+FROZEN = ["beats_frozen", "beats_frozen_bands", "beats_frozen_density"]
 WITH_DLCL = {2024, 2025, 2026}
 
 
@@ -138,19 +139,39 @@ def test_papers_system(year: int) -> None:
 @pytest.mark.parametrize("year", YEARS)
 def test_experiments(year: int) -> None:
     configs = {path.stem: load_config(path) for path in sorted((recipe(year) / "conf").glob("beats*.yaml"))}
-    assert set(configs) == {default_config(year), "beats_full", "beats_frozen"}
+    assert set(configs) == {default_config(year), "beats_full", *FROZEN}
     for name, config in configs.items():
         # 2020: ids instead of domains and attributes
         assert config.data.label == ("machine+section" if year == 2020 else "machine+section+attr")
-        assert (config.score["knn"].per_section, config.score["knn"].per_domain) == (
-            (True, False) if year == 2020 else (False, True)
-        )
+        assert all(score.per_section == (year == 2020) for score in config.score.values())
+        assert "knn" not in config.score or config.score["knn"].per_domain == (year != 2020)
         first = (recipe(year) / f"conf/{name}.yaml").read_text().splitlines()[0]
         assert first == ("# ./run.sh" if name == default_config(year) else f"# ./run.sh --config conf/{name}.yaml")
-    full, frozen = configs["beats_full"], configs["beats_frozen"]
+    full = configs["beats_full"]
     assert full.encoder.train and full.model.lora is None and full.train.steps == 60000
-    assert frozen.train.steps == 0 and not frozen.encoder.train and frozen.model.lora is None
-    assert frozen.model.pooling == "mean" and frozen.model.embedding_dim is None
+    for frozen in (configs[name] for name in FROZEN):
+        assert frozen.train.steps == 0 and not frozen.encoder.train and frozen.model.lora is None
+        assert frozen.model.pooling == "mean" and frozen.model.embedding_dim is None
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_frozen_encoders_are_scored_as_published(year: int) -> None:
+    """The settings of what conf/published.yaml holds of them."""
+    bands, density = (load_config(recipe(year) / f"conf/{name}.yaml") for name in FROZEN[1:])
+    for gamma in (4, 8):
+        how, score = bands.embed.arrays[f"rdp{gamma}"], bands.score[f"rdp{gamma}"]
+        assert (how.pooling, how.gamma, how.weights, how.bands) == ("rdp", gamma, "band", True)
+        assert (score.array, score.k, score.distance, score.join) == (f"rdp{gamma}", 1, "cosine", "mean")
+        assert (score.rescale.kind, score.rescale.k, score.per_domain) == ("variance", 4, False)
+    how = density.embed.arrays["hybrid"]
+    assert (how.pooling, how.gamma, how.p, how.weights, how.bands) == ("hybrid", 16, 3, "frame", True)
+    kinds = {"density": ("log_variance", 1, False), "ratio": ("ratio", 1, False), "domains": ("ratio", 16, True)}
+    for name, score in density.score.items():
+        assert (score.array, score.k, score.distance, score.join) == ("hybrid", 1, "euclid", "coupled")
+        assert (score.rescale.kind, score.rescale.k, score.per_domain) == kinds[name]
+    assert ("domains" in density.score) == (year != 2020)
+    if year != 2020:
+        assert (density.score["domains"].rescale.k_target, density.score["domains"].rescale.total) == (9, True)
 
 
 @pytest.mark.parametrize("year", YEARS)

@@ -87,6 +87,13 @@ def embed(other: str, *on: str, looks: str = "result") -> Wire:
     return Wire(other, on, looks, "embed")
 
 
+def pooled(kind: str, own: dict[str, str]) -> dict[str, Wire]:
+    """The fields of a pooling; `kind` is the array's name, too."""
+    there = ("train.steps=0", f"embed.arrays.{kind}={{pooling: {kind}, bands: true}}")
+    other = {"pooling": "gem" if kind == "max" else "max", "bands": "false", "layers": "1", **own}
+    return {f"embed.arrays.{kind}.{name}": embed(value, *there) for name, value in other.items()}
+
+
 ARCH_WIRES = {
     "encoder_layers": "1",
     "encoder_embed_dim": "24",
@@ -116,6 +123,29 @@ SCORE_WIRES: dict[str, Any] = {
     "normalise": "test_zscore",
     "threshold_percentile": "50",
 }
+SMOTE = ("per_domain=false", "smote={amount: 0.5, k: 2}")
+
+
+def score(kind: str, own: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a detector: those that all have, and its own."""
+    score = f"score.{kind}"
+    there = f"{score}={{detector: {kind}{', n_estimators: 9' if kind == 'iforest' else ''}}}"
+    smote = tuple(f"{score}.{setting}" for setting in SMOTE)
+    common = {
+        **SCORE_WIRES,
+        "detector": Wire((f"{score}={{detector: {'lof' if kind == 'knn' else 'knn'}}}",), (there,)),
+        "array": "other",
+        "per_domain": Wire("true", (there,)),
+        "smote": Wire("{amount: 0.5, k: 2}", (there, f"{score}.{SMOTE[0]}")),
+        "smote.amount": Wire("0.4", (there, *smote)),
+        "smote.k": Wire("1", (there, *smote)),
+        "smote.seed": Wire("1", (there, *smote)),
+    }
+    found = {f"{score}.{name}": wire for name, wire in {**common, **own}.items()}
+    return {name: wire if isinstance(wire, Wire) else Wire(wire, (there,)) for name, wire in found.items()}
+
+
+RESCALED = ("score.knn.rescale={kind: ratio, k: 2}",)
 WIRES: dict[str, Any] = {
     "encoder.beats.name": Wire(LOGMEL, NO_BLOCKS),
     "encoder.beats.checkpoint": Wire("b.pt", WEIGHTS),
@@ -173,17 +203,44 @@ WIRES: dict[str, Any] = {
     "embed.segment": embed("chunk"),
     "embed.hop_seconds": [embed("0.05", *CHUNKS), embed("0.05", "embed.chunks=true", CHUNKS[1])],
     "embed.chunks": embed("true"),
+    **pooled("mean", {}),
+    **pooled("max", {}),
+    **pooled("gem", {"p": "2.0"}),
+    **pooled("gwrp", {"r": "0.9"}),
+    **pooled("rdp", {"gamma": "9.0", "weights": "frame"}),
+    **pooled("hybrid", {"gamma": "1.0", "p": "1.0", "weights": "frame"}),
     "embed.batch_size": embed("3", looks="heard"),
     "embed.precision": embed("bfloat16"),
     "embed.memory_gb": embed("1.0"),
-    **{f"score.knn.{name}": other for name, other in SCORE_WIRES.items()},
-    "score.knn.detector": Wire(("score.knn={detector: given, array: score.a}",)),
-    "score.knn.array": "other",
-    "score.knn.per_domain": Wire("false", ("score.knn.k=2",)),  # the nearest of all is the nearest of any domain
-    "score.knn.k": "2",
+    **score(
+        "knn",
+        {
+            "per_domain": Wire("false", ("score.knn.k=2",)),  # the nearest of all is the nearest of any domain
+            "k": "2",
+            "distance": "euclid",
+            "join": Wire("coupled", ("score.knn.array=bands",)),
+            "rescale": "{kind: ratio}",
+            "rescale.kind": Wire("difference", RESCALED),
+            "rescale.k": Wire("3", RESCALED),
+            "rescale.k_target": Wire("1", RESCALED),
+            "rescale.rank": Wire("0.5", RESCALED),
+            "rescale.total": Wire("true", ("score.knn.rescale={kind: difference, k: 2}",)),
+        },
+    ),
+    "score.knn.normalise": ["test_zscore", "zscore", "median"],
+    **score(
+        "kmeans",
+        {"per_domain": "false", "n_clusters": "3", "distance": "euclid", "renormalise": "true", "random_state": "1"},
+    ),
+    **score("lof", {"n_neighbors": "3", "per_domain": Wire("true", ("score.lof={detector: lof, n_neighbors: 2}",))}),
+    **score("gmm", {"n_components": "2", "covariance_type": "diag", "reg_covar": "0.1"}),
+    "score.gmm.random_state": Wire("1", ("score.gmm={detector: gmm, n_components: 3}",)),
+    **score("mahalanobis", {}),
+    **score("iforest", {"n_estimators": "20", "max_samples": "8", "random_state": "1"}),
     **{f"score.given.{name}": other for name, other in SCORE_WIRES.items()},
     "score.given.detector": Wire(("score.given={detector: knn}",)),
     "score.given.array": "score.b",
+    "score.given.smote": Wire("{k: 1}", refused="smote: Input should be None"),
     "score.given.per_domain": Wire("true", refused="per_domain: Input should be False"),
     "pretrain.init": Wire("b.pt", ("arch=null", "init=a.pt")),
     "pretrain.arch": Wire(("arch=null", "init=a.pt")),

@@ -110,9 +110,10 @@ def _write(experiment: "Experiment", out: Path, settings: "ScoreConfig", sets: l
     made_from = {
         "made_by": MADE_BY,
         "detector": settings.detector,
-        "non_negative": DETECTORS[settings.detector](settings).non_negative,
+        "non_negative": settings.normalise in ("none", "median")
+        and DETECTORS[settings.detector](settings).non_negative,
         "per_section": settings.per_section,
-        "transductive": settings.normalise != "none",
+        "transductive": settings.normalise == "test_zscore",
         "threshold_percentile": settings.threshold_percentile,
         "settings": score_identity(settings),
         "inputs": inputs,

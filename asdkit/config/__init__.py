@@ -1,9 +1,21 @@
 """The experiment, typed: one YAML file holds what differs from the defaults of these sections."""
 
+from asdkit.config.arrays import PoolingConfig
 from asdkit.config.encoders import AnyEncoder, BeatsArch, BeatsEncoder, EncoderConfig, LogmelEncoder, check_sizes
 from asdkit.config.experiment import Config, check_checkpoint, check_new, load_config, open_config
 from asdkit.config.models import GroupAdapterConfig, LoraConfig, ModelConfig
-from asdkit.config.scoring import DetectorConfig, EmbedConfig, GivenConfig, KnnConfig, ScoreConfig
+from asdkit.config.scoring import (
+    DetectorConfig,
+    EmbedConfig,
+    GivenConfig,
+    GmmConfig,
+    IforestConfig,
+    KmeansConfig,
+    KnnConfig,
+    LofConfig,
+    MahalanobisConfig,
+    ScoreConfig,
+)
 from asdkit.config.training import (
     AamConfig,
     DataConfig,
@@ -27,13 +39,19 @@ __all__ = [
     "EmbedConfig",
     "EncoderConfig",
     "GivenConfig",
+    "GmmConfig",
     "GroupAdapterConfig",
+    "IforestConfig",
+    "KmeansConfig",
     "KnnConfig",
+    "LofConfig",
     "LogmelEncoder",
     "LoraConfig",
     "LossConfig",
+    "MahalanobisConfig",
     "ModelConfig",
     "OptimizeConfig",
+    "PoolingConfig",
     "ScoreConfig",
     "SpecAugmentConfig",
     "TrainConfig",

@@ -13,6 +13,9 @@ def _counted(layers: int | list[int]) -> int | list[int]:
     return layers
 
 
+Layers = Annotated[int | list[int], AfterValidator(_counted)] | None
+
+
 class AnyEncoder(Section):
     """What the sections of all encoders have in common, and what can be known of an encoder without building it."""
 
@@ -23,7 +26,7 @@ class AnyEncoder(Section):
     name: str
     checkpoint: str | None = Field(None, description="file or folder of weights; null: random weights (Table III)")
     train: bool = Field(False, description="fine-tune the encoder's own weights as well")
-    layers: Annotated[int | list[int], AfterValidator(_counted)] | None = Field(
+    layers: Layers = Field(
         None,
         description="output of block N (1: the first, -1: the last) instead of the network's; several: their mean",
     )

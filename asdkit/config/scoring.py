@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from asdkit.config.arrays import Arrays
 from asdkit.utils.typed_yaml import NO_RESULT, Section, one_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,99}$"  # of a folder, and without dots: --set score.NAME.k=3
@@ -16,7 +17,10 @@ class EmbedConfig(Section):
     checkpoint: str = Field("final", pattern=r"^(final|step\d+)$", description="final, or step<N> of train.save_steps")
     segment: Literal["clip", "chunk"] = Field("clip", description="whole clips, or the mean over chunks of one")
     hop_seconds: float = Field(1.0, ge=0.01, description="distance of the chunks, seconds")
-    chunks: bool = Field(False, description="also write an archive with a row for each chunk of a clip")
+    chunks: bool = Field(
+        False, description="also write an archive with a row for each chunk of a clip (of arrays without bands)"
+    )
+    arrays: Arrays = Field({}, description="more arrays, pooled from the encoder's tokens without training: by name")
     batch_size: int = Field(8, ge=1, description="clips of equal length that go through the encoder together")
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         "float32", description="bfloat16: autocast; tf32: float32 whose products GPUs make in TF32"
@@ -29,19 +33,33 @@ class EmbedConfig(Section):
     )
 
 
+class SmoteConfig(Section):
+    """Target clips made between neighbours (SMOTE, Chawla et al. 2002)."""
+
+    amount: float = Field(0.2, gt=0, le=1, description="target clips there are then, as a part of the source clips")
+    k: int = Field(2, ge=1, description="nearest target clips that a clip is joined with")
+    seed: int = Field(0, ge=0, description="of the places between")
+
+
 class DetectorConfig(Section):
     """What all detectors are told; each has a section of its own below."""
+
+    def of_domain(self, domain: str) -> "DetectorConfig":
+        """The same with what holds for one domain."""
+        return self
 
     array: str = Field(
         "embedding", pattern=ARRAY, description="which of stage 4's arrays it reads: embed/<set>/<array>.ark"
     )
     per_section: bool = Field(False, description="one detector per section (machine id) instead of per machine")
     per_domain: bool = Field(True, description="one detector per domain and the smaller score (paper Eq. 13)")
-    normalise: Literal["none", "test_zscore"] = Field(
+    normalise: Literal["none", "zscore", "median", "test_zscore"] = Field(
         "none",
-        description="test_zscore: each detector's scores at mean 0, deviation 1 before the smaller is taken; "
-        "transductive: uses the statistics of all test clips of the machine; not for official results",
+        description="each domain's scores before the smaller is taken. zscore: less the mean of its training clips' "
+        "own scores, over the target domain's deviation of them; median: over their median; test_zscore: at mean 0, "
+        "deviation 1 over all test clips of the machine, which is transductive: not for official results",
     )
+    smote: SmoteConfig | None = Field(None, description="more target clips, made between those there are; null: none")
     threshold_percentile: float = Field(
         90.0,
         gt=0,
@@ -51,11 +69,43 @@ class DetectorConfig(Section):
     )
 
 
-class KnnConfig(DetectorConfig):
-    """Cosine distance to the nearest training embeddings (paper Sec. IV-E)."""
+class RescaleConfig(Section):
+    """Distances on one scale, by how densely training clips lie around each training clip."""
 
-    detector: Literal["knn"] = Field("knn", description="knn: cosine distance to the nearest training embeddings")
-    k: int = Field(1, ge=1, description="neighbours; the score is their mean cosine distance")
+    kind: Literal["ratio", "difference", "variance", "log_variance"] = Field(
+        description="distance / density, distance - density, or distance - alpha density with the alpha for which "
+        "training clips' values vary least, also of logarithms"
+    )
+    k: int = Field(1, ge=1, description="neighbours of a training clip, whose mean distance is the density")
+    k_target: int | None = Field(None, ge=1, description="the same in the target domain (with per_domain; null: k)")
+    rank: float | None = Field(None, gt=0, le=1, description="instead of k: all others, weighted rank^0, rank^1, ...")
+    total: bool = Field(False, description="the sum over the neighbours instead of their mean")
+
+
+class KnnConfig(DetectorConfig):
+    """Distance to the nearest training embeddings (paper Sec. IV-E)."""
+
+    detector: Literal["knn"] = Field("knn", description="knn: distance to the nearest training embeddings")
+    k: int = Field(1, ge=1, description="neighbours; the score is their mean distance")
+    distance: Literal["cosine", "euclid"] = Field("cosine", description="cosine: 1 - cosine, from 0 to 2")
+    join: Literal["mean", "max", "coupled"] = Field(
+        "mean",
+        description="one score of those of frequency bands; coupled: the nearest by one distance of all bands, cosine: "
+        "the mean of theirs, euclid: of the bands side by side",
+    )
+    rescale: RescaleConfig | None = Field(None, description="distances on one scale; null: as they are")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "KnnConfig":
+        if self.rescale and self.rescale.k_target is not None and not self.per_domain:
+            raise ValueError("rescale.k_target is for per_domain: true")
+        return self
+
+    def of_domain(self, domain: str) -> "KnnConfig":
+        """The same with what holds for one domain."""
+        if domain != "target" or not self.rescale or self.rescale.k_target is None:
+            return self
+        return self.model_copy(update={"rescale": self.rescale.model_copy(update={"k": self.rescale.k_target})})
 
 
 class GivenConfig(DetectorConfig):
@@ -66,9 +116,56 @@ class GivenConfig(DetectorConfig):
         pattern=r"^score\.[A-Za-z0-9._+-]{1,90}$", description="array of scores: embed/<set>/score.*.ark"
     )
     per_domain: Literal[False] = Field(False, description="nothing is fitted")
+    smote: None = Field(None, description="nothing is fitted")
 
 
-DETECTOR_CONFIGS = (KnnConfig, GivenConfig)
+class KmeansConfig(DetectorConfig):
+    """Distance to the means of clusters of training embeddings."""
+
+    detector: Literal["kmeans"] = Field("kmeans", description="kmeans: distance to the nearest mean of a cluster")
+    n_clusters: int = Field(16, ge=1, description="means of a domain; a domain with no more clips keeps all of them")
+    distance: Literal["cosine", "euclid"] = Field("cosine", description="cosine: 1 - the product of unit vectors")
+    renormalise: bool = Field(False, description="means at unit length again")
+    random_state: int = Field(0, ge=0, description="seed of the first guesses")
+
+
+class LofConfig(DetectorConfig):
+    """Local outlier factor."""
+
+    detector: Literal["lof"] = Field("lof", description="lof: local outlier factor")
+    n_neighbors: int = Field(4, ge=1, description="neighbours whose density a clip's is compared with")
+    per_domain: bool = Field(False, description="one detector per domain; a domain needs more than n_neighbors clips")
+
+
+class GmmConfig(DetectorConfig):
+    """Negative log-likelihood under a Gaussian mixture."""
+
+    detector: Literal["gmm"] = Field("gmm", description="gmm: Gaussian mixture")
+    n_components: int = Field(1, ge=1, description="Gaussians")
+    covariance_type: Literal["full", "tied", "diag", "spherical"] = Field("full", description="of each Gaussian")
+    reg_covar: float = Field(1e-6, ge=0, description="added to the covariances' diagonal")
+    random_state: int = Field(0, ge=0, description="seed of the first guess")
+    per_domain: bool = Field(False, description="one detector per domain; a domain needs n_components clips")
+
+
+class MahalanobisConfig(DetectorConfig):
+    """Mahalanobis distance, the covariance shrunk as by Ledoit and Wolf."""
+
+    detector: Literal["mahalanobis"] = Field("mahalanobis", description="mahalanobis: distance by a shrunk covariance")
+    per_domain: bool = Field(False, description="one detector per domain; a domain needs two clips")
+
+
+class IforestConfig(DetectorConfig):
+    """Isolation forest."""
+
+    detector: Literal["iforest"] = Field("iforest", description="iforest: isolation forest")
+    n_estimators: int = Field(100, ge=1, description="trees")
+    max_samples: int = Field(256, ge=2, description="training clips of a tree, at most")
+    random_state: int = Field(0, ge=0, description="seed of the splits")
+    per_domain: bool = Field(False, description="one detector per domain; a domain needs two clips")
+
+
+DETECTOR_CONFIGS = (KnnConfig, GivenConfig, KmeansConfig, LofConfig, GmmConfig, MahalanobisConfig, IforestConfig)
 ScoreConfig = one_of("detector", *DETECTOR_CONFIGS)
 Scores = dict[Annotated[str, Field(pattern=NAME)], ScoreConfig]
 
@@ -82,9 +179,15 @@ def another_name(name: str) -> str:
 
 
 def by_name(score: Any) -> Any:
-    """A raw `score:` as name -> settings: plain values directly below `score` are settings of the score `knn`."""
+    """A raw `score:` as name -> settings: plain values directly below `score` are settings of the score `knn`.
+
+    A score with the name of a detector, and no other word on it, is that detector's.
+    """
     if not isinstance(score, dict):
         return score
+    kinds = [config.model_fields["detector"].default for config in DETECTOR_CONFIGS]
     named = {name: value or {} for name, value in score.items() if value is None or isinstance(value, dict)}
     plain = {key: value for key, value in score.items() if key not in named}
-    return {"knn": {**named.pop("knn", {}), **plain}, **named} if plain or not named else named
+    named = {"knn": {**named.pop("knn", {}), **plain}, **named} if plain or not named else named
+    own = {name for name, value in named.items() if name in kinds and not value.keys() & {"detector", "backend"}}
+    return {name: {"detector": name, **value} if name in own else value for name, value in named.items()}

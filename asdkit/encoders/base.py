@@ -1,5 +1,6 @@
 """What every encoder offers, so that LoRA, the group adapter and the poolings go into any of them the same way."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,7 +43,8 @@ class Encoder(nn.Module):
     """Recordings to tokens.
 
     Attributes: `sample_rate` in Hz, `window` and `hop` of one feature frame in samples (both 1 where features are
-    samples), `dim` of a token, `layer_drop`: probability that training leaves a layer out.
+    samples), `dim` of a token, `layer_drop`: probability that training leaves a layer out. `bands`: tokens of a frame,
+    one for each frequency band, time-major: N = frames * bands.
     """
 
     sample_rate: int
@@ -50,6 +52,7 @@ class Encoder(nn.Module):
     hop: int
     dim: int
     layer_drop: float = 0.0
+    bands: int = 1
 
     def frontend(self, wav: Tensor) -> Tensor:
         """wav [B, T], floats in [-1, 1] -> features [B, frames, bands] or samples [B, T], as the network wants them.
@@ -81,16 +84,23 @@ class Encoder(nn.Module):
 
         What a block gives is noted as it passes. An encoder that leaves out blocks in training writes this anew.
         """
-        outputs: list[list[Tensor]] = [[] for _ in self.blocks()]
+        return list(self.traced(feats, range(len(self.blocks())))[1].values())
+
+    def traced(self, feats: Tensor, wanted: Iterable[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Features -> tokens [B, N, dim], and the output of some blocks (counted from 0), in one pass.
+
+        For inference: no block may be left out.
+        """
+        blocks = self.blocks()
+        outputs: dict[int, list[Tensor]] = {number: [] for number in wanted}
 
         def note(kept: list[Tensor], module: nn.Module, inputs: Any, output: Any) -> None:
             kept.append(output[0] if isinstance(output, tuple) else output)
 
-        pairs = zip(self.blocks(), outputs, strict=True)
-        hooks = [block.module.register_forward_hook(partial(note, kept)) for block, kept in pairs]
+        hooks = [blocks[number].module.register_forward_hook(partial(note, kept)) for number, kept in outputs.items()]
         try:
-            self(feats)
+            tokens = self(feats)
         finally:
             for hook in hooks:
                 hook.remove()
-        return [torch.cat(kept) for kept in outputs]
+        return tokens, {number: torch.cat(kept) for number, kept in outputs.items()}

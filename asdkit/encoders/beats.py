@@ -44,6 +44,7 @@ class Beats(Encoder):
         self.cfg = cfg
         self.dim, self.layer_drop = cfg.encoder_embed_dim, cfg.encoder_layerdrop
         patch, width = cfg.input_patch_size, cfg.embed_dim
+        self.bands = MELS // patch
         self.fbank = Fbank(MELS)
         self.post_extract_proj = nn.Linear(width, self.dim) if width != self.dim else None
         self.patch_embedding = nn.Conv2d(1, width, patch, stride=patch, bias=cfg.conv_bias)

@@ -15,7 +15,7 @@ from asdkit.data.lists import Clip
 from asdkit.infer.room import check_room, is_long, memory_here
 from asdkit.models.system import System
 from asdkit.signals.audio import AudioReader
-from asdkit.utils.ark import matrix_shape, read_frames, split_location
+from asdkit.utils.ark import CHUNKS, matrix_shape, read_frames, split_location
 from asdkit.utils.device import to_device
 from asdkit.utils.memory import memory_told
 
@@ -86,10 +86,10 @@ def segments(feats: Tensor, chunk: int, hop: int) -> Tensor:
 
 @torch.inference_mode()
 def represent(system: System, feats: Tensor, config: EmbedConfig, chunk: int, hop: int) -> dict[str, Tensor]:
-    """The system's arrays of clips of one length, from their features [B, F, ...]: name -> [B, D].
+    """The system's arrays of clips of one length, from their features [B, F, ...]: name -> [B, D] or [B, bands, D].
 
     `config.segment` 'clip': the whole clip goes through the network; 'chunk': the mean over windows of `chunk` frames.
-    With `config.chunks` also the arrays of the windows themselves: <name>.chunks -> [B, S, D].
+    With `config.chunks` also the arrays [D] of the windows themselves: <name>.chunks -> [B, S, D].
     """
     with torch.autocast(feats.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         found = system.represent(feats) if config.segment == "clip" else {}
@@ -101,13 +101,14 @@ def represent(system: System, feats: Tensor, config: EmbedConfig, chunk: int, ho
             pieces = {name: array.unflatten(0, cut.shape[:2]) for name, array in flat.items()}  # [B, S, D]
     if config.segment == "chunk":
         found = {name: array.mean(1) for name, array in pieces.items()}
-    return found | ({f"{name}.chunks": array for name, array in pieces.items()} if config.chunks else {})
+    kept = {name: array for name, array in pieces.items() if config.chunks and array.ndim == 3}
+    return found | {f"{name}{CHUNKS}": array for name, array in kept.items()}
 
 
 def arrays(
     system: System, config: Config, batches: list[list[Clip]], reader: AudioReader, device: torch.device
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yield (id, {name: float32 [D] or [S, D]}) for every clip of `batches`, as `represent` names them.
+    """Yield (id, {name: float32 [D], [bands, D] or [S, D]}) for every clip of `batches`, as `represent` names them.
 
     Raises ValueError naming a recording that is broken, or of which an array is not finite.
     """

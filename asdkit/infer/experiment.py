@@ -16,7 +16,7 @@ from asdkit.corpus.names import SETS, sets_of
 from asdkit.data.chain import Prepared, check_embedded, check_filter, check_network
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
-from asdkit.utils.ark import read_vectors
+from asdkit.utils.ark import CHUNKS, read_arrays
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_text, sha256_path
 from asdkit.utils.names import composed
@@ -148,7 +148,7 @@ class Experiment:
         return load_system(self.located, self.checkpoint, self.device)
 
     def embed(self, paths: Sequence[str | Path], machine: str | None = None) -> dict[str, np.ndarray]:
-        """The network's arrays of some recordings: name -> [N, D], in the order of `paths`.
+        """The network's arrays of some recordings: name -> [N, D] or [N, bands, D], in the order of `paths`.
 
         A recording shorter than data.chunk_seconds is repeated to that length, as in training. machine: whose they are,
         needed where data.level is machine_rms and there are several. Raises ValueError naming a recording that cannot
@@ -166,8 +166,8 @@ class Experiment:
         clips = at_level(clips, self.config, self.exp)
         batches = batches_of(clips, self.config.embed.batch_size)
         found = dict(arrays(self.system, self.config, batches, reader, self.device))
-        vectors = [key for key, array in next(iter(found.values()), {}).items() if array.ndim == 1]
-        return {key: np.stack([found[name][key] for name in names]) for key in vectors}
+        wholes = [key for key in next(iter(found.values()), {}) if not key.endswith(CHUNKS)]
+        return {key: np.stack([found[name][key] for name in names]) for key in wholes}
 
     def score(
         self, paths: Sequence[str | Path], machine: str | None = None, section: str = "00", name: str = "knn"
@@ -178,7 +178,7 @@ class Experiment:
         ValueError for another name or machine, and for scores that are transductive.
         """
         settings, names = self.settings(name), _names(paths)
-        if settings.normalise != "none":
+        if settings.normalise == "test_zscore":
             raise ValueError(f"score.{name}.normalise is {settings.normalise}: it scores whole test sets alone")
         detector = self.detector(name, machine, section)
         return detector.anomaly_score(self.embed(names, machine)[settings.array]) if names else np.empty(0)
@@ -206,17 +206,20 @@ class Experiment:
         return limits[key]
 
     def training(self, array: str = "embedding") -> dict[str, Embedded]:
-        """Manifest rows and arrays [N, D] of the training clips, by set. Raises ValueError when they are not there."""
+        """Manifest rows and arrays of the training clips, by set. Raises ValueError when they are not there."""
         return {name: self.load(name, array) for name in sets_of("train", self.sets())}
 
     def load(self, name: str, array: str = "embedding") -> Embedded:
-        """Manifest rows of a set and its arrays of stage 4, [N, D], read once."""
+        """Manifest rows of a set and its arrays of stage 4, [N, D] or [N, bands, D], read once.
+
+        Raises ValueError for arrays that differ in shape, such as a row for each chunk.
+        """
         if (name, array) not in self._loaded:
             self.check_embedded(name)
             rows, ark = self.rows(name), self.seed_dir / "embed" / name / f"{array}.ark"
             self._loaded[name, array] = (
                 rows,
-                read_vectors(ark, [row["utt"] for row in rows], array.startswith("score.")),
+                read_arrays(ark, [row["utt"] for row in rows], array.startswith("score.")),
             )
         return self._loaded[name, array]
 

@@ -48,8 +48,8 @@ class Classifier(System):
             graph_blocks(self.model.encoder, feats)
 
     def represent(self, feats: Tensor) -> dict[str, Tensor]:
-        """Features [B, F, M] -> {"embedding": [B, dim]}."""
-        return {"embedding": self.model(feats)}
+        """Features [B, F, M] -> {"embedding": [B, dim]} and the arrays of `embed.arrays`."""
+        return self.model.represent(feats)
 
     def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
         """What the encoder needs."""

@@ -34,7 +34,7 @@ class System(nn.Module):
         """What is done once before the first step on a GPU: given features of a batch, in the training's autocast."""
 
     def represent(self, feats: Tensor) -> dict[str, Tensor]:
-        """Features [B, F, M] -> named arrays [B, D], a row per clip; nothing where the family is trained only.
+        """Features [B, F, M] -> named arrays, [D] or [bands, D] per clip; nothing where the family is trained only.
 
         A name that starts with `score.` is an anomaly score already (higher = more anomalous), others are embeddings.
         """

@@ -120,11 +120,12 @@ def check_scores(folder: Path, config: Config, prepared: Prepared, embed: Path) 
     compare(folder / ".done", made, inputs, another_name(folder.name), f"--stage {stage} --force true")
 
 
-def config_digest(config: Config, folder: Path) -> str:
+def config_digest(config: Config | None, folder: Path) -> str:
     """SHA-256 of what a folder of scores was made with: parsed settings, not the text of a file."""
-    settings = score_identity(config.score[folder.name]) if folder.name in config.score else {}
+    settings = score_identity(config.score[folder.name]) if config and folder.name in config.score else {}
     told = read_made_from(folder).model_dump(include=set(MadeFrom.model_fields))
-    return sha256_text(json.dumps([experiment_identity(config), settings, told], sort_keys=True, default=str))
+    whole = experiment_identity(config) if config else {}
+    return sha256_text(json.dumps([whole, settings, told], sort_keys=True, default=str))
 
 
 def evaluate_set(folder: str | Path, scores: str | Path, protocol: str) -> dict[str, Any]:

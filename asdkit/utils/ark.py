@@ -13,6 +13,7 @@ import numpy as np
 
 from asdkit.utils.files import atomic_path, read_scp, remove_stale, write_text
 
+CHUNKS = ".chunks"  # ends the name of an archive with a row for each chunk of a clip
 MATRIX, VECTOR = b"\0BFM ", b"\0BFV "
 
 
@@ -101,13 +102,16 @@ def read_ark(path: str | Path) -> dict[str, np.ndarray]:
     return table
 
 
-def read_vectors(path: str | Path, utts: list[str], zeros: bool = False) -> np.ndarray:
-    """The vectors of `utts`, in this order, from the archive `path` with its .scp: [clips, dimensions] float32.
+def read_arrays(path: str | Path, utts: list[str], zeros: bool = False) -> np.ndarray:
+    """The arrays of `utts`, in this order, from the archive `path` with its .scp: [clips, ...] float32.
 
-    zeros: a vector of zeros is fine. Raises ValueError, naming file and clip, where `read_ark` does, when the archive
-    differs from its index, holds other dimensions, NaN, infinity or a zero vector, or lacks a clip.
+    They are vectors, or matrices of one shape. zeros: an array of zeros is fine. Raises ValueError, naming file and
+    clip, where `read_ark` does, when the archive differs from its index, holds arrays of several shapes or a row for
+    each chunk of a clip, NaN, infinity or zeros alone, or lacks a clip.
     """
     path = Path(path)
+    if path.stem.endswith(CHUNKS):
+        raise ValueError(f"{path}: holds a row for each chunk: detectors take an array of each clip")
     table = read_ark(path)
     missing = [utt for utt in utts if utt not in table]
     if missing:
@@ -119,12 +123,11 @@ def read_vectors(path: str | Path, utts: list[str], zeros: bool = False) -> np.n
         raise ValueError(f"{path}: the {path.stem} of no clip is asked for; the manifest has no rows")
     shape = table[utts[0]].shape
     for utt in utts:
-        if len(table[utt].shape) != 1:
-            raise ValueError(f"{path}: {utt!r} is not a float vector; run stage 4 again")
         if table[utt].shape != shape:
-            raise ValueError(f"{path}: {utt!r} has {len(table[utt])} dimensions, {utts[0]!r} has {shape[0]}")
+            own, first = (" x ".join(map(str, size)) for size in (table[utt].shape, shape))
+            raise ValueError(f"{path}: {utt!r} has {own} dimensions, {utts[0]!r} has {first}; run stage 4 again")
     x = np.stack([table[utt] for utt in utts])
-    energy = np.einsum("nd,nd->n", x, x, dtype=np.float64)
+    energy = np.einsum("nd,nd->n", *[x.reshape(len(x), -1)] * 2, dtype=np.float64)
     unusable = ~np.isfinite(energy) | ((energy == 0) & (not zeros))
     if unusable.any():
         raise ValueError(f"{path}: {utts[int(unusable.argmax())]!r} is a zero vector or holds NaN or infinity")

@@ -149,6 +149,8 @@ def settings_of(section: Section, prefix: str = "") -> dict[str, Any]:
         value, key = getattr(section, name), f"{prefix}.{name}" if prefix else name
         if isinstance(value, Section):
             flat |= settings_of(value, key)
+        elif isinstance(value, dict) and all(isinstance(inner, Section) for inner in value.values()):
+            flat |= {k: v for inner, own in value.items() for k, v in settings_of(own, f"{key}.{inner}").items()}
         elif extra.get("changes_result", True):
             flat[key] = value
     return flat

@@ -1,0 +1,23 @@
+"""Tables of numbers as detectors get them."""
+
+import numpy as np
+
+
+def table(x: np.ndarray, what: str, columns: int | None = None) -> np.ndarray:
+    """x [N, D] in double precision; raises ValueError for another shape, no clips, NaN or infinity."""
+    x = np.asarray(x)
+    if x.ndim == 3:
+        raise ValueError(f"{what}: a matrix of bands for each clip, which knn alone takes: another array")
+    if x.ndim != 2 or x.shape[1] == 0 or x.dtype.kind != "f":
+        raise ValueError(f"{what}: expected a table [clips, dimensions] of floats, got {x.shape} of {x.dtype}")
+    if columns is not None and x.shape[1] != columns:
+        raise ValueError(f"{what} have {x.shape[1]} dimensions, the training embeddings {columns}")
+    if not (finite := np.isfinite(x).all(axis=1)).all():
+        raise ValueError(f"{what}: row {int(finite.argmin())} holds NaN or infinity")
+    return x.astype(np.float64)
+
+
+def at_least(x: np.ndarray, clips: int, why: str) -> None:
+    """Raise ValueError for fewer rows than `clips`, which `why` asks for."""
+    if len(x) < clips:
+        raise ValueError(f"{why} needs {clips} training clips or more, got {len(x)}: lower it, or per_domain: false")
