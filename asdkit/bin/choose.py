@@ -31,7 +31,20 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Estimate each experiment and print the tables."""
     args = get_parser().parse_args(argv)
-    from asdkit.detectors.pseudo import PUBLISHED, mean_estimate
+    from asdkit.detectors.pseudo import PUBLISHED
+
+    found = estimates(args)
+    print(_over_machines(found), end="")
+    print(f"\n{_per_machine(found)}", end="")
+    print(f"\n{PUBLISHED}", end="")
+
+
+def estimates(args: argparse.Namespace) -> "dict[tuple[str, str], Estimates]":
+    """(experiment, score) -> estimates over seeds, for the program's options; what cannot be estimated is logged.
+
+    Raises ValueError where there is nothing to estimate.
+    """
+    from asdkit.detectors.pseudo import mean_estimate
 
     folders = [args.expdir / tag for tag in args.tags] if args.tags else sorted(args.expdir.glob("*"))
     found: dict[tuple[str, str], Estimates] = {}
@@ -47,9 +60,7 @@ def main(argv: list[str] | None = None) -> None:
             }
     if not found:
         raise ValueError(f"{args.expdir}: no experiment with embeddings to rank: run stage 4 first")
-    print(_over_machines(found), end="")
-    print(f"\n{_per_machine(found)}", end="")
-    print(f"\n{PUBLISHED}", end="")
+    return found
 
 
 def _estimated(args: argparse.Namespace, folder: Path) -> "dict[str, list[Estimates]]":

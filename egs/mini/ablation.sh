@@ -7,7 +7,9 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
 [[ ${1-} != --help ]] || exec ./run.sh --help
-experiments=(logmel random_frozen random_full random frozen frozen_bands frozen_density full lora fc_lora group_adapter default)
+experiments=(logmel random_frozen random_full random frozen full lora fc_lora group_adapter default)
+# The frozen encoder, embedded once and scored in many ways.
+experiments+=(frozen_bands frozen_density frozen_detectors)
 for experiment in "${experiments[@]}"; do
     ./run.sh --seeds "0 1 2" --config "conf/$experiment.yaml" "$@"
 done
