@@ -57,7 +57,9 @@ def leaves(model: type[Section], prefix: str = "") -> dict[str, Any]:
     for name, field in model.model_fields.items():
         key, place = prefix + name, field.annotation
         inner = members_of(get_args(place)[-1] if get_origin(place) is dict else place)
-        sections = [(m, names) for m, names in inner if isinstance(m, type) and not get_origin(m) and issubclass(m, Section)]
+        sections = [
+            (m, names) for m, names in inner if isinstance(m, type) and not get_origin(m) and issubclass(m, Section)
+        ]
         if not sections or NoneType in get_args(place):
             found[key] = field
         for member, names in sections:
