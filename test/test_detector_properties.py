@@ -7,6 +7,7 @@ pytest.importorskip("hypothesis")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from threadpoolctl import threadpool_limits
 
 from asdkit.config import GmmConfig, IforestConfig, KmeansConfig, KnnConfig, LofConfig, MahalanobisConfig
 from asdkit.config.scoring import RescaleConfig, SmoteConfig
@@ -159,3 +160,15 @@ def test_a_training_clip_meets_neither_itself_nor_what_was_made_of_it(name, seed
         assert own[row] == pytest.approx(min(nearest), rel=1e-9)
     made = detector.detectors["target"].banks[0].recordings
     assert made.shape == (12, 2) and set(made[:4].ravel()) == set(detector.recordings[24:]) >= set(made[4:].ravel())
+
+
+@every
+def test_two_threads_give_the_bits_of_one(name):
+    random = np.random.default_rng(0)
+    x, tests = (random.normal(1, 1, shape(name, count, 96)).astype(np.float32) for count in (300, 40))
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            detector = PerDomain(config_of(name)).fit(x, ["source"] * 280 + ["target"] * 20)
+            found.append(np.concatenate([detector.anomaly_score(tests), detector.self_scores()[1]]))
+    assert np.array_equal(*found)

@@ -8,6 +8,7 @@ import numpy as np
 
 ROWS = 512  # queries per block: the product is then bound by arithmetic, not by memory
 BLOCK_BYTES = 1 << 24  # of a block of products
+SPARE = 4  # neighbours that are found beyond those asked for, before the exact distances decide
 CANCELLED = 1e4  # a weight so far above the median would magnify what float32 loses: such references take float64
 
 
@@ -49,7 +50,9 @@ class Bank:
         """
         assert times is None or minus is None
         x = checked(x, "embeddings", self.x.shape[1])
-        k = min(k, len(self))
+        # Rescaled values of mutual neighbours are equal but for rounding: double precision tells more of them apart.
+        wanted, spare = k, 0 if own is None and times is None and minus is None else SPARE
+        k = min(k + spare, len(self))
         norms = self._norms(x, "embeddings")
         best, found = np.full((len(x), k), -np.inf), np.zeros((len(x), k), np.int64)
         left_out = None if own is None else self.pairs(own)
@@ -61,7 +64,8 @@ class Bank:
                 if left_out is not None:
                     _leave_out(values, left_out, rows, columns)
                 _merge(best[rows], found[rows], values, columns, k)
-        return self._exact(x, norms, found, own, times, minus)
+        values, found = self._exact(x, norms, found, own, times, minus)
+        return values[:, :wanted], found[:, :wanted]
 
     def _exact(
         self,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from asdkit.detectors.tables import at_least, table
+from asdkit.detectors.tables import at_least, one_thread, table
 
 
 class GMM:
@@ -27,9 +27,11 @@ class GMM:
             np.unique(x, axis=0), max(2, self.options["n_components"]), f"n_components = {self.options['n_components']}"
         )
         self.columns = x.shape[1]
-        self.model = GaussianMixture(**self.options).fit(x)
+        with one_thread():
+            self.model = GaussianMixture(**self.options).fit(x)
         return self
 
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
         """Embeddings x [M, D] -> [M]."""
-        return -self.model.score_samples(table(x, "embeddings", self.columns))
+        with one_thread():
+            return -self.model.score_samples(table(x, "embeddings", self.columns))

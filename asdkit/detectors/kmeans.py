@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from asdkit.detectors.tables import at_least, table
+from asdkit.detectors.tables import at_least, one_thread, table
 
 
 class KMeans:
@@ -26,7 +26,8 @@ class KMeans:
         if len(means) > self.n_clusters:
             from sklearn.cluster import KMeans as Clusters
 
-            means = Clusters(self.n_clusters, n_init=10, random_state=self.random_state).fit(x).cluster_centers_
+            with one_thread():
+                means = Clusters(self.n_clusters, n_init=10, random_state=self.random_state).fit(x).cluster_centers_
         self.means = self._at_length(means, "means") if self.renormalise else means
         return self
 
@@ -34,7 +35,8 @@ class KMeans:
         """Embeddings x [M, D] -> [M]."""
         x = self._at_length(table(x, "embeddings", self.means.shape[1]), "embeddings")
         if self.distance == "cosine":
-            return np.maximum(1 - x @ self.means.T, 0).min(axis=1)
+            with one_thread():
+                return np.maximum(1 - x @ self.means.T, 0).min(axis=1)
         return np.sqrt([((x - mean) ** 2).sum(axis=1) for mean in self.means]).min(axis=0)
 
     def _at_length(self, x: np.ndarray, what: str) -> np.ndarray:

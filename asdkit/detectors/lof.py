@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from asdkit.detectors.tables import at_least, table
+from asdkit.detectors.tables import at_least, one_thread, table
 
 
 class LOF:
@@ -33,9 +33,11 @@ class LOF:
                 "or raise n_neighbors above that"
             )
         self.columns = x.shape[1]
-        self.model = LocalOutlierFactor(n_neighbors=self.n_neighbors, novelty=True).fit(x)
+        with one_thread():
+            self.model = LocalOutlierFactor(n_neighbors=self.n_neighbors, novelty=True).fit(x)
         return self
 
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
         """Embeddings x [M, D] -> [M]."""
-        return -self.model.score_samples(table(x, "embeddings", self.columns))
+        with one_thread():
+            return -self.model.score_samples(table(x, "embeddings", self.columns))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from asdkit.detectors.tables import at_least, table
+from asdkit.detectors.tables import at_least, one_thread, table
 
 
 class Mahalanobis:
@@ -25,9 +25,11 @@ class Mahalanobis:
         if (x == x[0]).all():
             raise ValueError(f"all {len(x)} training embeddings are equal: they have no covariance")
         self.columns = x.shape[1]
-        self.model = LedoitWolf().fit(x)
+        with one_thread():
+            self.model = LedoitWolf().fit(x)
         return self
 
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
         """Embeddings x [M, D] -> [M]."""
-        return np.sqrt(np.maximum(self.model.mahalanobis(table(x, "embeddings", self.columns)), 0))
+        with one_thread():
+            return np.sqrt(np.maximum(self.model.mahalanobis(table(x, "embeddings", self.columns)), 0))

@@ -62,7 +62,7 @@ def density(bank: Bank, k: int, rank: float | None = None, total: bool = False) 
         raise ValueError(f"a density of k = {k} neighbours, but {others} other training clips: lower k, or add clips")
     values = bank.nearest(bank.x, k, bank.recordings)[0]
     weight = np.ones(k) if rank is None else np.power(rank, np.arange(k))
-    return np.maximum(values @ weight / (1 if total else weight.sum()), NEAREST)
+    return np.maximum((values * weight).sum(axis=1) / (1 if total else weight.sum()), NEAREST)
 
 
 def rescale(bank: Bank, how: Rescale | None) -> Rescaled:

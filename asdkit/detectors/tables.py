@@ -1,5 +1,7 @@
 """Tables of numbers as detectors get them."""
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 
 
@@ -21,3 +23,10 @@ def at_least(x: np.ndarray, clips: int, why: str) -> None:
     """Raise ValueError for fewer rows than `clips`, which `why` asks for."""
     if len(x) < clips:
         raise ValueError(f"{why} needs {clips} training clips or more, got {len(x)}: lower it, or per_domain: false")
+
+
+def one_thread() -> AbstractContextManager:
+    """In it, one thread computes products and means: several add up in another order, to other last digits."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
