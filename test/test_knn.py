@@ -157,3 +157,19 @@ def test_coupled_bands_by_euclid_lie_side_by_side():
     found = KNN(2, "euclid", "coupled").fit(train).anomaly_score(x)
     every = np.sqrt(((x[:, None] - train[None]) ** 2).sum(axis=(2, 3)))
     np.testing.assert_allclose(found, np.sort(every, axis=1)[:, :2].mean(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclid"])
+@pytest.mark.parametrize("step", [1, -1])
+def test_what_is_left_out_has_no_one_in_its_place(distance, step, monkeypatch):
+    """Where few are left, nobody is counted twice, however the sorting treats equal values."""
+    # Of equal values the last ones are taken for the largest, or the first ones.
+    monkeypatch.setattr(np, "argpartition", lambda a, k, axis: np.argsort(step * a, axis=1, kind="stable")[:, ::step])
+    x, recordings = embeddings(30), np.repeat(np.arange(10), 3)
+    for size in (4, 4 * ROWS * 5, 1 << 24):
+        monkeypatch.setattr(bank, "BLOCK_BYTES", size)
+        found = KNN(30, distance).fit(x, recordings).leave_one_out(x, recordings)
+        for row, score in enumerate(found):
+            others = x[recordings != recordings[row]]
+            expected = KNN(len(others), distance).fit(others).anomaly_score(x[row : row + 1])[0]
+            assert score == pytest.approx(expected, rel=1e-9)

@@ -8,6 +8,7 @@ import numpy as np
 
 ROWS = 512  # queries per block: the product is then bound by arithmetic, not by memory
 BLOCK_BYTES = 1 << 24  # of a block of products
+NONE = -1  # stands for a neighbour where all others were left out
 SPARE = 4  # neighbours that are found beyond those asked for, before the exact distances decide
 CANCELLED = 1e4  # a weight so far above the median would magnify what float32 loses: such references take float64
 
@@ -54,7 +55,7 @@ class Bank:
         wanted, spare = k, 0 if own is None and times is None and minus is None else SPARE
         k = min(k + spare, len(self))
         norms = self._norms(x, "embeddings")
-        best, found = np.full((len(x), k), -np.inf), np.zeros((len(x), k), np.int64)
+        best, found = np.full((len(x), k), -np.inf), np.full((len(x), k), NONE)
         left_out = None if own is None else self.pairs(own)
         for columns, dtype in self._blocks(times, k):
             block = self._references(columns, dtype, times, minus)
@@ -76,7 +77,8 @@ class Bank:
         times: np.ndarray | None,
         minus: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        values = np.empty(found.shape)
+        nobody = found == NONE
+        found, values = np.where(nobody, 0, found), np.empty(found.shape)
         for start in range(0, len(x), ROWS):
             rows = slice(start, start + ROWS)
             queries = self._scaled(x[rows], norms[rows])
@@ -92,7 +94,7 @@ class Bank:
         values = values * times[found] if times is not None else values - minus[found] if minus is not None else values
         if own is not None:
             same = self.recordings[found][..., None] == _columns(own)[:, None, None]  # [M, k, parents, parents]
-            values[same.any(axis=(2, 3))] = np.inf
+            values[same.any(axis=(2, 3)) | nobody] = np.inf
         order = np.argsort(values, axis=1, kind="stable")
         return np.take_along_axis(values, order, axis=1), np.take_along_axis(found, order, axis=1)
 
