@@ -145,3 +145,9 @@ def test_what_cannot_be_ranked_is_named(recipe, capsys, caplog):
     assert "loose" not in capsys.readouterr().out
     with pytest.raises(ValueError, match="no experiment with embeddings to rank: run stage 4 first"):
         choose.main([*options, "--tags", "loose"])
+
+
+def test_a_tag_that_is_not_there_is_an_error(recipe):
+    words = ["--data", str(recipe.data), "--expdir", str(recipe.root / "exp"), "--tags", "tight", "nope"]
+    with pytest.raises(ValueError, match="--tags nope: there is no .*exp/nope; .*exp holds loose, tight"):
+        choose.main(words)

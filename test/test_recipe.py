@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 
 import pytest
 from recipe import Recipe, make_corpus
@@ -63,9 +62,7 @@ def test_run_twice_skips_everything(whole):
     before = {path: path.read_bytes() if path in tables else path.stat().st_mtime_ns for path in files}
     log = recipe.exp / "log/3.train.seed0.log"
     first = log.read_text()
-    start = time.monotonic()
     assert recipe.run().returncode == 0
-    assert time.monotonic() - start < 60  # generous: nine starts of Python on a busy machine
     kept, added = log.read_text()[: len(first)], log.read_text()[len(first) :]
     assert kept == first and "already trained" in added and added.startswith("\n# python3 -m asdkit.bin.train ")
     assert before == {path: path.read_bytes() if path in tables else path.stat().st_mtime_ns for path in files}
@@ -74,14 +71,14 @@ def test_run_twice_skips_everything(whole):
 @pytest.mark.parametrize(
     ("stage", "seen"),
     [
-        (2, "exp/tiny/log/2.make_lists.log"),
+        pytest.param(2, "exp/tiny/log/2.make_lists.log", marks=pytest.mark.long),
         (2, "exp/tiny/labels.tsv"),
         (3, "exp/tiny/seed0/checkpoint/last.pt"),
-        (3, "exp/tiny/seed0/checkpoint/final.pt"),
-        (4, "exp/tiny/log/4.extract_embeddings.seed0.1.log"),
+        pytest.param(3, "exp/tiny/seed0/checkpoint/final.pt", marks=pytest.mark.long),
+        pytest.param(4, "exp/tiny/log/4.extract_embeddings.seed0.1.log", marks=pytest.mark.long),
         (4, "exp/tiny/seed0/embed/dev_test/split2/embedding.1.ark"),
         (4, "exp/tiny/log/4.extract_embeddings.seed0.merge.log"),
-        (5, "exp/tiny/log/5.score.seed0.log"),
+        pytest.param(5, "exp/tiny/log/5.score.seed0.log", marks=pytest.mark.long),
         (5, "exp/tiny/seed0/score"),
     ],
 )

@@ -81,6 +81,12 @@ def test_what_is_no_experiment_is_refused(recipe, folder):
     assert sorted(recipe.rglob("*")) == before
 
 
+def test_a_fusion_goes_too(recipe):
+    write_text("exp/both/seed0/score/fusion/made_from.json", "{}")
+    remove_tag.main(["--exp", "exp/both", "--yes", "true"])
+    assert not Path("exp/both").exists() and Path("exp/two").is_dir()
+
+
 def script(*words: str, **env: str) -> subprocess.CompletedProcess:
     command, pipes = [ROOT / "utils/remove_tag.sh", *words], {"capture_output": True, "text": True}
     return subprocess.run(command, env=environment(**env), stdin=subprocess.DEVNULL, timeout=120, **pipes)

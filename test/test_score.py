@@ -185,3 +185,10 @@ def test_no_torch_and_no_scikit_learn_from_embeddings_to_tables(tmp_path):
         "sys.exit(bool({'torch', 'sklearn', 'scipy', 'transformers'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
+
+
+def test_an_array_that_the_experiment_does_not_make_is_named(tmp_path):
+    experiment = Experiment(tmp_path)
+    write_text(experiment.exp / "config.yaml", "score:\n  array: rdp8\n")
+    with pytest.raises(ValueError, match="makes no array 'rdp8', it makes embedding. Others are named in embed.arrays"):
+        experiment.run(score)

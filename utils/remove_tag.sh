@@ -23,7 +23,7 @@ utils=$(dirname "${BASH_SOURCE[0]}")
 
 (($# == 1)) || die "got $# folders, expected one: exp/<tag>"
 check_python
-if [[ -f $1/config.yaml && ! -L ${1%/} ]]; then # else the program says what is wrong
+if [[ -d $1 && ! -L ${1%/} && (-f $1/config.yaml || -f $1/.fuse.lock) ]]; then # else the program says what is wrong
     exec {lock}>>"$1/.lock"
     holder=''
     take "$1" 0 || die "a run is at work in $1, or a job that a killed one left; $holder"

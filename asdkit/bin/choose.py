@@ -49,6 +49,11 @@ def estimates(args: argparse.Namespace) -> "dict[tuple[str, str], Estimates]":
     folders = [args.expdir / tag for tag in args.tags] if args.tags else sorted(args.expdir.glob("*"))
     found: dict[tuple[str, str], Estimates] = {}
     for folder in cli.progress(folders, "estimate", unit="experiment"):
+        if args.tags and not folder.is_dir():
+            there = ", ".join(sorted(path.parent.name for path in args.expdir.glob("*/config.yaml")))
+            raise ValueError(
+                f"--tags {folder.name}: there is no {folder}; {args.expdir} holds {there or 'no experiments'}"
+            )
         if not (folder / "config.yaml").exists():
             if args.tags or (folder / "results.json").exists():
                 logging.warning("%s: left out: no config.yaml, so no detectors to estimate", folder)
@@ -59,7 +64,9 @@ def estimates(args: argparse.Namespace) -> "dict[tuple[str, str], Estimates]":
                 machine: mean_estimate([one[machine] for one in seeds if machine in one]) for machine in machines
             }
     if not found:
-        raise ValueError(f"{args.expdir}: no experiment with embeddings to rank: run stage 4 first")
+        raise ValueError(
+            f"{args.expdir}: no experiment with embeddings to rank: run stage 4 first, and this in the recipe's folder"
+        )
     return found
 
 

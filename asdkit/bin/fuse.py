@@ -86,7 +86,7 @@ def _score_folder(seed_dir: Path, name: str) -> Path:
     if not name and len(there) == 1:
         name = there[0]
     if name not in there:
-        wanted = f"no score {name!r}" if name else "several scores: name one as exp/<tag>:<score>"
+        wanted = f"no score {name!r}" if name else "several scores: name one, as TAG:SCORE"
         raise ValueError(
             f"{seed_dir}/score: {wanted if there else 'no scores: run stage 5'}; there: {', '.join(there)}"
         )

@@ -32,7 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     systems = load_published(args.published) if args.published else []
     if exp.is_symlink():
         raise ValueError(f"{exp}: a symbolic link to {exp.readlink()}, which is not followed: name that folder instead")
-    if not (exp / "config.yaml").is_file():
+    fusion = any(exp.glob("seed*/score/*/made_from.json"))  # scores alone, without a configuration
+    if not (exp / "config.yaml").is_file() and not fusion:
         raise ValueError(f"{exp}: no experiment, for it has no config.yaml; nothing is removed. Name exp/<tag>")
     whole = [exp]
     print(f"{exp}: {readable(_size(exp))}")

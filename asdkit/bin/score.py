@@ -67,6 +67,12 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
     for found in sets:
         embedded = seed_dir / "embed" / found / settings.array
         if not Path(f"{embedded}.scp").exists():  # stage 4 removes it first and writes it last
+            known = ["embedding", *experiment.config.embed.arrays]
+            if settings.array not in known and not settings.array.startswith("score."):
+                raise ValueError(
+                    f"array: this experiment makes no array {settings.array!r}, it makes {', '.join(known)}. Others "
+                    "are named in embed.arrays, of another --tag"
+                )
             raise ValueError(f"{embedded}.scp does not exist: run stage 4 (extract_embeddings) first")
         experiment.check_embedded(found)
         inputs[f"{found}.manifest"] = clips_digest(experiment.rows(found))
