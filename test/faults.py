@@ -195,7 +195,7 @@ FAULTS = [
           "np.max(list(scores.values()), axis=0)", "knn::smaller_distance_of_the_domains"),
     Fault("training clips are their own neighbours", "asdkit/detectors/bank.py",
           "values[queries[here], place[here]] = -np.inf", "pass",
-          "threshold::training_clips_are_neither_their_own_neighbours_nor_their_copies"),
+          "threshold::a_clip_that_is_there_many_times_is_compared_with_the_others"),
     Fault("copies are neighbours", SCORING, ", recordings_of([rows[i] for rows, _, chosen in own for i in chosen], x))",
           ")", "warnings::a_digest_tells_a_copy_whose_embedding_was_rounded_in_another_way "
           "warnings::a_training_set_that_holds_each_clip_twice_has_the_same_thresholds"),

@@ -70,6 +70,16 @@ def test_training_clips_are_neither_their_own_neighbours_nor_their_copies(k, mon
     assert np.isinf(KNN(1).fit(x[:2], np.zeros(2, int)).leave_one_out(x[:2], np.zeros(2, int))).all()
 
 
+def test_a_clip_that_is_there_many_times_is_compared_with_the_others():
+    x = embeddings(30)
+    x[10:20] = x[10]
+    recordings = np.arange(30)
+    recordings[10:20] = 10
+    found = KNN(1).fit(x, recordings).leave_one_out(x[10:11], recordings[10:11])
+    expected = KNN(1).fit(np.delete(x, slice(10, 20), axis=0)).anomaly_score(x[10:11])
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
 def clips(count, digests=None):
     return [{"utt": f"c{i:03d}", "digest": digests[i] if digests else "-"} for i in range(count)]
 
