@@ -5,9 +5,13 @@
 # No attention mask comes with it, and the model attends to all 1,024 frames: of a clip of 2 s, 80 % of what it hears is that.
 # Hurts whoever embeds clips that are shorter than 10.24 s, and compares clips of different lengths most of all.
 set -euo pipefail
-# shellcheck source=findings/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-install transformers==5.24.0 torch==2.13.0 numpy==2.2.6
+# A new environment in a folder of its own, removed at the end. PYTHON: the interpreter to build it from.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/env"
+python=$work/env/bin/python
+"$python" -m pip install --quiet --disable-pip-version-check transformers==5.24.0 torch==2.13.0 numpy==2.2.6
+cd "$work"
 
 "$python" -W ignore - <<'PYTHON'
 import sys

@@ -6,9 +6,13 @@
 # of each.
 # Hurts whoever gathers embeddings or i-vectors from an archive into a table before scoring: every clip has one embedding.
 set -euo pipefail
-# shellcheck source=findings/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-install kaldi-native-io==1.23.0 numpy==2.2.6
+# A new environment in a folder of its own, removed at the end. PYTHON: the interpreter to build it from.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/env"
+python=$work/env/bin/python
+"$python" -m pip install --quiet --disable-pip-version-check kaldi-native-io==1.23.0 numpy==2.2.6
+cd "$work"
 
 "$python" - <<'PYTHON'
 import sys

@@ -5,9 +5,13 @@
 # loop ends as if the archive did. Seen: 3 of 10 entries, the empty one and all behind it missing.
 # Hurts whoever writes features in Python and reads them with Kaldi's code: what comes after the first empty recording is lost.
 set -euo pipefail
-# shellcheck source=findings/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-install kaldiio==2.18.1 kaldi-native-io==1.23.0 numpy==2.2.6
+# A new environment in a folder of its own, removed at the end. PYTHON: the interpreter to build it from.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/env"
+python=$work/env/bin/python
+"$python" -m pip install --quiet --disable-pip-version-check kaldiio==2.18.1 kaldi-native-io==1.23.0 numpy==2.2.6
+cd "$work"
 
 "$python" - <<'PYTHON'
 import sys

@@ -6,9 +6,13 @@
 # Hurts whoever copies archives while they are written, or fills a disk: the last embedding of an archive changes its size,
 # and what averages or pads embeddings goes on with it.
 set -euo pipefail
-# shellcheck source=findings/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-install kaldiio==2.18.1 numpy==2.2.6
+# A new environment in a folder of its own, removed at the end. PYTHON: the interpreter to build it from.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/env"
+python=$work/env/bin/python
+"$python" -m pip install --quiet --disable-pip-version-check kaldiio==2.18.1 numpy==2.2.6
+cd "$work"
 
 "$python" - <<'PYTHON'
 import os

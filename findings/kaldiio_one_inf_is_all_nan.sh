@@ -5,9 +5,13 @@
 # one empty mel band in one frame), with compression methods 1, 2, 3 and 5. Written without compression, 1,199 are intact.
 # Hurts whoever dumps log-mel features with compression: one silent frame loses the recording, and it shows in training.
 set -euo pipefail
-# shellcheck source=findings/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-install kaldiio==2.18.1 numpy==2.2.6
+# A new environment in a folder of its own, removed at the end. PYTHON: the interpreter to build it from.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/env"
+python=$work/env/bin/python
+"$python" -m pip install --quiet --disable-pip-version-check kaldiio==2.18.1 numpy==2.2.6
+cd "$work"
 
 "$python" -W ignore - <<'PYTHON'
 import sys

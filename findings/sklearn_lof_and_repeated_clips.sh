@@ -6,9 +6,13 @@
 # 22 times. The scores of other clips stay as they were, and there is no warning.
 # Hurts whoever balances domains by repeating the few clips of one: normal clips of just that domain become the anomalies.
 set -euo pipefail
-# shellcheck source=findings/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-install scikit-learn==1.7.2 numpy==2.2.6
+# A new environment in a folder of its own, removed at the end. PYTHON: the interpreter to build it from.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/env"
+python=$work/env/bin/python
+"$python" -m pip install --quiet --disable-pip-version-check scikit-learn==1.7.2 numpy==2.2.6
+cd "$work"
 
 "$python" -W error - <<'PYTHON'
 import sys

@@ -7,9 +7,13 @@
 # Hurts whoever sums lengths, sorts by them or draws positions from them before a file is decoded: one such recording makes a
 # corpus of 10 hours one of 160 million.
 set -euo pipefail
-# shellcheck source=findings/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-install soundfile==0.13.1 numpy==2.2.6
+# A new environment in a folder of its own, removed at the end. PYTHON: the interpreter to build it from.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/env"
+python=$work/env/bin/python
+"$python" -m pip install --quiet --disable-pip-version-check soundfile==0.13.1 numpy==2.2.6
+cd "$work"
 
 "$python" - <<'PYTHON'
 import sys

@@ -6,9 +6,13 @@
 # wrong. The same windows are right when the file is opened anew for each, and those of the recording as FLAC always.
 # Hurts whoever cuts overlapping windows or random crops from MP3 recordings through one open file: training data with clicks.
 set -euo pipefail
-# shellcheck source=findings/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-install soundfile==0.13.1 numpy==2.2.6
+# A new environment in a folder of its own, removed at the end. PYTHON: the interpreter to build it from.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/env"
+python=$work/env/bin/python
+"$python" -m pip install --quiet --disable-pip-version-check soundfile==0.13.1 numpy==2.2.6
+cd "$work"
 
 "$python" - <<'PYTHON'
 import sys

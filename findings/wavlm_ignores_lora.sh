@@ -6,9 +6,13 @@
 # has modules of the same names, behaves as one would think.
 # Hurts whoever compares encoders with one LoRA recipe: WavLM is evaluated frozen, its training loss falls by the head alone.
 set -euo pipefail
-# shellcheck source=findings/common.sh
-. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-install transformers==5.24.0 peft==0.21.2 torch==2.13.0 numpy==2.2.6
+# A new environment in a folder of its own, removed at the end. PYTHON: the interpreter to build it from.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/env"
+python=$work/env/bin/python
+"$python" -m pip install --quiet --disable-pip-version-check transformers==5.24.0 peft==0.21.2 torch==2.13.0 numpy==2.2.6
+cd "$work"
 
 "$python" -W ignore - <<'PYTHON'
 import sys

@@ -131,6 +131,7 @@ def test_short_recordings_build_no_network(work, monkeypatch):
     monkeypatch.setattr(room, "SURE", 60.0)
     monkeypatch.setattr("asdkit.encoders.build_encoder", lambda config: pytest.fail("built"))
     make_lists.main(["--config", str(work / "conf/a.yaml"), *options(work)])
+    assert list((work / "exp").rglob("labels.tsv"))
 
 
 @pytest.mark.parametrize(
