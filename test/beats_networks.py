@@ -12,7 +12,7 @@ import torch
 from asdkit.config import BeatsArch
 from asdkit.encoders.beats import PUBLISHED, Beats
 from asdkit.encoders.beats_checkpoint import load_beats
-from asdkit.encoders.beats_layers import BeatsConfig
+from asdkit.layers.beats_layers import BeatsConfig
 
 GOLDEN = Path(__file__).parent / "golden"
 TINY = BeatsArch(

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asdkit.config import AnyEncoder
-from asdkit.encoders.base import Block, Encoder
+from asdkit.encoders.base import Encoder
+from asdkit.layers.block import Block
 
 DIM, HEADS = 24, 4
 

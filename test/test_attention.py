@@ -4,7 +4,7 @@ import pytest
 import torch
 from beats_networks import golden_encoder, golden_tensors
 
-from asdkit.encoders.attention import GatedAttention
+from asdkit.layers.attention import GatedAttention
 
 
 def plain_attention(q, k, v, gate, bias):

@@ -11,7 +11,7 @@ from asdkit.adapt.group_adapter import add_group_adapter
 from asdkit.config import BeatsEncoder, GroupAdapterConfig
 from asdkit.encoders import build_encoder
 from asdkit.encoders.base import Encoder
-from asdkit.encoders.beats_layers import PositionConv
+from asdkit.layers.beats_layers import PositionConv
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_batch_equals_single_clips(encoder, monkeypatch, rows):
     feats = encoder.frontend(wav)
     with torch.no_grad():
         singles = torch.cat([encoder(feats[i : i + 1]) for i in range(5)])
-        monkeypatch.setattr("asdkit.encoders.beats_layers.ROWS", rows)
+        monkeypatch.setattr("asdkit.layers.beats_layers.ROWS", rows)
         assert relative(encoder(feats), singles) < 1e-5
         assert relative(encoder.layers(feats)[-1], singles) < 1e-5
 
@@ -216,7 +216,7 @@ def test_the_convolution_by_products_is_the_convolution(tokens, kernel, monkeypa
     torch.nn.init.normal_(convolution.bias)
     expected = convolution(x)
     torch.testing.assert_close(convolution.products(x, convolution._weight()), expected)
-    monkeypatch.setattr("asdkit.encoders.beats_layers.WINDOWS", 2 * tokens * 12 * kernel)  # two clips at a time
+    monkeypatch.setattr("asdkit.layers.beats_layers.WINDOWS", 2 * tokens * 12 * kernel)  # two clips at a time
     torch.testing.assert_close(convolution.products(x, convolution._weight()), expected)
     convolution.fold_for_inference(torch.float32)
     torch.testing.assert_close(convolution.products(x, convolution.folded), expected)

@@ -14,7 +14,7 @@ from asdkit.config import BeatsArch, BeatsEncoder, GroupAdapterConfig
 from asdkit.encoders import build_encoder
 from asdkit.encoders.beats import PUBLISHED, Beats
 from asdkit.encoders.beats_checkpoint import load_beats, save_beats
-from asdkit.encoders.beats_layers import BeatsConfig, relative_buckets
+from asdkit.layers.beats_layers import BeatsConfig, relative_buckets
 
 
 @pytest.fixture

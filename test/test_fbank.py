@@ -9,7 +9,7 @@ import torch
 from asdkit.config import KnnConfig, LogmelEncoder
 from asdkit.detectors.scoring import PerDomain
 from asdkit.encoders import build_encoder
-from asdkit.encoders.fbank import LOG_FLOOR, Fbank
+from asdkit.layers.fbank import LOG_FLOOR, Fbank
 from asdkit.models.pooling import MeanStdPooling
 from asdkit.pretrain.config import TokenizerConfig
 from asdkit.pretrain.tokenizer import RandomTokenizer
@@ -84,7 +84,7 @@ def test_wrong_input(wav, message):
 def test_recordings_that_go_in_parts_give_the_same(monkeypatch):
     wav = torch.randn(7, 4000, generator=torch.Generator().manual_seed(0)) * 1000
     whole = Fbank(128)(wav)
-    monkeypatch.setattr("asdkit.encoders.fbank.SAMPLES", 9000)
+    monkeypatch.setattr("asdkit.layers.fbank.SAMPLES", 9000)
     assert torch.equal(Fbank(128)(wav), whole)
 
 

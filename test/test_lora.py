@@ -8,7 +8,7 @@ from torch import nn
 from asdkit.adapt.lora import LoraLinear, add_lora, merge_lora
 from asdkit.config import BeatsArch, BeatsEncoder, LoraConfig
 from asdkit.encoders import build_encoder
-from asdkit.encoders.base import Block
+from asdkit.layers.block import Block
 
 
 def tiny_encoder():

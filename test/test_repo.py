@@ -21,6 +21,7 @@ LEVELS = [
     {"config", "signals"},
     {"corpus"},
     {"data"},
+    {"layers"},
     {"encoders", "adapt"},
     {"models", "losses", "protocols", "fetch"},
     {"train", "detectors", "infer", "report", "pretrain"},

@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from asdkit.config import AnyEncoder
-from asdkit.encoders.base import Block, Encoder
+from asdkit.encoders.base import Encoder
+from asdkit.layers.block import Block
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense")
 

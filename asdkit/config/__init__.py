@@ -1,7 +1,9 @@
 """The experiment, typed: one YAML file holds what differs from the defaults of these sections."""
 
+from asdkit.config.any_encoder import AnyEncoder
 from asdkit.config.arrays import PoolingConfig
-from asdkit.config.encoders import AnyEncoder, BeatsArch, BeatsEncoder, EncoderConfig, LogmelEncoder, check_sizes
+from asdkit.config.beats import BeatsArch, BeatsEncoder, check_sizes
+from asdkit.config.encoders import EncoderConfig, LogmelEncoder
 from asdkit.config.experiment import Config, check_checkpoint, check_new, load_config, open_config
 from asdkit.config.models import GroupAdapterConfig, LoraConfig, ModelConfig
 from asdkit.config.scoring import (

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from asdkit.config.encoders import Layers
+from asdkit.config.any_encoder import Layers
 from asdkit.utils.typed_yaml import Section, one_of
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import model_validator
 
-from asdkit.config.encoders import BeatsEncoder, EncoderConfig
+from asdkit.config.beats import BeatsEncoder
+from asdkit.config.encoders import EncoderConfig
 from asdkit.config.models import ModelConfig
 from asdkit.config.scoring import EmbedConfig, KnnConfig, Scores
 from asdkit.config.training import DataConfig, LossConfig, TrainConfig, check_warmup

@@ -4,9 +4,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asdkit.config import BeatsArch
-from asdkit.encoders.base import Block, Encoder
-from asdkit.encoders.beats_layers import BeatsConfig, Transformer
-from asdkit.encoders.fbank import Fbank
+from asdkit.encoders.base import Encoder
+from asdkit.layers.beats_layers import BeatsConfig, Transformer
+from asdkit.layers.block import Block
+from asdkit.layers.fbank import Fbank
 
 MELS = 128
 # Mean and twice the standard deviation of the log-mel values that the published weights were trained on.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from asdkit.config import BeatsArch, BeatsEncoder
 from asdkit.encoders.beats import Beats, random_beats
-from asdkit.encoders.beats_layers import BeatsConfig
+from asdkit.layers.beats_layers import BeatsConfig
 from asdkit.utils.files import atomic_path, read_text, sha256_file
 from asdkit.utils.kinds import TENSORS, kind, strays
 from asdkit.utils.typed_yaml import validate

@@ -3,8 +3,9 @@
 from torch import Tensor
 
 from asdkit.config import LogmelEncoder
-from asdkit.encoders.base import Block, Encoder
-from asdkit.encoders.fbank import Fbank
+from asdkit.encoders.base import Encoder
+from asdkit.layers.block import Block
+from asdkit.layers.fbank import Fbank
 
 
 class Logmel(Encoder):

@@ -6,7 +6,7 @@ import torch
 
 from asdkit.encoders.beats import Beats
 from asdkit.encoders.beats_checkpoint import load_beats, save_beats
-from asdkit.encoders.beats_layers import BeatsConfig
+from asdkit.layers.beats_layers import BeatsConfig
 from asdkit.models.checkpoint import read_checkpoint
 from asdkit.utils.files import sha256_file, write_text
 from asdkit.utils.typed_yaml import validate

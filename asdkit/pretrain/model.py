@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from asdkit.config import BeatsArch
 from asdkit.encoders.beats import MELS, Beats, random_beats
 from asdkit.encoders.beats_checkpoint import load_beats
-from asdkit.encoders.beats_layers import Transformer
+from asdkit.layers.beats_layers import Transformer
 from asdkit.losses.gather import gather, whole_mean
 from asdkit.models.checkpoint import load_tensors, model_state
 from asdkit.models.system import System

@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from asdkit.config import check_sizes
-from asdkit.encoders.attention import GatedAttention
-from asdkit.encoders.base import Block
+from asdkit.layers.attention import GatedAttention
+from asdkit.layers.block import Block
 from asdkit.utils.typed_yaml import Section
 
 ACTIVATIONS = {

@@ -1,0 +1,1 @@
+"""What encoders are made of: front ends, attention, blocks."""
