@@ -157,6 +157,15 @@ def test_means_of_clusters(golden):
     assert close(np.sqrt(2 * np.minimum(smote, source)) / 2, stored["smote02_k2_score"])
     found = KNN(1, "euclid", how=Rescale("ratio", 1)).fit(ratio["euc_kmeans16_refs"]).anomaly_score(golden.test)
     assert close(found, ratio["euc_kmeans16_ratio_K1"])
+    # Means are shorter than 1. Each with what it lacks on an axis of its own has the same products with all others.
+    means = ratio["cos_kmeans16_refs"]
+    lacking = np.sqrt(np.maximum(1 - (means**2).sum(axis=1), 0))
+    bank = np.hstack([means, np.diag(lacking)])
+    queries = np.hstack([unit(golden.test), np.zeros((len(golden.test), len(means)))])
+    found = KNN().fit(bank).anomaly_score(queries) / 2  # (1 - cosine) / 2 there, and means in float32
+    assert close(found, ratio["cos_kmeans16_ratio_K0"], 1e-6)
+    found = KNN(how=Rescale("ratio", 1)).fit(bank).anomaly_score(queries)
+    assert close(found, ratio["cos_kmeans16_ratio_K1"], 1e-6)
 
 
 def test_few_clips_are_their_own_means_and_clusters_are_found():
