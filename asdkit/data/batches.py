@@ -20,14 +20,17 @@ from asdkit.utils.ark import read_frames, split_location
 
 
 class Framing(NamedTuple):
-    """How an encoder cuts recordings into feature frames: of `window` samples, every `hop` samples, at `rate` Hz."""
+    """How an encoder cuts recordings into feature frames: of `window` samples, every `hop` samples, at `rate` Hz.
+
+    window 0: centred frames, one around each multiple of `hop` that is no later than the recording's end.
+    """
 
     rate: int
     window: int
     hop: int
 
     def frames(self, samples: int) -> int:
-        """Number of whole windows in so many samples."""
+        """Number of frames of so many samples."""
         return max(1 + (samples - self.window) // self.hop, 0)
 
 

@@ -14,8 +14,9 @@ class Encoder(nn.Module):
     """Recordings to tokens.
 
     Attributes: `sample_rate` in Hz, `window` and `hop` of one feature frame in samples (both 1 where features are
-    samples), `dim` of a token, `layer_drop`: probability that training leaves a layer out. `bands`: tokens of a frame,
-    one for each frequency band, time-major: N = frames * bands.
+    samples; window 0: frames are centred, frame i lies around sample i * hop, the clip is reflected at its ends, and
+    there are 1 + samples // hop of them), `dim` of a token, `layer_drop`: probability that training leaves a layer out.
+    `bands`: tokens of a frame, one for each frequency band, time-major: N = frames * bands.
     """
 
     sample_rate: int
@@ -28,7 +29,9 @@ class Encoder(nn.Module):
     def frontend(self, wav: Tensor) -> Tensor:
         """wav [B, T], floats in [-1, 1] -> features [B, frames, bands] or samples [B, T], as the network wants them.
 
-        Frame i depends on samples i * hop to i * hop + window alone: chunks of a recording are cut from its features.
+        Chunks of a recording are cut from its features: frame i depends on samples i * hop to i * hop + window alone,
+        or, with window 0, on those around i * hop (at a cut these are the recording's own instead of reflected ones)
+        and on a floor below the loudest of what the front end was given. A clip's features are those that it has alone.
         Raises ValueError for clips shorter than one window.
         """
         raise NotImplementedError

@@ -1,6 +1,7 @@
 """The log-mel filterbank of `torchaudio.compliance.kaldi`, for whole batches and on the device of the samples."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,19 +23,21 @@ class Fbank(nn.Module):
     divide by a feature's deviation without a floor of its own.
 
     25-ms frames every 10 ms, only whole frames (snip_edges), DC offset removed per frame, pre-emphasis 0.97, power
-    spectrum, triangular mel filters from 20 Hz to 8 kHz, natural logarithm floored at the float epsilon.
+    spectrum, triangular mel filters from 20 Hz to 8 kHz, natural logarithm floored at the float epsilon. `taper`:
+    "povey", Kaldi's default, or "hann", the `window_type="hanning"` of AST and ImageBind, whose `htk_compat` moves no
+    feature and whose subtraction of the clip's mean is done already, frame by frame.
     """
 
     sample_rate = 16000
     window = 400
     hop = 160
 
-    def __init__(self, mels: int = 128) -> None:
+    def __init__(self, mels: int = 128, taper: Literal["povey", "hann"] = "povey") -> None:
         super().__init__()
         self.mels = mels
         # On the CPU even where a network is built on the meta device: their values are never loaded.
         with torch.device("cpu"):
-            self.register_buffer("taper", _taper(self.window), persistent=False)
+            self.register_buffer("taper", _taper(self.window, taper), persistent=False)
             self.register_buffer("filters", _mel_filters(mels, self.sample_rate), persistent=False)
 
     def forward(self, wav: Tensor) -> Tensor:
@@ -72,10 +75,10 @@ class Fbank(nn.Module):
             return ((power[..., 0] + power[..., 1]) @ self.filters).clamp_(min=LOG_FLOOR).log_()
 
 
-def _taper(length: int) -> Tensor:
-    # Kaldi's Povey window, in float32 like the features that published weights were trained on: near-silent frames show
-    # the difference.
-    return torch.hann_window(length, periodic=False) ** 0.85
+def _taper(length: int, name: str) -> Tensor:
+    # In float32 like the features that published weights were trained on: near-silent frames show the difference.
+    hann = torch.hann_window(length, periodic=False)
+    return hann**0.85 if name == "povey" else hann
 
 
 def _mel_filters(mels: int, sample_rate: int, low: float = 20.0) -> Tensor:
