@@ -30,7 +30,7 @@ class Bench:
     """A folder in which experiments are run, none of them twice; `heard`: what the network was given."""
 
     def __init__(self, root):
-        self.root, self.known, self.heard = root, {}, []
+        self.root, self.known, self.heard, self.tries = root, {}, [], 0
         write_corpus(root / "corpus", 0.5, train=2, per_test=1)
         prepare(root)
         write_text(root / "x.yaml", EXPERIMENT)
@@ -47,7 +47,8 @@ class Bench:
         kind = "pretrain" if field.startswith("pretrain.") else "score" if field.startswith("score.") else wire.until
         key = (field.split(".")[1] if kind == "score" else kind, settings)
         if key not in self.known:
-            exp = self.root / "exp" / str(len(self.known))
+            self.tries += 1  # what is refused late leaves its folder behind
+            exp = self.root / "exp" / str(self.tries)
             words = [word for setting in settings for word in ("--set", setting)]
             self.heard.clear()
             made = {"pretrain": self._pretrain, "score": self._score, "train": self._train, "embed": self._embed}[kind]

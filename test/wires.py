@@ -81,6 +81,7 @@ LOGMEL = ("encoder={name: logmel}",)
 CHUNKS = ("embed.segment=chunk", "embed.hop_seconds=0.1")
 WEIGHTS = ("encoder.arch=null", "encoder.checkpoint=a.pt")
 ONE_KIND = "has no weights"
+NO_SPECIALS = "no token of this encoder stands for the whole clip"
 TEACHER = ("tokenizer.teacher=a.pt",)
 
 
@@ -152,7 +153,7 @@ WIRES: dict[str, Any] = {
     "encoder.beats.name": Wire(LOGMEL, NO_BLOCKS),
     "encoder.beats.checkpoint": Wire("b.pt", WEIGHTS),
     "encoder.beats.train": "false",
-    "encoder.beats.layers": "[1, 2]",
+    "encoder.beats.layers": ["[1, 2]", "weighted"],
     "encoder.beats.arch": Wire(("encoder.arch=null", "encoder.checkpoint=a.pt")),
     **{f"encoder.beats.arch.{name}": other for name, other in ARCH_WIRES.items()},
     "encoder.logmel.name": Wire((f"encoder={{name: beats, arch: {ARCH}}}",), (*LOGMEL, *NO_BLOCKS)),
@@ -181,7 +182,7 @@ WIRES: dict[str, Any] = {
     "model.group_adapter.position": ["ffn", "transformer"],
     "model.group_adapter.hidden": "5",
     "model.group_adapter.temperature": "0.2",
-    "model.pooling": ["mean", "mean_std"],
+    "model.pooling": ["mean", "mean_std", Wire("cls", refused=NO_SPECIALS)],
     "model.attention_dim": "7",
     "model.embedding_dim": ["9", "null"],
     "loss.normalise": "false",
@@ -211,6 +212,9 @@ WIRES: dict[str, Any] = {
     **pooled("gwrp", {"r": "0.9"}),
     **pooled("rdp", {"gamma": "9.0", "weights": "frame"}),
     **pooled("hybrid", {"gamma": "1.0", "p": "1.0", "weights": "frame"}),
+    "embed.arrays.cls.pooling": Wire(("embed.arrays.cls={pooling: cls}",), refused=NO_SPECIALS),
+    "embed.arrays.cls.bands": Wire(("embed.arrays.cls={pooling: cls, bands: true}",), refused="Input should be False"),
+    "embed.arrays.cls.layers": Wire(("embed.arrays.cls={pooling: cls, layers: 1}",), refused=NO_SPECIALS),
     "embed.batch_size": embed("3", looks="heard"),
     "embed.precision": embed("bfloat16"),
     "embed.memory_gb": embed("1.0"),

@@ -35,7 +35,7 @@ def add_group_adapter(encoder: Encoder, config: GroupAdapterConfig) -> None:
     """
     for block in encoder.blocks():
         around = block.point(config.position)
-        adapter = GroupAdapter(encoder.dim, config.groups, config.hidden, config.temperature)
+        adapter = GroupAdapter(block.dim or encoder.dim, config.groups, config.hidden, config.temperature)
         if not hasattr(block.module, "adapters"):
             block.module.adapters = nn.ModuleDict()
         block.module.adapters[config.position] = adapter.to(next(block.module.parameters()).device)

@@ -65,7 +65,14 @@ class PoolHybrid(AnyPooling):
     weights: Literal["band", "frame"] = Field("band", description="as for rdp")
 
 
-PoolingConfig = one_of("pooling", PoolMean, PoolMax, PoolGem, PoolGwrp, PoolRdp, PoolHybrid)
+class PoolCls(AnyPooling):
+    """The tokens that stand for the whole clip."""
+
+    pooling: Literal["cls"] = Field("cls", description="cls: the mean of the tokens that stand for the whole clip")
+    bands: Literal[False] = Field(False, description="such tokens have no bands")
+
+
+PoolingConfig = one_of("pooling", PoolMean, PoolMax, PoolGem, PoolGwrp, PoolRdp, PoolHybrid, PoolCls)
 
 
 def _free(name: str) -> str:

@@ -30,6 +30,8 @@ class ModelConfig(Section):
 
     lora: LoraConfig | None = Field(None, description="low-rank adaptation; null: off")
     group_adapter: GroupAdapterConfig | None = Field(None, description="group adapter; null: off")
-    pooling: Literal["attentive", "mean", "mean_std"] = Field("attentive", description="tokens to one vector")
+    pooling: Literal["attentive", "mean", "mean_std", "cls"] = Field(
+        "attentive", description="tokens to one vector; cls: of those that stand for the clip, if any"
+    )
     attention_dim: int = Field(128, ge=1, description="hidden units of the attentive pooling")
     embedding_dim: int | None = Field(256, ge=1, description="size of the projection; null: the pooled vector itself")

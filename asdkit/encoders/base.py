@@ -16,7 +16,9 @@ class Encoder(nn.Module):
     Attributes: `sample_rate` in Hz, `window` and `hop` of one feature frame in samples (both 1 where features are
     samples; window 0: frames are centred, frame i lies around sample i * hop, the clip is reflected at its ends, and
     there are 1 + samples // hop of them), `dim` of a token, `layer_drop`: probability that training leaves a layer out.
-    `bands`: tokens of a frame, one for each frequency band, time-major: N = frames * bands.
+    `bands`: tokens of a frame, one for each frequency band. `specials`: tokens in front that stand for the whole clip
+    (class, distillation); the poolings leave them out, and `cls` takes nothing else. Tokens are time-major, those that
+    the blocks give as well: N = specials + frames * bands, and band f of frame t is token specials + t * bands + f.
     """
 
     sample_rate: int
@@ -25,6 +27,7 @@ class Encoder(nn.Module):
     dim: int
     layer_drop: float = 0.0
     bands: int = 1
+    specials: int = 0
 
     def frontend(self, wav: Tensor) -> Tensor:
         """wav [B, T], floats in [-1, 1] -> features [B, frames, bands] or samples [B, T], as the network wants them.

@@ -7,27 +7,34 @@ from asdkit.adapt.group_adapter import add_group_adapter
 from asdkit.adapt.lora import add_lora
 from asdkit.config import Config, PoolingConfig
 from asdkit.encoders import build_encoder
-from asdkit.models.pooling import build_pooling
+from asdkit.models.pooling import build_pooling, heard
 from asdkit.models.time_pooling import pool
 
 
 class Embedder(nn.Module):
     """Recordings or features to one embedding per clip.
 
-    Encoder weights are frozen unless `encoder.train`; LoRA, group adapter, pooling and projection are trained always.
+    Encoder weights are frozen unless `encoder.train`; LoRA, group adapter, weights of the blocks (`encoder.layers:
+    weighted`), pooling and projection are trained always.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.encoder = build_encoder(config.encoder)
-        self.chosen = _chosen(config.encoder.layers, len(self.encoder.blocks()), "encoder.layers")
+        layers, blocks = config.encoder.layers, len(self.encoder.blocks())
+        weighted = layers == "weighted"
+        self.chosen = self._chosen(list(range(1, blocks + 1)) if weighted else layers, "encoder.layers")
         self.arrays = self._arrays(config.embed.arrays)
+        self.how = config.model.pooling
+        self._check_specials(self.how, "model.pooling")
         self.encoder.requires_grad_(config.encoder.train)
         if config.model.lora:
             add_lora(self.encoder, config.model.lora)
         if config.model.group_adapter:
             add_group_adapter(self.encoder, config.model.group_adapter)
-        self.pooling = build_pooling(config.model, self.encoder.dim)
+        # What a softmax makes weights of: all the same before anything is trained.
+        self.layer_weights = nn.Parameter(torch.zeros(blocks)) if weighted else None
+        self.pooling = build_pooling(config.model, self._width(self.chosen, "encoder.layers"))
         self.dim = config.model.embedding_dim or self.pooling.dim
         self.projection = nn.Identity()
         if config.model.embedding_dim:
@@ -36,14 +43,14 @@ class Embedder(nn.Module):
 
     def forward(self, feats: Tensor) -> Tensor:
         """Features [B, F, M] (or samples [B, T], as the encoder wants them) -> embeddings [B, dim], float32."""
-        return self.projection(self.pooling(self.tokens(feats))).float()
+        return self._embedding(self.tokens(feats))
 
     def tokens(self, feats: Tensor) -> Tensor:
-        """Features -> tokens [B, N, D] of the network, or the mean over those of the blocks in `encoder.layers`."""
+        """Features -> tokens [B, specials + N, D] of the network, or a mean over those of blocks: `encoder.layers`."""
         if self.chosen is None:
             return self.encoder(feats)
         outputs = self.encoder.layers(feats)
-        return torch.stack([outputs[index] for index in self.chosen]).mean(0)
+        return self._mean([outputs[index] for index in self.chosen])
 
     def represent(self, feats: Tensor) -> dict[str, Tensor]:
         """Features -> the embedding [B, dim] and the arrays of `embed.arrays`, [B, D] or [B, bands, D], in one pass.
@@ -52,33 +59,64 @@ class Embedder(nn.Module):
         """
         if not self.arrays:
             return {"embedding": self(feats)}
-        layers = {"embedding": self.chosen, **{name: layers for name, (_, layers) in self.arrays.items()}}
-        last, outputs = self.encoder.traced(feats, sorted({index for own in layers.values() for index in own or ()}))
-        tokens = {
-            name: last if own is None else torch.stack([outputs[index] for index in own]).mean(0)
-            for name, own in layers.items()
-        }
-        found = {"embedding": self.projection(self.pooling(tokens["embedding"])).float()}
-        return found | {name: pool(tokens[name], self.encoder.bands, how) for name, (how, _) in self.arrays.items()}
+        wanted = [self.chosen, *(layers for _, layers in self.arrays.values())]
+        last, outputs = self.encoder.traced(feats, sorted({index for own in wanted for index in own or ()}))
+        of_the_embedding = last if self.chosen is None else self._mean([outputs[index] for index in self.chosen])
+        found = {"embedding": self._embedding(of_the_embedding)}
+        for name, (how, layers) in self.arrays.items():
+            tokens = last if layers is None else torch.stack([outputs[index] for index in layers]).mean(0)
+            found[name] = pool(heard(tokens, self.encoder.specials, how.pooling), self.encoder.bands, how)
+        return found
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Name -> parameter for what is optimised."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    def _embedding(self, tokens: Tensor) -> Tensor:
+        return self.projection(self.pooling(heard(tokens, self.encoder.specials, self.how))).float()
+
+    def _mean(self, outputs: list[Tensor]) -> Tensor:
+        """Blocks' tokens [B, specials + N, D] -> their mean, or their sum with the weights that are trained."""
+        if self.layer_weights is None:
+            return torch.stack(outputs).mean(0)
+        return sum(weight * output for weight, output in zip(self.layer_weights.softmax(0), outputs, strict=True))
+
     def _arrays(self, arrays: dict[str, PoolingConfig]) -> dict[str, tuple[PoolingConfig, list[int] | None]]:
         """Each array's pooling, and the blocks that it pools; ValueError for bands or blocks that are not there."""
+        found = {}
         for name, how in arrays.items():
+            where = f"embed.arrays.{name}"
             if how.bands and self.encoder.bands == 1:
-                raise ValueError(f"embed.arrays.{name}.bands: the tokens of this encoder have no frequency bands")
+                raise ValueError(f"{where}.bands: the tokens of this encoder have no frequency bands")
+            self._check_specials(how.pooling, f"{where}.pooling")
+            layers = self._chosen(how.layers, f"{where}.layers")
+            self._width(layers, f"{where}.layers")
+            found[name] = (how, layers)
+        return found
+
+    def _check_specials(self, pooling: str, where: str) -> None:
+        if pooling == "cls" and not self.encoder.specials:
+            raise ValueError(f"{where} cls: no token of this encoder stands for the whole clip; take mean or another")
+
+    def _chosen(self, layers: int | list[int] | None, where: str) -> list[int] | None:
+        """Indices from 0 of the blocks that the setting `where` names; ValueError for one that is not there."""
+        if layers is None:
+            return None
         blocks = len(self.encoder.blocks())
-        return {name: (how, _chosen(how.layers, blocks, f"embed.arrays.{name}.layers")) for name, how in arrays.items()}
+        if not blocks:
+            raise ValueError(f"{where}: this encoder has no blocks: set it to null")
+        wanted = [layers] if isinstance(layers, int) else layers
+        if outside := [layer for layer in wanted if abs(layer) > blocks]:
+            raise ValueError(f"{where}: there is no block {outside[0]}: the encoder has {blocks}, 1 to {blocks}")
+        return [layer - 1 if layer > 0 else blocks + layer for layer in wanted]
 
-
-def _chosen(layers: int | list[int] | None, blocks: int, where: str) -> list[int] | None:
-    """Indices from 0 of the blocks that the setting `where` names; ValueError for one that is not there."""
-    if layers is None:
-        return None
-    wanted = [layers] if isinstance(layers, int) else layers
-    if outside := [layer for layer in wanted if abs(layer) > blocks]:
-        raise ValueError(f"{where}: there is no block {outside[0]}: the encoder has {blocks}, 1 to {blocks}")
-    return [layer - 1 if layer > 0 else blocks + layer for layer in wanted]
+    def _width(self, chosen: list[int] | None, where: str) -> int:
+        """Size of a token of the chosen blocks, or of the network; ValueError where the blocks' differ."""
+        if chosen is None:
+            return self.encoder.dim
+        blocks = self.encoder.blocks()
+        widths = {index + 1: blocks[index].dim or self.encoder.dim for index in chosen}
+        if len(set(widths.values())) > 1:
+            told = ", ".join(f"{number}: {width}" for number, width in widths.items())
+            raise ValueError(f"{where}: tokens of these blocks differ in size ({told}): name blocks of one size")
+        return next(iter(widths.values()))

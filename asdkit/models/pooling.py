@@ -50,7 +50,12 @@ class AttentivePooling(nn.Module):
 
 
 def build_pooling(config: ModelConfig, dim: int) -> nn.Module:
-    """The pooling that `model.pooling` names; its `dim` is the size of what it returns."""
+    """The pooling that `model.pooling` names, of the tokens that `heard` gives; its `dim` is the size of its result."""
     if config.pooling == "attentive":
         return AttentivePooling(dim, config.attention_dim)
-    return {"mean": MeanPooling, "mean_std": MeanStdPooling}[config.pooling](dim)
+    return {"mean": MeanPooling, "mean_std": MeanStdPooling, "cls": MeanPooling}[config.pooling](dim)
+
+
+def heard(tokens: Tensor, specials: int, pooling: str) -> Tensor:
+    """What a pooling takes of tokens [B, specials + N, D]: `cls` the first, all others the rest."""
+    return tokens[:, :specials] if pooling == "cls" else tokens[:, specials:]
