@@ -149,7 +149,7 @@ FAULTS = [
     Fault("weights that changed are loaded", "asdkit/models/checkpoint.py",
           'if backbone and sha256_path(backbone["path"]) != backbone["sha256"]:', "if False:",
           "checkpoint::another_backbone_file_is_refused"),
-    Fault("the .sha256 beside weights is not read", "asdkit/encoders/beats_checkpoint.py", "if beside.exists() and",
+    Fault("the .sha256 beside weights is not read", "asdkit/encoders/checkpoints.py", "if beside.exists() and",
           "if False and", "checkpoint::encoder_file_is_compared_with_the_sha256_beside_it"),
     Fault("embeddings of other weights are scored", CHAIN, 'wanted["checkpoint"] = sha256_file(weights)', "pass",
           "survival::embeddings_of_another_training_are_noticed"),

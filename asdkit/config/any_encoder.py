@@ -1,8 +1,9 @@
 """What the sections of all encoders have in common."""
 
-from typing import Annotated, ClassVar, Literal
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from asdkit.utils.typed_yaml import Section
 
@@ -36,3 +37,24 @@ class AnyEncoder(Section):
     def resolved(self) -> "AnyEncoder":
         """The same with what null stands for, where the weights are random: for done markers."""
         return self
+
+
+class SizedEncoder(AnyEncoder):
+    """An encoder with the weights of `checkpoint`, or with random ones in the size `arch`, a section of its own."""
+
+    arch: Any
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SizedEncoder":
+        if self.checkpoint and self.arch:
+            raise ValueError("'arch' is read from the checkpoint: give one of 'checkpoint' and 'arch'")
+        return self
+
+    def resolved(self) -> "SizedEncoder":
+        """The published base size where neither a checkpoint nor a size is given."""
+        return self if self.checkpoint or self.arch else self.model_copy(update={"arch": self.size()})
+
+    def size(self) -> Any:
+        """The size of a network with random weights."""
+        (section,) = (kind for kind in get_args(type(self).model_fields["arch"].annotation) if kind is not NoneType)
+        return self.arch or section()

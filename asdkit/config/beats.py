@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from asdkit.config.any_encoder import AnyEncoder
+from asdkit.config.any_encoder import SizedEncoder
 from asdkit.utils.typed_yaml import Section
 
 
@@ -37,7 +37,7 @@ def check_sizes(sizes: Section) -> None:
             raise ValueError(f"encoder_embed_dim {sizes.encoder_embed_dim} is no multiple of {name}")
 
 
-class BeatsEncoder(AnyEncoder):
+class BeatsEncoder(SizedEncoder):
     """BEATs (paper Sec. III-A): patches of the log-mel spectrogram through a transformer."""
 
     LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
@@ -45,13 +45,3 @@ class BeatsEncoder(AnyEncoder):
 
     name: Literal["beats"] = Field("beats", description="beats")
     arch: BeatsArch | None = Field(None, description="size of the network with random weights (default: BEATs base)")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "BeatsEncoder":
-        if self.checkpoint and self.arch:
-            raise ValueError("'arch' is read from the checkpoint: give one of 'checkpoint' and 'arch'")
-        return self
-
-    def resolved(self) -> "BeatsEncoder":
-        """BEATs base where neither a checkpoint nor a size is given."""
-        return self if self.checkpoint or self.arch else self.model_copy(update={"arch": BeatsArch()})

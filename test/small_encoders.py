@@ -1,0 +1,31 @@
+"""A small random-weight section of every encoder: quick, but with all that the published size has.
+
+SMALL: `encoder.name` -> the section's fields. What is tested of every encoder runs over it; add each encoder's own.
+"""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from asdkit.config import EncoderConfig
+
+SMALL: dict[str, dict[str, Any]] = {
+    "beats": {
+        "arch": {
+            "encoder_layers": 2,
+            "encoder_embed_dim": 16,
+            "encoder_ffn_embed_dim": 16,
+            "encoder_attention_heads": 2,
+            "embed_dim": 8,
+            "conv_pos": 8,
+            "conv_pos_groups": 2,
+            "encoder_layerdrop": 0.0,
+        }
+    },
+    "logmel": {},
+}
+
+
+def small(name: str) -> EncoderConfig:
+    """The section of a small encoder."""
+    return TypeAdapter(EncoderConfig).validate_python({"name": name, **SMALL[name]})
