@@ -224,3 +224,16 @@ def test_the_convolution_by_products_is_the_convolution(tokens, kernel, monkeypa
         found = convolution.products(x, convolution.folded)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize(("dim", "groups"), [(16, 2), (224, 16), (64, 2)])
+def test_the_convolution_is_right_in_bfloat16_for_groups_of_any_size(dim, groups):
+    torch.manual_seed(0)
+    convolution, x = PositionConv(dim, 64, groups), torch.randn(2, 50, dim)
+    expected = convolution(x)
+    for dtype in (None, torch.bfloat16):  # as in training, as folded for inference
+        if dtype:
+            convolution.fold_for_inference(dtype)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = convolution(x).float()
+        assert (found - expected).norm() < 0.02 * expected.norm()

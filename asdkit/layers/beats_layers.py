@@ -239,7 +239,9 @@ class PositionConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, N, D] -> [B, N, D]"""
         weight = self._weight() if self.folded is None else self.folded
-        if x.device.type == "cuda":
+        # On CPUs with AMX torch (2.14.1) gives wrong values in bfloat16, by 100 %, for groups of less than 16 channels.
+        narrow = weight.shape[1] < 16 and torch.is_autocast_enabled("cpu")
+        if x.device.type == "cuda" or narrow:
             return self.products(x, weight)
         # As an image of height 1 whose channels lie last, [B, D, 1, N]: much faster on CPUs than conv1d.
         image = x.transpose(1, 2).unsqueeze(2)
