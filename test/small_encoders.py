@@ -22,6 +22,9 @@ SMALL: dict[str, dict[str, Any]] = {
             "encoder_layerdrop": 0.0,
         }
     },
+    "atst_clip": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
+    "atst_frame": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
+    "imagebind": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
     "logmel": {},
 }
 

@@ -61,3 +61,10 @@ def test_blocks_that_take_more_than_tensors_are_refused(monkeypatch):
     monkeypatch.setattr(system.model.encoder.encoder, "position_bias", lambda tokens: None)
     with pytest.raises(ValueError, match="train.graphs: this encoder's blocks take more than tensors: set it to false"):
         system.prepare(torch.randn(2, 64, 128))
+
+
+def test_chunks_that_go_through_in_pieces_are_refused():
+    raw = {"encoder": {"name": "atst_clip", "arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}}}
+    system = Classifier(validate(Config, raw | {"train": {"graphs": True}}, "test"), ["a", "b"])
+    with pytest.raises(ValueError, match="train.graphs: chunks of this length go through this encoder's blocks in pie"):
+        system.prepare(torch.randn(2, 1500, 64))

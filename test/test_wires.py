@@ -18,6 +18,7 @@ from asdkit.encoders.beats import random_beats
 from asdkit.encoders.beats_checkpoint import save_beats
 from asdkit.models.checkpoint import read_checkpoint
 from asdkit.models.classifier import Classifier
+from asdkit.models.embedder import Embedder
 from asdkit.pretrain.config import load_pretrain_config, pretrain_identity
 from asdkit.utils.ark import read_ark, write_ark
 from asdkit.utils.files import write_text
@@ -51,11 +52,20 @@ class Bench:
             exp = self.root / "exp" / str(self.tries)
             words = [word for setting in settings for word in ("--set", setting)]
             self.heard.clear()
-            made = {"pretrain": self._pretrain, "score": self._score, "train": self._train, "embed": self._embed}[kind]
+            made = {"pretrain": self._pretrain, "score": self._score, "train": self._train, "embed": self._embed}
+            made = (made | {"build": self._build})[kind]
             found = made(exp, words, field.split(".")[1]) if kind == "score" else made(exp, words)
             assert all(_finite(value) for value in found.values())
             self.known[key] = {"result": found, "heard": list(self.heard), "cfg": found.pop("cfg", None)}
         return self.known[key][wire.looks]
+
+    def _build(self, exp, words):
+        torch.manual_seed(0)
+        made = Embedder(load_config("x.yaml", words[1::2])).eval()
+        wav = 0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            found = made.state_dict() | {"embedding": made(made.encoder.frontend(wav))}
+        return found | {f"{name} is trained": p.requires_grad for name, p in made.named_parameters()}
 
     def _train(self, exp, words):
         work = ["--data", "data", "--dump", "dump", "--exp", str(exp)]

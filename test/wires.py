@@ -34,7 +34,7 @@ class Wire:
     other: the value, as in `--set <field>=<value>`, or whole settings. on: settings of both runs, so that it counts.
     looks: "result" (weights, arrays, files of scores), "heard" (what goes into the network: for fields that choose
     between ways to the same numbers), "cfg" (what a pre-trained file says of itself). until: the last stage. refused:
-    the error that the value gives instead.
+    the error that the value gives instead. What only makes another network needs no training to be seen: until "build".
     """
 
     other: str | tuple[str, ...]
@@ -79,6 +79,9 @@ FIELDS = {**leaves(Config), **leaves(PretrainConfig, "pretrain.")}
 NO_BLOCKS = ("model.lora=null", "model.group_adapter=null")
 LOGMEL = ("encoder={name: logmel}",)
 CHUNKS = ("embed.segment=chunk", "embed.hop_seconds=0.1")
+BEATS = (f"encoder={{name: beats, train: true, arch: {ARCH}}}",)
+VIT = "{embed_dim: 16, depth: 2, num_heads: 2}"
+VIT_WIRES = {"embed_dim": "8", "depth": "1", "num_heads": "4"}
 WEIGHTS = ("encoder.arch=null", "encoder.checkpoint=a.pt")
 ONE_KIND = "has no weights"
 NO_SPECIALS = "no token of this encoder stands for the whole clip"
@@ -95,6 +98,21 @@ def pooled(kind: str, own: dict[str, str]) -> dict[str, Wire]:
     there = ("train.steps=0", f"embed.arrays.{kind}={{pooling: {kind}, bands: true}}")
     other = {"pooling": "gem" if kind == "max" else "max", "bands": "false", "layers": "1", **own}
     return {f"embed.arrays.{kind}.{name}": embed(value, *there) for name, value in other.items()}
+
+
+def encoder(name: str, arch: str, own: dict[str, str], foreign: str) -> dict[str, Wire]:
+    """The fields of an encoder: `own`, those of its section `arch`; foreign: the error that a file of BEATs gives."""
+    there = (f"encoder={{name: {name}, train: true, arch: {arch}}}",)
+    file = ("encoder.arch=null", "encoder.checkpoint=a.pt")
+    fields = {
+        "name": Wire(BEATS, there, until="build"),
+        "checkpoint": Wire(file, there, until="build", refused=foreign),
+        "arch": Wire(file, there, until="build", refused=foreign),
+        "train": Wire("false", there, until="build"),
+        "layers": Wire("1", there, until="build"),
+        **{f"arch.{field}": Wire(other, there, until="build") for field, other in own.items()},
+    }
+    return {f"encoder.{name}.{field}": wire for field, wire in fields.items()}
 
 
 ARCH_WIRES = {
@@ -160,6 +178,9 @@ WIRES: dict[str, Any] = {
     "encoder.logmel.checkpoint": Wire("a.pt", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.logmel.train": Wire("true", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.logmel.layers": Wire("1", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
+    **encoder("atst_clip", VIT, VIT_WIRES, "an ATST file is a torch file of"),
+    **encoder("atst_frame", VIT, VIT_WIRES, "an ATST file is a torch file of"),
+    **encoder("imagebind", VIT, VIT_WIRES, "an ImageBind file is a torch file of"),
     "data.sets": "[dev_train]",
     "data.label": "machine+section+domain+attr",
     "data.chunk_seconds": ["0.4", embed("0.4", "train.steps=0", *CHUNKS)],

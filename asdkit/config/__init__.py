@@ -2,6 +2,7 @@
 
 from asdkit.config.any_encoder import AnyEncoder
 from asdkit.config.arrays import PoolingConfig
+from asdkit.config.audio_encoders import AstEncoder, AtstClipEncoder, AtstFrameEncoder, ImageBindEncoder, VitArch
 from asdkit.config.beats import BeatsArch, BeatsEncoder, check_sizes
 from asdkit.config.encoders import EncoderConfig, LogmelEncoder
 from asdkit.config.experiment import Config, check_checkpoint, check_new, load_config, open_config
@@ -32,6 +33,9 @@ from asdkit.config.training import (
 __all__ = [
     "AamConfig",
     "AnyEncoder",
+    "AstEncoder",
+    "AtstClipEncoder",
+    "AtstFrameEncoder",
     "BeatsArch",
     "BeatsEncoder",
     "Config",
@@ -44,6 +48,7 @@ __all__ = [
     "GmmConfig",
     "GroupAdapterConfig",
     "IforestConfig",
+    "ImageBindEncoder",
     "KmeansConfig",
     "KnnConfig",
     "LofConfig",
@@ -57,6 +62,7 @@ __all__ = [
     "ScoreConfig",
     "SpecAugmentConfig",
     "TrainConfig",
+    "VitArch",
     "check_checkpoint",
     "check_new",
     "check_sizes",

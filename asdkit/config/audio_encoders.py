@@ -32,3 +32,33 @@ class AstEncoder(SizedEncoder):
 
     name: Literal["ast"] = Field("ast", description="ast")
     arch: VitArch | None = Field(None, description="size of the network with random weights (default: AST base)")
+
+
+class AtstClipEncoder(SizedEncoder):
+    """ATST-Clip (Li et al., 2024): 40-ms slices of the mel spectrogram, and a token for the whole clip."""
+
+    LINEARS = VIT_LINEARS
+    frontend = "mel_atst"
+
+    name: Literal["atst_clip"] = Field("atst_clip", description="atst_clip")
+    arch: VitArch | None = Field(None, description="size of the network with random weights (default: ATST base)")
+
+
+class AtstFrameEncoder(SizedEncoder):
+    """ATST-Frame (Li et al., 2024): 40-ms slices of the mel spectrogram."""
+
+    LINEARS = VIT_LINEARS
+    frontend = "mel_atst"
+
+    name: Literal["atst_frame"] = Field("atst_frame", description="atst_frame")
+    arch: VitArch | None = Field(None, description="size of the network with random weights (default: ATST base)")
+
+
+class ImageBindEncoder(SizedEncoder):
+    """The audio part of ImageBind (Girdhar et al., 2023): patches of the log-mel spectrogram, 2 s at a time."""
+
+    LINEARS = VIT_LINEARS
+    frontend = "fbank_imagebind"
+
+    name: Literal["imagebind"] = Field("imagebind", description="imagebind")
+    arch: VitArch | None = Field(None, description="size of the network with random weights (default: as published)")

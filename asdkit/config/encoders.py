@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from asdkit.config.any_encoder import AnyEncoder
+from asdkit.config.audio_encoders import AtstClipEncoder, AtstFrameEncoder, ImageBindEncoder
 from asdkit.config.beats import BeatsEncoder
 from asdkit.utils.typed_yaml import one_of
 
@@ -30,4 +31,4 @@ class LogmelEncoder(AnyEncoder):
         return self
 
 
-EncoderConfig = one_of("name", BeatsEncoder, LogmelEncoder)
+EncoderConfig = one_of("name", BeatsEncoder, LogmelEncoder, AtstClipEncoder, AtstFrameEncoder, ImageBindEncoder)

@@ -15,7 +15,7 @@ def graph_blocks(encoder: Encoder, feats: Tensor) -> None:
     Blocks are recorded one by one, so that layer drop can still leave any of them out, and with the kernels that run
     without graphs: results are the same. `feats`: features of a batch, whose shape all later batches must have; the
     autocast of the training must be on, without its cache. Weights must not be replaced afterwards, and no other thread
-    may use the GPU meanwhile. Raises ValueError for blocks that take anything but tensors.
+    may use the GPU meanwhile. Raises ValueError for blocks that take anything but tensors, or that run more than once.
     """
     blocks = [block.module for block in encoder.blocks()]
     inputs = _inputs(encoder, blocks, feats)
@@ -45,6 +45,11 @@ def _inputs(encoder: Encoder, blocks: list[nn.Module], feats: Tensor) -> tuple[t
         encoder.train(training)
         for hook in hooks:
             hook.remove()
+    if len(given) != len(blocks):
+        raise ValueError(
+            "train.graphs: chunks of this length go through this encoder's blocks in pieces: set it to false, or "
+            "data.chunk_seconds to what goes through at once"
+        )
     copies = []
     for inputs in given:
         if not all(isinstance(value, Tensor) for value in inputs):

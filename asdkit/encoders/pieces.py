@@ -1,0 +1,79 @@
+"""Encoders whose table of positions ends: longer clips go through them in pieces."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from asdkit.encoders.base import Encoder
+
+
+class InPieces(Encoder):
+    """Clips of more than `longest` frames are cut into pieces of `piece` frames every `step` frames.
+
+    Each piece goes through by itself, with positions from the start, as does what is left at the end if it gives a
+    token (`least` frames). The clip's tokens, also those that the blocks give, are those of all pieces one after the
+    other; the special tokens are the mean over the pieces', each with the weight of its tokens.
+    """
+
+    named: str  # in messages
+    mels: int
+    least: int
+    longest: int
+    piece: int
+    step: int
+
+    def network(self, feats: Tensor) -> Tensor:
+        """Features [B, F, mels] of `least` to `longest` frames -> tokens [B, N, dim]."""
+        raise NotImplementedError
+
+    def forward(self, feats: Tensor) -> Tensor:
+        """Features [B, F, mels] -> tokens [B, N, dim]; raises ValueError for another width or below `least` frames."""
+        parts = self.cut(feats)
+        return self._joined([self.network(part.flatten(0, 1)) for part in parts], parts)
+
+    def traced(self, feats: Tensor, wanted: Iterable[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Features -> tokens [B, N, dim], and the output of some blocks (counted from 0); ValueError as `forward`."""
+        parts, numbers = self.cut(feats), list(wanted)
+        traced = super().traced  # which calls `forward`, for each piece by itself
+        found = [traced(part.flatten(0, 1), numbers) for part in parts]
+        blocks = {number: self._joined([outputs[number] for _, outputs in found], parts) for number in numbers}
+        return self._joined([tokens for tokens, _ in found], parts), blocks
+
+    def cut(self, feats: Tensor) -> list[Tensor]:
+        """Features [B, F, mels] -> pieces of one length [B, S, piece, mels] and perhaps a shorter one [B, 1, F', mels].
+
+        Raises ValueError for features of another width or of fewer than `least` frames.
+        """
+        if feats.ndim != 3 or feats.shape[2] != self.mels:
+            raise ValueError(
+                f"{self.named}: features of shape {tuple(feats.shape)}, expected [clips, frames, {self.mels}]"
+            )
+        frames = feats.shape[1]
+        if frames < self.least:
+            seconds = (self.window + (self.least - 1) * self.hop) / self.sample_rate
+            raise ValueError(f"{self.named}: clip of {frames} frames, at least {self.least} ({seconds:g} s) are needed")
+        if frames <= self.longest:
+            return [feats.unsqueeze(1)]
+        whole = feats.unfold(1, self.piece, self.step).transpose(2, 3)  # [B, S, piece, mels]
+        rest = feats[:, whole.shape[1] * self.step :]
+        return [whole, rest.unsqueeze(1)] if rest.shape[1] >= self.least else [whole]
+
+    def lengths(self, samples: int) -> list[tuple[int, int]]:
+        """Pieces of a clip of so many samples: how many of how many frames, for `memory`."""
+        frames = max(1 + (samples - self.window) // self.hop, 0)
+        if frames <= self.longest:
+            return [(1, frames)]
+        count = 1 + (frames - self.piece) // self.step
+        return [(count, self.piece), (1, max(frames - count * self.step, 0))]
+
+    def _joined(self, outputs: list[Tensor], parts: list[Tensor]) -> Tensor:
+        """Tokens [B S, n, D] of each of `parts` [B, S, ...] -> tokens of the clips [B, N, D]."""
+        if len(parts) == 1 and parts[0].shape[1] == 1:
+            return outputs[0]
+        own = [tokens.unflatten(0, part.shape[:2]) for tokens, part in zip(outputs, parts, strict=True)]
+        body = torch.cat([tokens[:, :, self.specials :].flatten(1, 2) for tokens in own], 1)
+        if not self.specials:
+            return body
+        sums = [tokens[:, :, : self.specials].sum(1) * (tokens.shape[2] - self.specials) for tokens in own]
+        return torch.cat([sum(sums[1:], sums[0]) / body.shape[1], body], 1)
