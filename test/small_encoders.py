@@ -25,6 +25,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "atst_clip": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
     "atst_frame": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
     "imagebind": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
+    "ast": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
+    "ced": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
     "logmel": {},
 }
 

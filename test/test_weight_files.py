@@ -1,11 +1,10 @@
 """Files of published weights: safetensors and torch files, folders, names, and what is refused."""
 
 import hashlib
-import json
-import struct
 
 import pytest
 import torch
+from weight_files import write_safetensors
 
 from asdkit.encoders.checkpoints import (
     check_weights,
@@ -18,21 +17,6 @@ from asdkit.encoders.checkpoints import (
     renamed,
     side,
 )
-
-NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.bool: "BOOL"}
-
-
-def write_safetensors(path, tensors, **metadata):
-    """As the format's description says; no padding of the table, so that numbers may lie anywhere."""
-    table, content = ({"__metadata__": metadata} if metadata else {}), b""
-    for name, tensor in tensors.items():
-        own = tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-        place = [len(content), len(content) + len(own)]
-        table[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": place}
-        content += own
-    head = json.dumps(table).encode()
-    path.write_bytes(struct.pack("<Q", len(head)) + head + content)
-    return path
 
 
 def tensors():

@@ -178,6 +178,8 @@ WIRES: dict[str, Any] = {
     "encoder.logmel.checkpoint": Wire("a.pt", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.logmel.train": Wire("true", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.logmel.layers": Wire("1", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
+    **encoder("ast", VIT, VIT_WIRES, "an AST file is a dict of tensors"),
+    **encoder("ced", VIT, VIT_WIRES, "no tensor 'time_pos_embed' in it"),
     **encoder("atst_clip", VIT, VIT_WIRES, "an ATST file is a torch file of"),
     **encoder("atst_frame", VIT, VIT_WIRES, "an ATST file is a torch file of"),
     **encoder("imagebind", VIT, VIT_WIRES, "an ImageBind file is a torch file of"),

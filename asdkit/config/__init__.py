@@ -2,7 +2,14 @@
 
 from asdkit.config.any_encoder import AnyEncoder
 from asdkit.config.arrays import PoolingConfig
-from asdkit.config.audio_encoders import AstEncoder, AtstClipEncoder, AtstFrameEncoder, ImageBindEncoder, VitArch
+from asdkit.config.audio_encoders import (
+    AstEncoder,
+    AtstClipEncoder,
+    AtstFrameEncoder,
+    CedEncoder,
+    ImageBindEncoder,
+    VitArch,
+)
 from asdkit.config.beats import BeatsArch, BeatsEncoder, check_sizes
 from asdkit.config.encoders import EncoderConfig, LogmelEncoder
 from asdkit.config.experiment import Config, check_checkpoint, check_new, load_config, open_config
@@ -31,6 +38,7 @@ from asdkit.config.training import (
 )
 
 __all__ = [
+    "CedEncoder",
     "AamConfig",
     "AnyEncoder",
     "AstEncoder",

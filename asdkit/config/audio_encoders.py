@@ -62,3 +62,13 @@ class ImageBindEncoder(SizedEncoder):
 
     name: Literal["imagebind"] = Field("imagebind", description="imagebind")
     arch: VitArch | None = Field(None, description="size of the network with random weights (default: as published)")
+
+
+class CedEncoder(SizedEncoder):
+    """CED (Dinkel et al., 2024): patches of the mel spectrogram through a vision transformer."""
+
+    LINEARS = VIT_LINEARS
+    frontend = "mel_ced"
+
+    name: Literal["ced"] = Field("ced", description="ced")
+    arch: VitArch | None = Field(None, description="size of the network with random weights (default: CED base)")

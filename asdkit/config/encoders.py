@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from asdkit.config.any_encoder import AnyEncoder
-from asdkit.config.audio_encoders import AtstClipEncoder, AtstFrameEncoder, ImageBindEncoder
+from asdkit.config.audio_encoders import AstEncoder, AtstClipEncoder, AtstFrameEncoder, CedEncoder, ImageBindEncoder
 from asdkit.config.beats import BeatsEncoder
 from asdkit.utils.typed_yaml import one_of
 
@@ -31,4 +31,6 @@ class LogmelEncoder(AnyEncoder):
         return self
 
 
-EncoderConfig = one_of("name", BeatsEncoder, LogmelEncoder, AtstClipEncoder, AtstFrameEncoder, ImageBindEncoder)
+EncoderConfig = one_of(
+    "name", BeatsEncoder, LogmelEncoder, AtstClipEncoder, AtstFrameEncoder, ImageBindEncoder, AstEncoder, CedEncoder
+)

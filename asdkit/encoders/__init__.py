@@ -4,16 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 from asdkit.config import EncoderConfig
+from asdkit.encoders.ast import build_ast
 from asdkit.encoders.atst import build_atst_clip, build_atst_frame
 from asdkit.encoders.base import Encoder
 from asdkit.encoders.beats_checkpoint import build_beats
+from asdkit.encoders.ced import build_ced
 from asdkit.encoders.imagebind import build_imagebind
 from asdkit.encoders.logmel import build_logmel
 
 ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what makes one of its section
     "atst_clip": build_atst_clip,
     "atst_frame": build_atst_frame,
+    "ast": build_ast,
     "beats": build_beats,
+    "ced": build_ced,
     "imagebind": build_imagebind,
     "logmel": build_logmel,
 }

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from asdkit.layers.fbank import SAMPLES
 
 POWER_FLOOR = 1e-10  # of torchaudio's AmplitudeToDB and of librosa's power_to_db
+BATCH_NORM_EPS = 1e-5  # torch's default
 
 
 class MelSpectrogram(nn.Module):
@@ -57,6 +58,23 @@ class MelSpectrogram(nn.Module):
             if self.top_db is None:
                 return level
             return level.maximum(level.amax((1, 2), keepdim=True) - self.top_db)
+
+
+class Standardise(nn.Module):
+    """Batch normalisation of each band by statistics that stay as they are, in training too.
+
+    level and spread: mean and standard deviation of every band, in dB, until weights are loaded.
+    """
+
+    def __init__(self, bands: int, level: float, spread: float) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(bands)), nn.Parameter(torch.zeros(bands))
+        self.register_buffer("running_mean", torch.full((bands,), level))
+        self.register_buffer("running_var", torch.full((bands,), spread**2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., bands] -> [..., bands]"""
+        return (x - self.running_mean) * (self.weight * (self.running_var + BATCH_NORM_EPS).rsqrt()) + self.bias
 
 
 def htk_filters(n_fft: int, sample_rate: int, mels: int, low: float, high: float) -> Tensor:

@@ -1,0 +1,112 @@
+"""CED (Dinkel et al., 'CED: Consistent Ensemble Distillation for Audio Tagging', ICASSP 2024)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asdkit.config import CedEncoder, VitArch
+from asdkit.encoders.checkpoints import check_weights, depth, put_in, read_weights, renamed, side
+from asdkit.encoders.pieces import InPieces
+from asdkit.layers.block import Block
+from asdkit.layers.mel import MelSpectrogram, Standardise, htk_filters
+from asdkit.layers.vit import EPS, STD, Patches, Trunk
+
+MELS, FFT, PATCH = 64, 512, 16
+FRAMES = 1012  # of a piece: as many as the table of positions holds
+COLUMNS = FRAMES // PATCH
+LEVEL, SPREAD = -15.0, 30.0  # dB, with random weights: the range of recordings, about -80 to 50, becomes -2 to 2
+HEAD = 64  # size of an attention head in all published sizes, which the files do not tell
+
+HOLDS = "a CED file is a dict of tensors, or such a dict under 'model'"
+ORIGINAL = {
+    r"front_end\.": None,  # the window and the filters, which are made anew
+    r"init_bn\.1\.num_batches_tracked$": None,
+    r"init_bn\.1\.": "standardise.",
+    r"patch_embed\.proj\.": "patch_embed.",
+    r"blocks\.": "trunk.",
+    r"outputlayer\.": None,
+}
+
+
+class Ced(InPieces):
+    """Patches of the mel spectrogram in dB through pre-norm blocks.
+
+    A clip of 10 s gives 1001 frames and 62 x 4 tokens. Positions are a table over time plus one over frequency. As in
+    the authors' code, clips of more than 1012 frames go through in pieces of 1012; what is left at the end is not
+    padded, as it is there. The mel spectrogram has a floor 120 dB below the loudest value of its clip, where the
+    authors' code takes that of the whole batch: a clip's tokens do not depend on the others. It is standardised by the
+    statistics in the file, which training does not move.
+    """
+
+    sample_rate, window, hop = 16000, 0, 160
+    named, mels, bands = "ced", MELS, MELS // PATCH
+    least, longest, piece, step = PATCH, FRAMES, FRAMES, FRAMES
+
+    def __init__(self, arch: VitArch, hidden: int | None = None) -> None:
+        super().__init__()
+        self.dim = dim = arch.embed_dim
+        self.mel = MelSpectrogram(FFT, self.hop, htk_filters(FFT, self.sample_rate, MELS, 0, 8000), top_db=120)
+        self.standardise = Standardise(MELS, LEVEL, SPREAD)
+        self.patch_embed = Patches(MELS, dim, (PATCH, PATCH))
+        self.time_pos_embed = nn.Parameter(STD * torch.randn(1, dim, 1, COLUMNS))
+        self.freq_pos_embed = nn.Parameter(STD * torch.randn(1, dim, self.bands, 1))
+        self.trunk = Trunk(arch.depth, dim, arch.num_heads, hidden or 4 * dim)
+        self.norm = nn.LayerNorm(dim, EPS)
+
+    def frontend(self, wav: Tensor) -> Tensor:
+        """wav [B, T], floats in [-1, 1] -> mel spectrogram in dB [B, 1 + T // 160, 64].
+
+        Raises ValueError for clips of 256 samples (16 ms) or fewer.
+        """
+        return self.mel(wav)
+
+    def network(self, feats: Tensor) -> Tensor:
+        """Features [B, F, 64] of 16 to 1012 frames -> tokens [B, F // 16 * 4, dim]."""
+        return self.norm(self.trunk(self.prepare(self.patch_embed(self.standardise(feats)))))
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Patch embeddings [B, N, dim] -> input of the first block [B, N, dim]."""
+        time = self.time_pos_embed[..., : x.shape[1] // self.bands].permute(0, 3, 2, 1)  # [1, columns, 1, dim]
+        return x + (time + self.freq_pos_embed.permute(0, 3, 2, 1)).flatten(1, 2)
+
+    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
+        """What the blocks hold of the pieces that go through together, and the front end."""
+        needs = [
+            self.trunk.memory(frames // PATCH * self.bands, count * clips, device, precision)
+            for count, frames in self.lengths(samples)
+        ]
+        return max(needs) + self.mel.memory(samples)
+
+    def blocks(self) -> list[Block]:
+        """The transformer blocks, first to last."""
+        return [block.block() for block in self.trunk]
+
+
+def build_ced(config: CedEncoder) -> Ced:
+    """The network of a configuration: a published file's, or one with random weights; ValueError as `load_ced`."""
+    return load_ced(config.checkpoint) if config.checkpoint else Ced(config.size())
+
+
+def load_ced(path: str | Path, heads: int | None = None) -> Ced:
+    """Read a published file of any size (tiny, mini, small, base), strictly.
+
+    heads: of a block, if not the published `dim / 64`. The classifier and the stored front end are left out. Raises
+    ValueError naming the file and what is wrong: unreadable or damaged, code in it, missing, unknown or wrongly shaped
+    weights.
+    """
+    contents: Mapping[str, Any] = read_weights(path, HOLDS)
+    weights = renamed(contents["model"] if isinstance(contents.get("model"), dict) else contents, ORIGINAL)
+    dim = side(path, weights, "time_pos_embed", 1, HOLDS)
+    hidden = side(path, weights, "trunk.0.mlp.fc1.weight", 0, HOLDS)
+    if dim % (heads or HEAD):
+        raise ValueError(f"{path}: tokens of {dim} numbers are not {heads or 'whole'} heads: no published CED")
+    heads = heads or dim // HEAD
+    with torch.device("meta"):  # no time lost on random weights that are replaced at once
+        encoder = Ced(VitArch(embed_dim=dim, depth=depth(weights, "trunk."), num_heads=heads), hidden)
+    check_weights(path, encoder.state_dict(), weights, f"a CED of {dim} numbers a token")
+    # published patches have frequency first
+    put_in(encoder, {**weights, "patch_embed.weight": weights["patch_embed.weight"].transpose(2, 3)})
+    return encoder
