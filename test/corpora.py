@@ -44,7 +44,7 @@ def write_dataset(path: Path, **changes) -> Path:
     return path
 
 
-def write_corpus(root: Path, seconds: float = 0.1, train: int = 4, per_test: int = 2) -> Path:
+def write_corpus(root: Path, seconds: float = 0.1, train: int = 4, per_test: int = 2, channels: int = 1) -> Path:
     """Write a corpus in the layout of 2022 and later.
 
     dev_data/raw/{fan,valve} with labelled test names (valve without attributes), eval_data/raw/pump with anonymous
@@ -58,7 +58,7 @@ def write_corpus(root: Path, seconds: float = 0.1, train: int = 4, per_test: int
             for number in range(count):
                 attr = "noAttribute" if machine == "valve" else f"spd_{number % 2}"
                 name = f"section_00_{domain}_train_normal_{number:04d}_{attr}.wav"
-                write_clip(folder / "train" / name, seconds, seed=(seed := seed + 1))
+                write_clip(folder / "train" / name, seconds, channels=channels, seed=(seed := seed + 1))
         for domain in ("source", "target"):
             for condition in ("normal", "anomaly"):
                 for number in range(per_test):
@@ -66,7 +66,7 @@ def write_corpus(root: Path, seconds: float = 0.1, train: int = 4, per_test: int
                     if machine == "pump":
                         name = f"section_00_{len(truth):04d}.wav"
                         truth.append((name, int(condition == "anomaly"), int(domain == "target")))
-                    write_clip(folder / "test" / name, seconds, seed=(seed := seed + 1))
+                    write_clip(folder / "test" / name, seconds, channels=channels, seed=(seed := seed + 1))
         if truth:
             write_truth(root / "ground_truth", machine, truth)
     return root

@@ -32,8 +32,8 @@ class Bench:
 
     def __init__(self, root):
         self.root, self.known, self.heard, self.tries = root, {}, [], 0
-        write_corpus(root / "corpus", 0.5, train=2, per_test=1)
-        prepare(root)
+        write_corpus(root / "corpus", 0.5, train=2, per_test=1, channels=2)
+        prepare(root, channel=0, reference_channel=1)
         write_text(root / "x.yaml", EXPERIMENT)
         write_text(root / "p.yaml", PRETRAINING)
         for seed, name in enumerate(("a.pt", "b.pt")):

@@ -195,6 +195,12 @@ WIRES: dict[str, Any] = {
         embed("clip_rms", "train.steps=0"),
         embed("machine_rms", "train.steps=0"),
     ],
+    "data.reference": [
+        "complex",
+        "magnitude",
+        embed("complex", "train.steps=0"),
+        Wire("complex", ("data.feats_type=fbank",)),
+    ],
     "model.lora": "null",
     "model.lora.branches": "3",
     "model.lora.rank": "3",

@@ -139,10 +139,12 @@ fi
 if begin 2 lists; then
     lock_folder "$dump" # features are shared by experiments
     run make_lists "${settings[@]}" "${work[@]}" "${forced[@]}"
-    [[ $dry_run == false ]] || echo "# only where exp/<tag>/config.yaml says data.feats_type: fbank"
-    if [[ $dry_run == true ]] || grep -qsx "  feats_type: fbank" "$exp/config.yaml"; then
+    [[ $dry_run == false ]] ||
+        echo "# only where exp/<tag>/config.yaml says data.feats_type: fbank, or another data.reference than none"
+    if [[ $dry_run == true ]] || grep -qsxE "  (feats_type: fbank|reference: (complex|magnitude))" "$exp/config.yaml"; then
         run "${compute[@]}" JOB=1:"$nj" extract_feats.JOB "${work[@]}" --num-jobs "$nj" --job JOB "${forced[@]}"
         run extract_feats.merge "${work[@]}" --num-jobs "$nj" --merge true "${forced[@]}"
+        [[ $dry_run == true ]] || latest_run "$logs/2.extract_feats.merge.log" | grep WARNING || true
     fi
     free_folder
 fi

@@ -74,7 +74,7 @@ def _inputs(experiment: "Experiment", name: str) -> dict[str, Any]:
 
     return {
         **embedding_identity(experiment.config),
-        **experiment.prepared.reading(),
+        **experiment.prepared.reading(experiment.config),
         **experiment.prepared.made_of(name),
         "checkpoint": sha256_file(experiment.checkpoint),
         **level_inputs(experiment.config, experiment.exp),
@@ -83,10 +83,11 @@ def _inputs(experiment: "Experiment", name: str) -> dict[str, Any]:
 
 def _clips(args: argparse.Namespace, experiment: "Experiment", name: str) -> list["Clip"]:
     from asdkit.corpus.description import load_dataset
+    from asdkit.data.chain import dump_folder
     from asdkit.data.levels import at_level
     from asdkit.data.lists import check_recordings, input_clips
 
-    if experiment.config.data.feats_type == "raw":
+    if dump_folder(experiment.config) is None:
         own = experiment.prepared.rows(name)[args.job - 1 :: args.num_jobs]
         check_recordings(own, load_dataset(args.data), name)
     return at_level(input_clips(experiment.config, args.data, args.dump, name), experiment.config, args.exp)

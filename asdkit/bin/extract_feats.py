@@ -1,4 +1,4 @@
-"""Stage 2: dump features, where data.feats_type is fbank."""
+"""Stage 2: dump features, where data.feats_type is fbank, or treated recordings, where data.reference says so."""
 
 import argparse
 import logging
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from asdkit.config import Config
+    from asdkit.data.chain import Flat, Prepared
     from asdkit.signals.audio import AudioReader
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of extract_feats."""
     parser = cli.parser(
-        "Write dump/<front end>/<set>/split<num-jobs>/feats.<job>.ark; with --merge true the index feats.scp."
+        "Write dump/<folder>/<set>/split<num-jobs>/feats.<job>.ark: the front end's features, or recordings without "
+        "the second microphone; with --merge true the index feats.scp."
     )
     parser.add_argument("--data", default="data", help="what stage 1 wrote")
     parser.add_argument("--dump", default="dump", help="folder of lists and features")
@@ -39,35 +41,58 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.corpus.description import load_dataset, present_sets
 
     config = open_config(Path(args.exp) / "config.yaml")
-    if config.data.feats_type == "raw":
-        logging.info("data.feats_type is raw: no features to dump")
-        return
-    from asdkit.data import chain, feats
-    from asdkit.data.levels import at_level, level_inputs
-    from asdkit.data.lists import check_recordings, recorded_clips, shard
+    from asdkit.data import chain
 
-    dataset, prepared = load_dataset(args.data), chain.Prepared(args.data)
-    reader = dataset.reader()
-    elsewhere = "other --data and --dump folders"
-    frontend = None
+    dumped = chain.dump_folder(config)
+    if dumped is None:
+        logging.info("data.feats_type is raw and data.reference none: nothing to dump")
+        return
+    from asdkit.data import feats, reference
+    from asdkit.data.levels import level_inputs
+    from asdkit.data.lists import recorded_clips
+
+    prepared, reader = chain.Prepared(args.data), load_dataset(args.data).reader(config.data.reference)
+    levels = level_inputs(config, args.exp) if config.data.feats_type == "fbank" else {}
+    undone = {}
     for name in present_sets(args.data):
-        folder = Path(args.dump) / chain.feats_folder(config) / name
-        inputs = chain.feature_inputs(prepared, name) | level_inputs(config, args.exp)
-        merged = Done(folder / ".done", inputs, args.force, elsewhere, prepared.today)
-        if merged.is_done():
+        folder, inputs = Path(args.dump, dumped, name), chain.dump_inputs(config, prepared, name) | levels
+        done = _marker(folder / ".done", args, inputs, prepared)
+        if done.is_done():
             logging.info("%s: already done", folder)
         elif args.merge:
             feats.merge(folder, [clip.utt for clip in recorded_clips(args.data, name)], args.num_jobs, inputs)
-            merged.finish()
+            reference.merge_levels(reader, folder, args.num_jobs)
+            done.finish()
         else:
-            marker = feats.split_folder(folder, args.num_jobs) / f".done.{args.job}"
-            done = Done(marker, inputs, args.force, elsewhere, prepared.today)
-            if not done.is_done():
-                check_recordings(shard(prepared.rows(name), args.num_jobs, args.job), dataset, name)
-                frontend = frontend or _frontend(config, reader)
-                clips = at_level(recorded_clips(args.data, name), config, args.exp)
-                feats.dump_shard(frontend, reader, clips, folder, args.num_jobs, args.job)
-                done.finish()
+            undone[name] = _marker(
+                feats.split_folder(folder, args.num_jobs) / f".done.{args.job}", args, inputs, prepared
+            )
+    _write_shards(args, config, prepared, reader, {name: done for name, done in undone.items() if not done.is_done()})
+
+
+def _marker(path: Path, args: argparse.Namespace, inputs: "Flat", prepared: "Prepared") -> Done:
+    return Done(path, inputs, args.force, "other --data and --dump folders", prepared.today)
+
+
+def _write_shards(
+    args: argparse.Namespace, config: "Config", prepared: "Prepared", reader: "AudioReader", undone: dict[str, Done]
+) -> None:
+    from asdkit.corpus.description import load_dataset
+    from asdkit.data import feats, reference
+    from asdkit.data.levels import at_level
+    from asdkit.data.lists import check_recordings, recorded_clips, shard
+
+    clips = {name: recorded_clips(args.data, name) for name in undone}
+    own = {name: shard(clips[name], args.num_jobs, args.job) for name in undone}
+    for name in undone:  # before the first recording is read whole
+        check_recordings(shard(prepared.rows(name), args.num_jobs, args.job), load_dataset(args.data), name)
+        reference.check_readable(reader, own[name])
+    make = _frontend(config, reader) if undone and config.data.feats_type == "fbank" else feats.samples
+    for name, done in undone.items():
+        heard = clips[name] if make is feats.samples else at_level(clips[name], config, args.exp)
+        feats.dump_shard(make, reader, heard, done.path.parents[1], args.num_jobs, args.job)
+        reference.write_levels(reader, own[name], done.path.parent, args.job)
+        done.finish()
 
 
 def _frontend(config: "Config", reader: "AudioReader") -> "Callable[[Tensor], Tensor]":

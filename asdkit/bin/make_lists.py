@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     check_checkpoint(config, given(args.set, "encoder.checkpoint") or args.config)
     config = settle(config, args.exp, force=args.force)
     dataset = load_dataset(args.data)
+    dataset.reader(config.data.reference)  # before anything is written: is there a second microphone?
     for name in present_sets(args.data):
         lists.write_recordings(dataset, args.data, args.dump, name, args.force)
     _check_lengths(config, args.data)  # before anything says that the experiment is there

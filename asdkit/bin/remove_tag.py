@@ -15,7 +15,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
     parser.add_argument("--yes", type=cli.boolean, default=False, help="true: do not ask")
     parser.add_argument(
-        "--features", type=cli.boolean, default=False, help="true: and its dumped features, if no other tag uses them"
+        "--features", type=cli.boolean, default=False, help="true: and what it has dumped, if no other tag uses it"
     )
     parser.add_argument("--dump", type=Path, default=Path("dump"), help="folder of lists and features")
     parser.add_argument("--published", type=Path, help="others' figures in exp/RESULTS.md: conf/published.yaml")
@@ -73,14 +73,15 @@ def _features(exp: Path, dump: Path) -> Path | None:
 
 
 def _dumped(exp: Path, unknown: str | None = None) -> str | None:
-    """The name of an experiment's features, None where it reads recordings; `unknown` for a broken configuration."""
+    """The folder of what an experiment has dumped; None: it reads recordings; `unknown`: a broken configuration."""
     from asdkit.config import open_config
+    from asdkit.data.chain import dump_folder
 
     try:
         config = open_config(exp / "config.yaml")
     except ValueError:
         return unknown
-    return config.encoder.frontend if config.data.feats_type == "fbank" else None
+    return dump_folder(config)
 
 
 def _agreed() -> bool:

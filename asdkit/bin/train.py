@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done, prepared: "Prepared") -> None:
     from asdkit.corpus.description import load_dataset
     from asdkit.data.batches import Framing, loader, training_dataset
-    from asdkit.data.chain import training_sets, write_trained
+    from asdkit.data.chain import dump_folder, training_sets, write_trained
     from asdkit.data.lists import check_recordings, read_classes
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.train.finetune import fine_tuning
@@ -77,7 +77,7 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
             f"{args.exp}/classes.txt holds one class, {classes[0]!r}: there is nothing to tell apart. "
             "Add machines, sections or attributes, or train nothing: --config conf/frozen.yaml or conf/logmel.yaml"
         )
-    if config.train.steps and config.data.feats_type == "raw":
+    if config.train.steps and dump_folder(config) is None:
         for name in training_sets(config, args.data):
             check_recordings(prepared.rows(name), load_dataset(args.data), name)
     world = join_world(args.device)

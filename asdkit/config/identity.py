@@ -48,7 +48,9 @@ def embedding_identity(config: Config) -> Flat:
     flat = settings_of(config.embed, "embed")
     if config.embed.segment == "clip" and not config.embed.chunks:
         del flat["embed.hop_seconds"]
-    return flat | {f"data.{key}": getattr(config.data, key) for key in ("feats_type", "chunk_seconds", "level")}
+    return flat | {
+        f"data.{key}": getattr(config.data, key) for key in ("feats_type", "chunk_seconds", "level", "reference")
+    }
 
 
 def score_identity(settings: ScoreConfig) -> Flat:

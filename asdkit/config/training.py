@@ -25,6 +25,11 @@ class DataConfig(Section):
         description="keep: as recorded; clip_rms: every clip scaled to one RMS, -26 dB re full scale; machine_rms: one "
         "factor for each machine, which brings its training clips there on average",
     )
+    reference: Literal["none", "complex", "magnitude"] = Field(
+        "none",
+        description="take out what a second microphone (reference_channel in the dataset description) hears: complex: "
+        "by least squares, one transfer function for each recording; magnitude: by subtracting magnitudes",
+    )
     balance: Literal["none", "machine", "class"] = Field(
         "none", description="none: every clip once per epoch; otherwise machines or classes are drawn uniformly"
     )

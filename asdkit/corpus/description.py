@@ -1,12 +1,13 @@
 """The dataset description: what a recipe's conf/dataset.yaml says about a corpus."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from asdkit.corpus.names import SETS, STYLES
 from asdkit.signals.audio import RATE, AudioReader
+from asdkit.signals.reference import TreatedReader
 from asdkit.utils.typed_yaml import Section, dump_yaml, read_yaml, validate
 
 
@@ -60,11 +61,38 @@ class Description(Section):
     counts: Counts | None = Field(None, description="clips there must be; none: not checked")
     sample_rate: int = Field(RATE, gt=0, description="Hz")
     channel: int | None = Field(None, ge=0, description="channel of recordings with several; none: mono only")
+    reference_channel: int | None = Field(
+        None, ge=0, description="channel of a second microphone, far from the machine; none: no such"
+    )
     resample: bool = Field(False, description="resample recordings of another rate instead of refusing them")
 
-    def reader(self) -> AudioReader:
-        """What reads this corpus's recordings."""
-        return AudioReader(self.sample_rate, self.channel, self.resample)
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a second microphone as older versions wrote it, so that stage 1 finds its own files."""
+        found = dump(self)
+        if found["reference_channel"] is None:
+            del found["reference_channel"]
+        return found
+
+    def reader(self, reference: str = "none") -> AudioReader:
+        """What reads this corpus's recordings, the second microphone taken out as `data.reference` says.
+
+        Raises ValueError where the description names no second microphone.
+        """
+        if reference == "none":
+            return AudioReader(self.sample_rate, self.channel, self.resample)
+        if self.channel is None or self.reference_channel is None:
+            raise ValueError(
+                f"data.reference {reference}: the dataset description says channel: {_null(self.channel)} and "
+                f"reference_channel: {_null(self.reference_channel)}. Name both (0 is first) and run stage 1 again, or "
+                "set data.reference=none"
+            )
+        if self.channel == self.reference_channel:
+            raise ValueError(
+                f"data.reference {reference}: channel and reference_channel of the dataset description are both "
+                f"{self.channel}: take another channel, or set data.reference=none"
+            )
+        return TreatedReader(self.sample_rate, self.channel, self.resample, self.reference_channel, reference)
 
 
 class Dataset(Description):
@@ -105,3 +133,7 @@ def present_sets(data_dir: str | Path) -> list[str]:
     if not present:
         raise ValueError(f"{data_dir} holds no <set>/manifest.tsv: run stage 1 (prepare_data) first")
     return present
+
+
+def _null(value: int | None) -> str:
+    return "null" if value is None else str(value)

@@ -17,7 +17,7 @@ from asdkit.utils.files import read_json
 ELSEWHERE = "the options of that run, other --data, --dump and --expdir folders"
 AGAIN = "Put the old ones back, or run stage 1 alone with --force true; each later stage then says what it needs"
 # Nothing that is made from the recordings depends on these; clips are compared one by one.
-_FREE = ("root", "ground_truth", "truth", "counts", "clips")
+_FREE = ("root", "ground_truth", "truth", "counts", "clips", "reference_channel")
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,10 @@ class Prepared:
         known = {old: self.digest(name) for name in self.sets() for old in read_earlier(self.data / name)}
         return {key: known.get(value, value) if isinstance(value, str) else value for key, value in marker.items()}
 
-    def reading(self) -> Flat:
-        """How recordings are read, for markers."""
-        return {f"dataset.{key}": value for key, value in load_dataset(self.data).reader().identity().items()}
+    def reading(self, config: Config) -> Flat:
+        """How an experiment reads recordings, for markers."""
+        reader = load_dataset(self.data).reader(config.data.reference)
+        return {f"dataset.{key}": value for key, value in reader.identity().items()}
 
     def made_of(self, name: str) -> Flat:
         """Clips and lengths of a set, for markers; raises ValueError where an older version wrote the manifest."""
@@ -96,24 +97,32 @@ def check_labels(config: Config, prepared: Prepared, exp: Path) -> None:
     compare(marker, reread_labels(read_json(marker), prepared), label_inputs(config, prepared), again=_stage(2))
 
 
-def feats_folder(config: Config) -> str:
-    """The folder below dump/ of an experiment's features: its front end, and how loud that hears the clips."""
-    return config.encoder.frontend + ("" if config.data.level == "keep" else f"_{config.data.level}")
+def dump_folder(config: Config) -> str | None:
+    """The folder below dump/ that an experiment reads, None where it reads the recordings themselves.
+
+    Features: their front end, how loud that hears the clips, and how a second microphone was taken out. Otherwise
+    recordings out of which it was taken.
+    """
+    treated = "" if config.data.reference == "none" else f"_reference_{config.data.reference}"
+    if config.data.feats_type == "raw":
+        return treated.removeprefix("_") or None
+    return config.encoder.frontend + ("" if config.data.level == "keep" else f"_{config.data.level}") + treated
 
 
-def check_features(config: Config, prepared: Prepared, dump: Path, name: str) -> None:
-    """Raise ValueError where the dumped features of a set are not of the clips that are there: stage 2 is needed."""
-    folder = dump / feats_folder(config) / name
+def check_dumped(config: Config, prepared: Prepared, folder: Path, name: str) -> None:
+    """Raise ValueError where what stage 2 dumped of a set is not of the clips that are there: stage 2 is needed."""
     if not (folder / ".done").exists():
-        raise ValueError(f"{folder}: no dumped features, or not all of them: run stage 2 first")
-    made, now = prepared.today(read_json(folder / ".done")), feature_inputs(prepared, name)
+        what = "dumped features" if config.data.feats_type == "fbank" else "recordings without the second microphone"
+        raise ValueError(f"{folder}: no {what}, or not all of them: run stage 2 first")
+    made, now = prepared.today(read_json(folder / ".done")), dump_inputs(config, prepared, name)
     made = {key: made.get(key) for key in now}
     compare(folder / ".done", made, now, "other --data and --dump folders", _stage(2))
 
 
-def feature_inputs(prepared: Prepared, name: str) -> Flat:
-    """What dumped features are made from, for their marker."""
-    return {"manifest": prepared.made_of(name)["manifest"], **load_dataset(prepared.data).reader().identity()}
+def dump_inputs(config: Config, prepared: Prepared, name: str) -> Flat:
+    """What dumped features and treated recordings are made from, for their marker."""
+    reader = load_dataset(prepared.data).reader(config.data.reference)
+    return {"manifest": prepared.made_of(name)["manifest"], **reader.identity()}
 
 
 def write_trained(seed_dir: Path, config: Config, prepared: Prepared) -> None:
@@ -132,7 +141,7 @@ def check_network(config: Config, prepared: Prepared, exp: Path, seed_dir: Path)
     if config.train.steps == 0 or not marker.exists():
         return []
     made, sets = prepared.today(read_json(marker)), training_sets(config, prepared.data)
-    reading = {key: value for key, value in prepared.reading().items() if key in made}
+    reading = {key: value for key, value in prepared.reading(config).items() if key in made}
     compare(marker, {key: made[key] for key in reading}, reading, again=_stage(3))
     if not record.exists():
         return [] if all(made.get(f"{name}.manifest") == prepared.digest(name) for name in sets) else None
@@ -189,7 +198,7 @@ def check_embedded(
         wanted["checkpoint"] = sha256_file(weights)
     if prepared:
         made = prepared.today(made)
-        reading = {key: value for key, value in prepared.reading().items() if key in made}
+        reading = {key: value for key, value in prepared.reading(config).items() if key in made}
         wanted |= {"manifest": prepared.digest(name)} | reading
     compare(marker, {key: made.get(key) for key in wanted}, wanted, again=_stage(4))
 

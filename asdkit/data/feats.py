@@ -1,4 +1,4 @@
-"""Dumping what a front end makes of recordings, in shards."""
+"""Dumping what a front end makes of recordings, or recordings without their second microphone, in shards."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -29,7 +29,8 @@ def dump_shard(
 ) -> None:
     """Write split<N>/feats.J.{ark,scp} in `folder`: features of shard J of N, float32 [frames, bands] for each clip.
 
-    frontend: samples [1, T] -> features [1, frames, bands]. clips: all of the set. Raises ValueError naming the
+    frontend: samples [1, T] -> features [1, frames, bands]; `samples` keeps the samples themselves. clips: all of the
+    set. Raises ValueError naming the
     recording that has changed, cannot be read or is too short for the front end.
     """
     own = shard(list(clips), num_jobs, job)
@@ -43,7 +44,11 @@ def dump_shard(
                 raise ValueError(f"{clip.path}: {error}") from None
             if not ark.offsets:  # the first tells of all; job 1 begins before the others and asks for them too
                 share = clips if job == 1 else own
-                needs_space(folder, feats.nbytes / clip.samples * sum(c.samples for c in share), "features")
+                needs_space(
+                    folder,
+                    feats.nbytes / clip.samples * sum(c.samples for c in share),
+                    "recordings" if frontend is samples else "features",
+                )
             ark.write(clip.utt, feats)
 
 
@@ -64,6 +69,11 @@ def merge(folder: str | Path, utts: Sequence[str], num_jobs: int, inputs: dict[s
     for other in Path(folder).glob("split*"):
         if other != split:
             shutil.rmtree(other)
+
+
+def samples(wav: Tensor) -> Tensor:
+    """What stands for a front end where samples are kept: [1, T] -> [1, T, 1]."""
+    return wav[..., None]
 
 
 def split_folder(folder: str | Path, num_jobs: int) -> Path:

@@ -17,6 +17,7 @@ from asdkit.corpus.names import sets_of
 from asdkit.data.chain import Prepared
 from asdkit.data.lists import Clip, recorded_clips
 from asdkit.signals.audio import AudioReader
+from asdkit.utils.ark import read_frames, split_location
 from asdkit.utils.cli import progress
 from asdkit.utils.done import Done
 from asdkit.utils.files import read_table, sha256_file, write_table
@@ -30,13 +31,13 @@ def read_clip(reader: AudioReader, clip: Clip, start: int = 0, samples: int = -1
     """Samples [start, start + samples) of a clip as the network is to hear them, float32 [T]; -1: to the end.
 
     With `clip.rms` they are scaled so that this RMS becomes LEVEL; 0 stands for the clip's own, of all its samples
-    around their mean. Silence stays silence. Errors as for `AudioReader.read`.
+    around their mean. Silence stays silence. Errors as for `AudioReader.read`, and for the archive of `clip.treated`.
     """
-    wav = reader.read(clip.path, start, samples, clip.samples)
+    wav = _samples(reader, clip, start, samples)
     if clip.rms is None:
         return wav
     whole = samples in (-1, clip.samples)
-    rms = clip.rms or (_rms(wav) if whole else _rms_of(reader, clip.path, clip.samples))
+    rms = clip.rms or (_rms(wav) if whole else _rms_of(reader, clip))
     return wav * np.float32(LEVEL / rms) if rms > SILENT else wav
 
 
@@ -68,9 +69,10 @@ def write_levels(config: Config, data: str | Path, exp: str | Path, force: bool 
     """
     if config.data.level != "machine_rms":
         return
-    prepared, reader = Prepared(data), load_dataset(data).reader()
+    prepared, reader = Prepared(data), load_dataset(data).reader(config.data.reference)
     sets = sets_of("train", prepared.sets())
-    inputs = {**{name: prepared.digest(name) for name in sets}, **vars(reader)}
+    told = {key: value for key, value in reader.identity().items() if key != "filter"}
+    inputs = {**{name: prepared.digest(name) for name in sets}, **told}
     done = Done(Path(exp) / ".done.levels", inputs, force, reread=prepared.today)
     if done.is_done():
         return
@@ -92,5 +94,12 @@ def _rms(wav: np.ndarray) -> float:
 
 
 @cache
-def _rms_of(reader: AudioReader, path: str, samples: int) -> float:
-    return _rms(reader.read(path, length=samples))
+def _rms_of(reader: AudioReader, clip: Clip) -> float:
+    return _rms(_samples(reader, clip))
+
+
+def _samples(reader: AudioReader, clip: Clip, start: int = 0, samples: int = -1) -> np.ndarray:
+    if clip.treated is None:
+        return reader.read(clip.path, start, samples, clip.samples)
+    ark, offset = split_location(clip.treated)
+    return read_frames(ark, offset, start, clip.samples - start if samples < 0 else samples)[:, 0].copy()

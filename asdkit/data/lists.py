@@ -11,7 +11,7 @@ from asdkit.config import Config
 from asdkit.corpus.description import Dataset, load_dataset
 from asdkit.corpus.manifest import Row, digest, read_earlier, read_measured
 from asdkit.corpus.names import UNKNOWN, split_set
-from asdkit.data.chain import Prepared, check_features, feats_folder, training_sets
+from asdkit.data.chain import Prepared, check_dumped, dump_folder, training_sets
 from asdkit.signals.content import measure_all
 from asdkit.utils.done import Done
 from asdkit.utils.files import read_json, read_scp, read_table, read_text, sha256_file, write_text
@@ -26,7 +26,8 @@ class Clip:
     """A clip to train on or to embed.
 
     path: its recording; samples: the recording's length; machine: its machine type. feats: `ark:offset` of its dumped
-    features where data.feats_type is fbank. To train on: label: class; attributed: its attribute is known.
+    features where data.feats_type is fbank, treated: of its samples [T, 1] where a second microphone was taken out of
+    them. To train on: label: class; attributed: its attribute is known.
     rms: what `asdkit.data.levels` scales it by; None: it is heard as it is.
     """
 
@@ -35,6 +36,7 @@ class Clip:
     samples: int
     machine: str
     feats: str | None = None
+    treated: str | None = None
     label: int | None = None
     attributed: bool | None = None
     rms: float | None = None
@@ -101,23 +103,24 @@ def recorded_clips(data_dir: str | Path, set_name: str) -> list[Clip]:
 
 
 def input_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, set_name: str) -> list[Clip]:
-    """The clips of a set, sorted by utt, with their dumped features where data.feats_type is fbank.
+    """The clips of a set, sorted by utt, with what stage 2 dumped for the experiment: features, or treated recordings.
 
-    Raises ValueError as `recorded_clips` does, when features have not been dumped, or of other clips than there are.
+    Raises ValueError as `recorded_clips` does, when that has not been dumped, or of other clips than there are.
     """
-    clips = recorded_clips(data_dir, set_name)
-    if config.data.feats_type == "raw":
+    clips, dumped = recorded_clips(data_dir, set_name), dump_folder(config)
+    if dumped is None:
         return clips
-    check_features(config, Prepared(data_dir), Path(dump_dir), set_name)
-    feats = read_feats(dump_dir, feats_folder(config), set_name)
-    if missing := [clip.utt for clip in clips if clip.utt not in feats]:
-        raise ValueError(f"{set_name}: no dumped features of clip {missing[0]!r}: run stage 2 again")
-    return [replace(clip, feats=feats[clip.utt]) for clip in clips]
+    check_dumped(config, Prepared(data_dir), Path(dump_dir, dumped, set_name), set_name)
+    found = read_feats(dump_dir, dumped, set_name)
+    kind, what = ("feats", "features") if config.data.feats_type == "fbank" else ("treated", "recording")
+    if missing := [clip.utt for clip in clips if clip.utt not in found]:
+        raise ValueError(f"{set_name}: no dumped {what} of clip {missing[0]!r}: run stage 2 again")
+    return [replace(clip, **{kind: found[clip.utt]}) for clip in clips]
 
 
-def read_feats(dump_dir: str | Path, frontend: str, set_name: str) -> dict[str, str]:
-    """{utt: `ark:offset`} of a set's dumped features; raises ValueError when they have not been dumped."""
-    return read_scp(Path(dump_dir) / frontend / set_name / "feats.scp")
+def read_feats(dump_dir: str | Path, folder: str, set_name: str) -> dict[str, str]:
+    """{utt: `ark:offset`} of what was dumped of a set; raises ValueError where nothing was."""
+    return read_scp(Path(dump_dir) / folder / set_name / "feats.scp")
 
 
 def training_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, exp_dir: str | Path) -> list[Clip]:
@@ -141,7 +144,7 @@ def training_inputs(config: Config, prepared: Prepared, exp_dir: str | Path) -> 
     """
     if config.train.steps == 0:
         return {}
-    inputs = prepared.reading()
+    inputs = prepared.reading(config)
     for name in training_sets(config, prepared.data):
         inputs |= {f"{name}.{key}": value for key, value in prepared.made_of(name).items()}
     return inputs | {"labels": sha256_file(Path(exp_dir) / "labels.tsv")}

@@ -159,7 +159,7 @@ class Experiment:
         from asdkit.infer.clips import arrays, batches_of
 
         names = _names(paths)
-        reader = self.dataset.reader()
+        reader = self.dataset.reader(self.config.data.reference)
         if self.config.data.level == "machine_rms":
             machine = self._machine(machine)
         clips = [Clip(name, name, reader.length(name), machine or "-") for name in dict.fromkeys(names)]

@@ -1,0 +1,144 @@
+"""A second microphone, far from the machine: what it hears is taken out of the near one's recording (DCASE 2026)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asdkit.signals.audio import AudioReader
+from asdkit.utils.memory import memory_told
+
+if TYPE_CHECKING:
+    import torch
+
+WINDOWS = {"complex": 0.064, "magnitude": 0.032}  # seconds of an STFT frame: 1024 and 512 samples at 16 kHz
+SILENT = 1e-7  # RMS below a 24-bit recording's last bit
+_FLOOR = 0.1  # of the near magnitude, where the far one is larger
+_PEAK = 0.9  # what both microphones' peak is scaled to, so that _EPS means the same at every level
+_EPS = 1e-12
+_FADED = 0.05  # of the window: what a last frame is worth at the recording's end, at least
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Of a recording, as standard deviations: both microphones, and what is left of the near one."""
+
+    near: float
+    far: float
+    left: float
+
+    @property
+    def left_db(self) -> float:
+        """What is left of the near microphone, dB; 0 where that is silent."""
+        return 0.0 if self.near <= SILENT else 20 * float(np.log10(max(self.left / self.near, 1e-10)))
+
+
+@dataclass(frozen=True)
+class TreatedReader(AudioReader):
+    """Reads `channel` without what channel `reference` hears of it, as `treat` makes it, at the reader's rate.
+
+    A recording is treated whole, whatever part is asked for. levels: of each recording that was read, by its path.
+    """
+
+    reference: int = 1
+    how: str = "complex"
+    levels: dict[str, Levels] = field(default_factory=dict, compare=False, repr=False)
+
+    def identity(self) -> dict[str, int | bool | str | None]:
+        """What samples depend on beside the files and `how`: for done markers."""
+        return self._near().identity() | {"reference_channel": self.reference}
+
+    def length(self, path: str | Path, content: bool = False) -> int:
+        """As `AudioReader.length`; raises ValueError also for what is too short or lacks the second microphone."""
+        found = super().length(path, content)
+        check_length(found, self.sample_rate, self.how, path)
+        return found
+
+    def read(self, path: str | Path, start: int = 0, samples: int = -1, length: int | None = None) -> np.ndarray:
+        """As `AudioReader.read`; raises ValueError also for what is too short or lacks the second microphone."""
+        near = super().read(path, length=length)
+        check_length(len(near), self.sample_rate, self.how, path)
+        far = AudioReader(self.sample_rate, self.reference, self.resample).read(path)
+        with memory_told(f"taking the second microphone out of {path}, {len(near)} samples", "cut the recording"):
+            made = treat(near, far, self.sample_rate, self.how)
+        self.levels[str(path)] = Levels(*(float(np.std(x, dtype=np.float64)) for x in (near, far, made)))
+        return made[start : len(made) if samples < 0 else start + samples]
+
+    def _near(self) -> AudioReader:
+        return AudioReader(self.sample_rate, self.channel, self.resample)
+
+    def _check_header(self, channels: int, rate: int, path: str | Path) -> None:
+        if self.reference >= channels:
+            raise ValueError(
+                f"{path}: has {channels} channel{'s' * (channels > 1)}, and data.reference {self.how} takes the second "
+                f"microphone from channel {self.reference} (0 is first; reference_channel in the dataset description). "
+                "Set data.reference=none, or leave the recording out"
+            )
+        super()._check_header(channels, rate, path)
+
+
+def check_length(samples: int, rate: int, how: str, path: str | Path) -> None:
+    """Raise ValueError for a recording that is not longer than half a frame."""
+    if samples <= (least := frame_length(rate, how) // 2):
+        raise ValueError(f"{path}: {samples} samples; data.reference {how} needs more than {least}: a longer recording")
+
+
+def frame_length(rate: int, how: str) -> int:
+    """Samples of an STFT frame, an even number."""
+    return 2 * round(WINDOWS[how] * rate / 2)
+
+
+def treat(near: np.ndarray, far: np.ndarray, rate: int, how: str) -> np.ndarray:
+    """`near` without what `far` hears of it: float32 [T] of [T] and [T], at `rate` Hz.
+
+    complex: least squares, one transfer function for the whole recording (`transfer`). magnitude: the difference of the
+    magnitudes, at least a tenth of the near one, with its phase (Chu and Qian, DCASE 2026). Neither models delays
+    beyond a frame. Both as asd-experiments computes them (kasahart), but for recordings whose end the last frame hardly
+    reaches: dividing by its faded window would leave a click of many times full scale there, so a frame is added.
+    """
+    import torch
+
+    both = torch.from_numpy(np.stack([near, far]).astype(np.float64)) / scale(near, far)  # [2, T]
+    size = frame_length(rate, how)
+    spectra = _spectra(both, size)  # [2, F, frames]
+    if how == "complex":
+        h = _transfer(spectra[..., : 1 + len(near) // (size // 2)])
+        kept = spectra[0] - h[:, None] * spectra[1]
+    else:
+        c, f = spectra.abs()
+        kept = spectra[0] * torch.where(c > f, (c - f) / c.clamp_min(1e-300), _FLOOR)
+    window = torch.hann_window(size, dtype=torch.float64)
+    made = torch.istft(kept, size, size // 2, window=window, length=len(near))
+    return (made * scale(near, far)).float().numpy()
+
+
+def transfer(near: np.ndarray, far: np.ndarray, rate: int) -> np.ndarray:
+    """The transfer function from far to near, complex [F]: sum(C conj F) / sum(|F|^2) over all frames."""
+    import torch
+
+    both = torch.from_numpy(np.stack([near, far]).astype(np.float64)) / scale(near, far)
+    size = frame_length(rate, "complex")
+    return _transfer(_spectra(both, size)[..., : 1 + len(near) // (size // 2)]).numpy()
+
+
+def scale(near: np.ndarray, far: np.ndarray) -> float:
+    """What both are divided by: their joint peak then is 0.9; 1 where both are silent."""
+    return float(max(np.abs(near).max(), np.abs(far).max())) / _PEAK or 1.0
+
+
+def _transfer(spectra: "torch.Tensor") -> "torch.Tensor":
+    c, f = spectra
+    return (c * f.conj()).sum(-1) / (f.abs().square().sum(-1) + _EPS)
+
+
+def _spectra(x: "torch.Tensor", size: int) -> "torch.Tensor":
+    """STFT [C, F, frames] of [C, T]: periodic Hann, half a frame's hop, centred, reflected at both ends."""
+    import torch
+
+    hop, samples = size // 2, x.shape[-1]
+    window = torch.hann_window(size, dtype=torch.float64)
+    beyond = samples % hop
+    if beyond and window[hop + beyond - 1] < _FADED:
+        x = torch.nn.functional.pad(x[:, None], (0, hop - beyond), mode="reflect")[:, 0]
+    return torch.stft(x, size, hop, window=window, return_complex=True)
