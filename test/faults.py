@@ -35,6 +35,7 @@ EXPERIMENT, SCORING = "asdkit/infer/experiment.py", "asdkit/detectors/scoring.py
 DOMAINS, RESCALE = "asdkit/detectors/domains.py", "asdkit/detectors/rescale.py"
 PSEUDO, POOLING = "asdkit/detectors/pseudo.py", "asdkit/models/time_pooling.py"
 DECISIONS, EVALUATION = "asdkit/report/decisions.py", "asdkit/report/evaluation.py"
+AUTOENCODER = "asdkit/models/autoencoder.py"
 OBJECTIVE, EMBEDDER = "asdkit/losses/objective.py", "asdkit/models/embedder.py"
 CHAIN = "asdkit/data/chain.py"
 GATHER, LISTS, UPGRADE = "asdkit/losses/gather.py", "asdkit/data/lists.py", "asdkit/config/upgrade.py"
@@ -46,8 +47,15 @@ FAULTS = [
     Fault("weight decay ignored", "asdkit/train/optim.py", "weight_decay=config.weight_decay", "weight_decay=0.01",
           "[train.weight_decay]"),
     Fault("SpecAugment never applied", "asdkit/train/finetune.py",
-          "return spec_augment(feats, masks, generator) if masks and config.encoder.spectrogram else feats",
-          "return feats", "[train.specaugment]"),
+          "return spec_augment(feats, masks, generator) if masks else feats", "return feats", "[train.specaugment]"),
+    Fault("autoencoder: errors of all machines averaged", AUTOENCODER, '"loss": errors.sum()', '"loss": errors.mean()',
+          "autoencoder::a_machine_learns_the_same_whatever_the_others_are"),
+    Fault("autoencoder: one covariance of both domains", AUTOENCODER, "(~batch.target, batch.target)",
+          "(batch.target | ~batch.target,) * 2", "autoencoder::selective_mahalanobis_is_the_official_codes"),
+    Fault("autoencoder: covariances by the networks in training", AUTOENCODER, "self.eval()", "self.train()",
+          "autoencoder::both_scores_are_those_written_out"),
+    Fault("autoencoder: distances of rows averaged", AUTOENCODER, "(-1, self.mels)).mean(1).double()",
+          "(-1, self.mels))[:, 0].double()", "autoencoder::both_scores_are_those_written_out"),
     Fault("data.balance ignored", "asdkit/data/batches.py", "config.data.balance, seed)", '"none", seed)',
           "[data.balance]"),
     Fault("loss.aam.scale ignored", OBJECTIVE, "config.aam.scale", "30.0", "[loss.aam.scale]"),

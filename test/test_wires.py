@@ -95,6 +95,8 @@ class Bench:
             for array, size in (("other", 8), ("bands", (2, 8)), ("score.a", 2), ("score.b", 2)):
                 table = {row["utt"]: rng.normal(0, 1, size).astype(np.float32) for row in rows}
                 write_ark(made.exp / "seed0/embed" / name / f"{array}.ark", table)
+            positive = {utt: np.abs(values) for utt, values in table.items()}
+            write_ark(made.exp / "seed0/embed" / name / "score.positive.ark", positive)
         return made
 
     def _score(self, exp, words, name):
@@ -129,7 +131,7 @@ def bench(tmp_path_factory):
 
 
 def _noting(heard, name, method):
-    return lambda self, x: heard.append((name, len(x))) or method(self, x)
+    return lambda self, x, *more: heard.append((name, len(x))) or method(self, x, *more)
 
 
 def wires_of(field):

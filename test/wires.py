@@ -85,6 +85,8 @@ VIT_WIRES = {"embed_dim": "8", "depth": "1", "num_heads": "4"}
 WEIGHTS = ("encoder.arch=null", "encoder.checkpoint=a.pt")
 ONE_KIND = "has no weights"
 NO_SPECIALS = "no token of this encoder stands for the whole clip"
+AUTOENCODER = ("encoder={name: autoencoder, hidden: 8}", "model={}", "loss={}")
+FROM_SCRATCH = "trained from random weights always"
 TEACHER = ("tokenizer.teacher=a.pt",)
 
 
@@ -183,6 +185,13 @@ WIRES: dict[str, Any] = {
     **encoder("atst_clip", VIT, VIT_WIRES, "an ATST file is a torch file of"),
     **encoder("atst_frame", VIT, VIT_WIRES, "an ATST file is a torch file of"),
     **encoder("imagebind", VIT, VIT_WIRES, "an ImageBind file is a torch file of"),
+    "encoder.autoencoder.name": Wire((f"encoder={{name: beats, arch: {ARCH}}}",), AUTOENCODER),
+    "encoder.autoencoder.checkpoint": Wire("a.pt", AUTOENCODER, refused=FROM_SCRATCH),
+    "encoder.autoencoder.train": Wire("true", AUTOENCODER, refused=FROM_SCRATCH),
+    "encoder.autoencoder.layers": Wire("1", AUTOENCODER, refused=FROM_SCRATCH),
+    "encoder.autoencoder.frames": Wire("3", AUTOENCODER),
+    "encoder.autoencoder.hidden": Wire("9", AUTOENCODER),
+    "encoder.autoencoder.bottleneck": Wire("7", AUTOENCODER),
     "data.sets": "[dev_train]",
     "data.label": "machine+section+domain+attr",
     "data.chunk_seconds": ["0.4", embed("0.4", "train.steps=0", *CHUNKS)],
@@ -275,6 +284,7 @@ WIRES: dict[str, Any] = {
     **{f"score.given.{name}": other for name, other in SCORE_WIRES.items()},
     "score.given.detector": Wire(("score.given={detector: knn}",)),
     "score.given.array": "score.b",
+    "score.given.non_negative": Wire("true", ("score.given.array=score.positive",)),
     "score.given.smote": Wire("{k: 1}", refused="smote: Input should be None"),
     "score.given.per_domain": Wire("true", refused="per_domain: Input should be False"),
     "pretrain.init": Wire("b.pt", ("arch=null", "init=a.pt")),

@@ -66,13 +66,14 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     from asdkit.corpus.description import load_dataset
     from asdkit.data.batches import Framing, loader, training_dataset
     from asdkit.data.chain import dump_folder, training_sets, write_trained
+    from asdkit.data.frames import training_frames
     from asdkit.data.lists import check_recordings, read_classes
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.train.finetune import fine_tuning
     from asdkit.utils.provenance import environment
 
     classes = read_classes(args.exp)
-    if config.train.steps and len(classes) < 2:
+    if config.train.steps and len(classes) < 2 and config.encoder.family == "classifier":
         raise ValueError(
             f"{args.exp}/classes.txt holds one class, {classes[0]!r}: there is nothing to tell apart. "
             "Add machines, sections or attributes, or train nothing: --config conf/frozen.yaml or conf/logmel.yaml"
@@ -84,13 +85,19 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     trainer = fine_tuning(config, classes, args.seed, folder, done.inputs, world, done.reread)
     trainer.resume()
     framing = Framing(trainer.system.sample_rate, trainer.system.window, trainer.system.hop)
-    dataset = training_dataset(config, framing, args.data, args.dump, args.exp, args.seed, world.share)
+    where = (args.data, args.dump, args.exp, args.seed)
+    again = ()
+    if trainer.system.vector_frames:
+        dataset = training_frames(config, framing, trainer.system, world.device, *where)
+        again = dataset.once()
+    else:
+        dataset = training_dataset(config, framing, *where, world.share)
     steps = range(trainer.step + 1, config.train.steps + 1)
     if steps and config.train.graphs:
         trainer.prepare(dataset[steps[0]])
     batches = loader(dataset, config.data.workers, world.device, steps)
     what = f"train seed {args.seed}"
-    trainer.run(cli.progress(batches, what, config.train.steps, "step", trainer.step), environment())
+    trainer.run(cli.progress(batches, what, config.train.steps, "step", trainer.step), environment(), again)
     if world.rank == 0:
         if config.train.steps:
             write_trained(folder, config, prepared)

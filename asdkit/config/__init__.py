@@ -10,6 +10,7 @@ from asdkit.config.audio_encoders import (
     ImageBindEncoder,
     VitArch,
 )
+from asdkit.config.autoencoder import AutoencoderConfig
 from asdkit.config.beats import BeatsArch, BeatsEncoder, check_sizes
 from asdkit.config.encoders import EncoderConfig, LogmelEncoder
 from asdkit.config.experiment import Config, check_checkpoint, check_new, load_config, open_config
@@ -44,6 +45,7 @@ __all__ = [
     "AstEncoder",
     "AtstClipEncoder",
     "AtstFrameEncoder",
+    "AutoencoderConfig",
     "BeatsArch",
     "BeatsEncoder",
     "Config",

@@ -24,6 +24,7 @@ class AnyEncoder(Section):
     LINEARS: ClassVar[tuple[str, ...] | None] = None  # linear layers of a block; None: known once it is built
     spectrogram: ClassVar[bool] = True  # features are [clips, frames, bands]; False: samples, [clips, samples]
     frontend: ClassVar[str]  # folder of dumped features; encoders whose features have the same values share one
+    family: ClassVar[str] = "classifier"  # of networks: FAMILIES in asdkit/models/families.py
 
     name: str
     checkpoint: str | None = Field(None, description="file or folder of weights; null: random weights (Table III)")

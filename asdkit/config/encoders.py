@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from asdkit.config.any_encoder import AnyEncoder
 from asdkit.config.audio_encoders import AstEncoder, AtstClipEncoder, AtstFrameEncoder, CedEncoder, ImageBindEncoder
+from asdkit.config.autoencoder import AutoencoderConfig
 from asdkit.config.beats import BeatsEncoder
 from asdkit.utils.typed_yaml import one_of
 
@@ -32,5 +33,13 @@ class LogmelEncoder(AnyEncoder):
 
 
 EncoderConfig = one_of(
-    "name", BeatsEncoder, LogmelEncoder, AtstClipEncoder, AtstFrameEncoder, ImageBindEncoder, AstEncoder, CedEncoder
+    "name",
+    BeatsEncoder,
+    LogmelEncoder,
+    AtstClipEncoder,
+    AtstFrameEncoder,
+    ImageBindEncoder,
+    AstEncoder,
+    CedEncoder,
+    AutoencoderConfig,
 )

@@ -42,11 +42,26 @@ class Config(Section):
             raise ValueError(
                 f"embed.checkpoint {self.embed.checkpoint!r} is not in train.save_steps {self.train.save_steps}"
             )
+        if self.encoder.family == "autoencoder":
+            self._of_an_autoencoder()
         if self.loss.normalise and self.train.batch_size == 1:
             raise ValueError("loss.normalise needs a train.batch_size of 2 or more")
         if self.loss.dlcl and "attr" not in self.data.label:
             raise ValueError(f"loss.dlcl needs attributes in the labels: data.label is {self.data.label!r}")
         return self
+
+    def _of_an_autoencoder(self) -> None:
+        if extra := [key for key in ("model", "loss") if getattr(self, key) != type(getattr(self, key))()]:
+            raise ValueError(f"{extra[0]}: the autoencoder has no such part: leave the section out")
+        if self.embed.arrays:
+            raise ValueError(
+                "embed.arrays: the autoencoder makes embedding, score.mse and score.mahalanobis, no others"
+            )
+        if not self.train.steps or self.train.save_steps:
+            raise ValueError(
+                "the autoencoder's covariances are estimated after the last step: train.steps has to be 1 or more, "
+                "train.save_steps empty"
+            )
 
     def _suits_the_encoder(self) -> None:
         name, linears, lora = self.encoder.name, self.encoder.LINEARS, self.model.lora

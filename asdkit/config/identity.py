@@ -34,6 +34,9 @@ def training_identity(config: Config, checkpoint: str | None = None) -> Flat:
         flat["model.lora.targets"] = list(config.encoder.LINEARS)
     if not config.encoder.spectrogram:
         flat = {key: value for key, value in flat.items() if not key.startswith("train.specaugment")}
+    if config.encoder.family == "autoencoder":
+        unused = ("model.", "loss.", "data.balance", "train.specaugment")
+        return {key: value for key, value in flat.items() if not key.startswith(unused)}
     if config.model.pooling != "attentive":
         del flat["model.attention_dim"]
     if config.train.steps == 0:

@@ -115,6 +115,9 @@ class GivenConfig(DetectorConfig):
     array: str = Field(
         pattern=r"^score\.[A-Za-z0-9._+-]{1,90}$", description="array of scores: embed/<set>/score.*.ark"
     )
+    non_negative: bool = Field(
+        False, description="they are never below 0: their threshold comes from a gamma distribution"
+    )
     per_domain: Literal[False] = Field(False, description="nothing is fitted")
     smote: None = Field(None, description="nothing is fitted")
 

@@ -27,8 +27,8 @@ class Clip:
 
     path: its recording; samples: the recording's length; machine: its machine type. feats: `ark:offset` of its dumped
     features where data.feats_type is fbank, treated: of its samples [T, 1] where a second microphone was taken out of
-    them. To train on: label: class; attributed: its attribute is known.
-    rms: what `asdkit.data.levels` scales it by; None: it is heard as it is.
+    them. To train on: label: class; attributed: its attribute is known. domain: source, target or `-`, of training
+    clips alone. rms: what `asdkit.data.levels` scales it by; None: it is heard as it is.
     """
 
     utt: str
@@ -40,6 +40,7 @@ class Clip:
     label: int | None = None
     attributed: bool | None = None
     rms: float | None = None
+    domain: str = UNKNOWN
 
 
 def assign_labels(rows: list[Row], scheme: str) -> tuple[list[str], dict[str, tuple[int, bool]]]:
@@ -99,7 +100,17 @@ def recorded_clips(data_dir: str | Path, set_name: str) -> list[Clip]:
     """
     root = load_dataset(data_dir).root
     rows = read_measured(data_dir, set_name)
-    return [Clip(row["utt"], os.path.join(root, row["wav"]), int(row["samples"]), row["machine"]) for row in rows]
+    train = split_set(set_name)[1] == "train"
+    return [
+        Clip(
+            row["utt"],
+            os.path.join(root, row["wav"]),
+            int(row["samples"]),
+            row["machine"],
+            domain=row["domain"] if train else UNKNOWN,
+        )
+        for row in rows
+    ]
 
 
 def input_clips(config: Config, data_dir: str | Path, dump_dir: str | Path, set_name: str) -> list[Clip]:

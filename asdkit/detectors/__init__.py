@@ -53,7 +53,7 @@ def _knn(config: KnnConfig) -> Detector:
 
 
 def _given(config: GivenConfig) -> Detector:
-    return Given()
+    return Given(config.non_negative)
 
 
 def _kmeans(config: KmeansConfig) -> Detector:

@@ -9,7 +9,8 @@ class Given:
     An autoencoder gives one value for each way of measuring its error, say, or for each domain.
     """
 
-    non_negative = False
+    def __init__(self, non_negative: bool = False) -> None:
+        self.non_negative = non_negative
 
     def fit(self, x: np.ndarray, recordings: np.ndarray | None = None) -> "Given":
         """Learn nothing."""

@@ -6,6 +6,7 @@ from typing import Any
 from asdkit.config import EncoderConfig
 from asdkit.encoders.ast import build_ast
 from asdkit.encoders.atst import build_atst_clip, build_atst_frame
+from asdkit.encoders.autoencoder import build_autoencoder
 from asdkit.encoders.base import Encoder
 from asdkit.encoders.beats_checkpoint import build_beats
 from asdkit.encoders.ced import build_ced
@@ -16,6 +17,7 @@ ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what make
     "atst_clip": build_atst_clip,
     "atst_frame": build_atst_frame,
     "ast": build_ast,
+    "autoencoder": build_autoencoder,
     "beats": build_beats,
     "ced": build_ced,
     "imagebind": build_imagebind,

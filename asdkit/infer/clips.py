@@ -1,6 +1,6 @@
 """Run a trained model over clips: batches of equal length, shards, archives (stage 4)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -85,18 +85,23 @@ def segments(feats: Tensor, chunk: int, hop: int) -> Tensor:
 
 
 @torch.inference_mode()
-def represent(system: System, feats: Tensor, config: EmbedConfig, chunk: int, hop: int) -> dict[str, Tensor]:
+def represent(
+    system: System, feats: Tensor, config: EmbedConfig, chunk: int, hop: int, machines: Sequence[str] = ()
+) -> dict[str, Tensor]:
     """The system's arrays of clips of one length, from their features [B, F, ...]: name -> [B, D] or [B, bands, D].
 
     `config.segment` 'clip': the whole clip goes through the network; 'chunk': the mean over windows of `chunk` frames.
-    With `config.chunks` also the arrays [D] of the windows themselves: <name>.chunks -> [B, S, D].
+    machines [B]: each clip's. With `config.chunks` also the arrays [D] of the windows themselves: <name>.chunks ->
+    [B, S, D].
     """
     with torch.autocast(feats.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        found = system.represent(feats) if config.segment == "clip" else {}
+        found = system.represent(feats, machines) if config.segment == "clip" else {}
         pieces: dict[str, Tensor] = {}
         if config.segment == "chunk" or config.chunks:
             cut = segments(feats, chunk, hop)  # [B, S, chunk, ...]
-            groups = [system.represent(part) for part in cut.flatten(0, 1).split(PIECES)]
+            whose = [machine for machine in machines for _ in range(cut.shape[1])]
+            parts = cut.flatten(0, 1).split(PIECES)
+            groups = [system.represent(part, whose[PIECES * i :][:PIECES]) for i, part in enumerate(parts)]
             flat = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
             pieces = {name: array.unflatten(0, cut.shape[:2]) for name, array in flat.items()}  # [B, S, D]
     if config.segment == "chunk":
@@ -125,7 +130,8 @@ def arrays(
             with torch.inference_mode():
                 given = to_device(wavs if feats is None else feats, device)
                 feats = system.frontend(given) if feats is None else given
-            found = represent(system, feats, config.embed, dataset.frames, hop)
+            machines = [clip.machine for clip in batch]
+            found = represent(system, feats, config.embed, dataset.frames, hop, machines)
             # to memory that a GPU writes itself: it goes on with the next batch while this one is unpacked
             found = {name: array.float().to("cpu", non_blocking=True) for name, array in found.items()}
         ready = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None

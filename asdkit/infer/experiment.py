@@ -151,8 +151,8 @@ class Experiment:
         """The network's arrays of some recordings: name -> [N, D] or [N, bands, D], in the order of `paths`.
 
         A recording shorter than data.chunk_seconds is repeated to that length, as in training. machine: whose they are,
-        needed where data.level is machine_rms and there are several. Raises ValueError naming a recording that cannot
-        be read, and where recordings are resampled by another filter than in training.
+        needed where there are several and data.level is machine_rms or each has a network of its own. Raises ValueError
+        naming a recording that cannot be read, and where recordings are resampled by another filter than in training.
         """
         from asdkit.data.levels import at_level
         from asdkit.data.lists import Clip
@@ -160,7 +160,7 @@ class Experiment:
 
         names = _names(paths)
         reader = self.dataset.reader(self.config.data.reference)
-        if self.config.data.level == "machine_rms":
+        if self.config.data.level == "machine_rms" or self.system.per_machine:
             machine = self._machine(machine)
         clips = [Clip(name, name, reader.length(name), machine or "-") for name in dict.fromkeys(names)]
         clips = at_level(clips, self.config, self.exp)

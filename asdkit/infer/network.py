@@ -8,7 +8,7 @@ from torch import nn
 from asdkit.adapt.lora import merge_lora
 from asdkit.config import Config
 from asdkit.models.checkpoint import read_checkpoint
-from asdkit.models.classifier import Classifier
+from asdkit.models.families import build_system
 from asdkit.models.system import System
 from asdkit.utils.device import set_precision
 
@@ -21,7 +21,7 @@ def load_system(config: Config, checkpoint: Path, device: torch.device) -> Syste
     content = read_checkpoint(checkpoint)
     if content["backbone"]:
         content["backbone"] = {**content["backbone"], "path": config.encoder.checkpoint}
-    system = Classifier(config, content["classes"])
+    system = build_system(config, content["classes"])
     system.load_state(content, checkpoint)
     set_precision(config.embed.precision, device)
     system = merge_lora(system).to(device).eval()

@@ -14,15 +14,24 @@ BATCH_NORM_EPS = 1e-5  # torch's default
 class MelSpectrogram(nn.Module):
     """Mel energies in dB at one frame every `hop` samples, centred: frame i lies around sample i * hop.
 
-    Periodic Hann window of `n_fft` samples, the clip reflected at both ends, power spectrum, mel `filters`
-    [n_fft / 2 + 1, mels] (`htk_filters`, `slaney_filters`; published weights may bring their own: assign them),
-    10 log10 floored at 1e-10, and, with `top_db`, no value more than that below the loudest of its own clip. With
-    `htk_filters` these are the numbers of torchaudio's MelSpectrogram and AmplitudeToDB.
+    Periodic Hann window of `n_fft` samples, the clip reflected at both ends (`zeros`: zeros there), power spectrum, mel
+    `filters` [n_fft / 2 + 1, mels] (`htk_filters`, `slaney_filters`; published weights may bring their own: assign
+    them), 10 log10 floored at `floor`, and, with `top_db`, no value more than that below the loudest of its own clip.
+    With `htk_filters` these are the numbers of torchaudio's MelSpectrogram and AmplitudeToDB.
     """
 
-    def __init__(self, n_fft: int, hop: int, filters: Tensor, top_db: float | None = None) -> None:
+    def __init__(
+        self,
+        n_fft: int,
+        hop: int,
+        filters: Tensor,
+        top_db: float | None = None,
+        floor: float = POWER_FLOOR,
+        zeros: bool = False,
+    ) -> None:
         super().__init__()
-        self.n_fft, self.hop, self.top_db = n_fft, hop, top_db
+        self.n_fft, self.hop, self.top_db, self.floor = n_fft, hop, top_db, floor
+        self.pad_mode = "constant" if zeros else "reflect"
         self.mels = filters.shape[1]
         assert filters.shape[0] == n_fft // 2 + 1
         with torch.device("cpu"):  # even where a network is built on the meta device: the values are never loaded
@@ -37,7 +46,7 @@ class MelSpectrogram(nn.Module):
         """
         if wav.ndim != 2:
             raise ValueError(f"mel spectrogram: samples of shape {tuple(wav.shape)}, expected [clips, samples]")
-        if wav.shape[1] <= self.n_fft // 2:
+        if wav.shape[1] <= self.n_fft // 2 and self.pad_mode == "reflect":
             raise ValueError(
                 f"mel spectrogram: clip of {wav.shape[1]} samples, at least {self.n_fft // 2 + 1} are needed; "
                 "leave it out or make it longer"
@@ -52,9 +61,11 @@ class MelSpectrogram(nn.Module):
 
     def _decibels(self, wav: Tensor) -> Tensor:
         with torch.autocast(wav.device.type, enabled=False):
-            spectrum = torch.stft(wav, self.n_fft, self.hop, window=self.taper, pad_mode="reflect", return_complex=True)
+            spectrum = torch.stft(
+                wav, self.n_fft, self.hop, window=self.taper, pad_mode=self.pad_mode, return_complex=True
+            )
             parts = torch.view_as_real(spectrum.transpose(1, 2)).square()  # [B, F, n_fft / 2 + 1, 2]
-            level = ((parts[..., 0] + parts[..., 1]) @ self.filters).clamp_(min=POWER_FLOOR).log10_().mul_(10)
+            level = ((parts[..., 0] + parts[..., 1]) @ self.filters).clamp_(min=self.floor).log10_().mul_(10)
             if self.top_db is None:
                 return level
             return level.maximum(level.amax((1, 2), keepdim=True) - self.top_db)

@@ -1,5 +1,6 @@
 """The paper's system: an encoder that learns to tell machines and their attributes apart."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Classifier(System):
         if self.config.train.graphs:
             graph_blocks(self.model.encoder, feats)
 
-    def represent(self, feats: Tensor) -> dict[str, Tensor]:
+    def represent(self, feats: Tensor, machines: Sequence[str] = ()) -> dict[str, Tensor]:
         """Features [B, F, M] -> {"embedding": [B, dim]} and the arrays of `embed.arrays`."""
         return self.model.represent(feats)
 

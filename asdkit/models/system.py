@@ -1,5 +1,6 @@
 """What a family of networks owes: the trainer and the stages after it know nothing else about a family."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ class System(nn.Module):
     """A family of networks: what it hears, what it is trained by, what it says of a clip, what a checkpoint keeps.
 
     `sample_rate` in Hz, `window` and `hop` of one feature frame in samples (both 1 where features are samples).
-    `skips_layers`: some steps of the training leave weights without gradient (layer drop).
+    `skips_layers`: some steps of the training leave weights without gradient (layer drop). `vector_frames`: it is
+    trained on single vectors of so many frames, drawn from all clips of each machine (`asdkit.data.frames`); 0: on
+    chunks of clips. `per_machine`: `represent` asks whose clips they are.
     """
 
     sample_rate: int
     window: int
     hop: int
     skips_layers: bool = False
+    vector_frames: int = 0
+    per_machine: bool = False
 
     def frontend(self, wav: Tensor) -> Tensor:
         """Recordings [B, T], floats in [-1, 1] -> features [B, F, M]; raises ValueError for too short ones."""
@@ -33,9 +38,13 @@ class System(nn.Module):
     def prepare(self, feats: Tensor) -> None:
         """What is done once before the first step on a GPU: given features of a batch, in the training's autocast."""
 
-    def represent(self, feats: Tensor) -> dict[str, Tensor]:
+    def conclude(self, batches: Iterable[Any]) -> None:
+        """What is learnt after the last step from all training vectors once more, of families with `vector_frames`."""
+
+    def represent(self, feats: Tensor, machines: Sequence[str] = ()) -> dict[str, Tensor]:
         """Features [B, F, M] -> named arrays, [D] or [bands, D] per clip; nothing where the family is trained only.
 
+        machines [B]: each clip's. Raises ValueError for one that a family with `per_machine` does not know.
         A name that starts with `score.` is an anomaly score already (higher = more anomalous), others are embeddings.
         """
         return {}

@@ -85,8 +85,10 @@ class Trainer:
             with memory_told(f"train.batch_size {self.settings.batch_size}", _SMALLER), self._autocast():
                 self.system.prepare(self._features(batch, seed_everything(self.seed, self.step, 0)))
 
-    def run(self, batches: Iterable[Any], env: dict[str, str]) -> None:
+    def run(self, batches: Iterable[Any], env: dict[str, str], again: Iterable[Any] = ()) -> None:
         """Train on `batches`, which start at the step after the current one, and write final.pt.
+
+        again: all that there is to train on, once more, for `System.conclude`.
 
         A batch holds `wavs` [B, T] or `feats` [B, F, M] (the other is None), `utts` (names, may be empty), and what the
         system's losses ask for; of several processes each is given its own share. Raises ValueError for a loss that is
@@ -108,6 +110,7 @@ class Trainer:
             if self.world.rank == 0:
                 self._save(env)
         self._look()
+        self.system.conclude(again)
         if self.world.rank == 0:
             self.curve.close(self.step, self._rate())
             save_checkpoint(self.checkpoints / "final.pt", self._content(env))

@@ -10,6 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 experiments=(logmel random_frozen random_full random frozen full lora fc_lora group_adapter default)
 # The frozen encoder, embedded once and scored in many ways.
 experiments+=(frozen_bands frozen_density frozen_detectors)
+# Others' baselines.
+experiments+=(baseline_autoencoder)
 for experiment in "${experiments[@]}"; do
     ./run.sh --seeds "0 1 2" --config "conf/$experiment.yaml" "$@"
 done
