@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "imagebind": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
     "ast": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
     "ced": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
+    "clap": {"arch": {"embed_dim": 4, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 2]}},
     "logmel": {},
 }
 

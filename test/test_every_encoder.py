@@ -183,7 +183,7 @@ def change(encoder, feats, other) -> torch.Tensor:
 
 
 def test_tokens_are_time_major(encoder):
-    feats = features(encoder, 2.0, 1)
+    feats = features(encoder, 10.0, 1)
     late = feats.clone()
     last = 3 * feats.shape[1] // 4
     late[:, last:] = feats[:, : feats.shape[1] - last].flip(1)

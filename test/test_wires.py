@@ -8,14 +8,15 @@ import pytest
 import torch
 from corpora import prepare, write_clip, write_corpus
 from experiments import Experiment
-from wires import ARCH, EXPERIMENT, FIELDS, PRETRAINING, WIRES, Wire, leaves, setting_of
+from wires import ARCH, CLAP_ARCH, EXPERIMENT, FIELDS, PRETRAINING, WIRES, Wire, leaves, setting_of
 
 from asdkit.bin import extract_embeddings, extract_feats, list_audio, make_lists, pretrain, score, train
-from asdkit.config import BeatsArch, Config, TrainConfig, load_config
+from asdkit.config import BeatsArch, ClapArch, Config, TrainConfig, load_config
 from asdkit.config.identity import experiment_identity, score_identity
 from asdkit.corpus.manifest import read_manifest, write_manifest
 from asdkit.encoders.beats import random_beats
 from asdkit.encoders.beats_checkpoint import save_beats
+from asdkit.encoders.clap import Clap
 from asdkit.models.checkpoint import read_checkpoint
 from asdkit.models.classifier import Classifier
 from asdkit.models.embedder import Embedder
@@ -39,6 +40,9 @@ class Bench:
         for seed, name in enumerate(("a.pt", "b.pt")):
             torch.manual_seed(seed)
             save_beats(random_beats(BeatsArch(**parse_yaml(ARCH, "ARCH"))), root / name)
+            clap = Clap(ClapArch(**parse_yaml(CLAP_ARCH, "ARCH")), 16000).state_dict()
+            stored = {f"audio_branch.{key.replace('stages.', 'layers.')}": value for key, value in clap.items()}
+            torch.save({"state_dict": stored}, root / f"clap_{name}")
         for seed in range(3):
             write_clip(root / f"sounds/{seed}.wav", 0.9, channels=2, rate=(16000, 16000, 8000)[seed], seed=seed)
         self.scored = self._to_score()

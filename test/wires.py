@@ -83,6 +83,10 @@ BEATS = (f"encoder={{name: beats, train: true, arch: {ARCH}}}",)
 VIT = "{embed_dim: 16, depth: 2, num_heads: 2}"
 VIT_WIRES = {"embed_dim": "8", "depth": "1", "num_heads": "4"}
 WEIGHTS = ("encoder.arch=null", "encoder.checkpoint=a.pt")
+BRIEF = (*NO_BLOCKS, "train.steps=1", "train.batch_size=2")
+CLAP_ARCH = "{embed_dim: 2, depths: [1, 1, 1, 1], num_heads: [1, 1, 1, 1]}"
+CLAP = (f"encoder={{name: clap, train: true, arch: {CLAP_ARCH}}}", *BRIEF)
+CLAP_FILE = ("encoder={name: clap, train: true, checkpoint: clap_a.pt}", *BRIEF)
 ONE_KIND = "has no weights"
 NO_SPECIALS = "no token of this encoder stands for the whole clip"
 AUTOENCODER = ("encoder={name: autoencoder, hidden: 8}", "model={}", "loss={}")
@@ -176,6 +180,15 @@ WIRES: dict[str, Any] = {
     "encoder.beats.layers": ["[1, 2]", "weighted"],
     "encoder.beats.arch": Wire(("encoder.arch=null", "encoder.checkpoint=a.pt")),
     **{f"encoder.beats.arch.{name}": other for name, other in ARCH_WIRES.items()},
+    "encoder.clap.name": Wire(LOGMEL, CLAP),
+    "encoder.clap.checkpoint": Wire("clap_b.pt", CLAP_FILE),
+    "encoder.clap.train": Wire("false", CLAP),
+    "encoder.clap.layers": Wire("3", CLAP),
+    "encoder.clap.arch": Wire(("encoder.arch=null", "encoder.checkpoint=clap_a.pt"), CLAP),
+    "encoder.clap.arch.embed_dim": Wire("4", CLAP),
+    "encoder.clap.arch.depths": Wire("[1, 2, 1, 1]", CLAP),
+    "encoder.clap.arch.num_heads": Wire("[2, 1, 1, 1]", CLAP),
+    "encoder.clap.sample_rate": Wire("48000", CLAP, refused="16000 Hz"),
     "encoder.logmel.name": Wire((f"encoder={{name: beats, arch: {ARCH}}}",), (*LOGMEL, *NO_BLOCKS)),
     "encoder.logmel.checkpoint": Wire("a.pt", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.logmel.train": Wire("true", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),

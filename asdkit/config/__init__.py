@@ -7,6 +7,8 @@ from asdkit.config.audio_encoders import (
     AtstClipEncoder,
     AtstFrameEncoder,
     CedEncoder,
+    ClapArch,
+    ClapEncoder,
     ImageBindEncoder,
     VitArch,
 )
@@ -48,6 +50,8 @@ __all__ = [
     "AutoencoderConfig",
     "BeatsArch",
     "BeatsEncoder",
+    "ClapArch",
+    "ClapEncoder",
     "Config",
     "DataConfig",
     "DetectorConfig",

@@ -72,3 +72,35 @@ class CedEncoder(SizedEncoder):
 
     name: Literal["ced"] = Field("ced", description="ced")
     arch: VitArch | None = Field(None, description="size of the network with random weights (default: CED base)")
+
+
+class ClapArch(Section):
+    """Size of an HTSAT with random weights: four stages, each of half the resolution and twice the width before."""
+
+    embed_dim: int = Field(96, ge=1, description="size of a token of the first stage; the last stage's is 8 times that")
+    depths: list[int] = Field([2, 2, 6, 2], description="blocks of each of the four stages")
+    num_heads: list[int] = Field([4, 8, 16, 32], description="attention heads in each of the four stages")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ClapArch":
+        for name in ("depths", "num_heads"):
+            value = getattr(self, name)
+            if len(value) != 4 or min(value) < 1:
+                raise ValueError(f"{name}: got {value}; four numbers of at least 1, one for each stage, are needed")
+        for stage, heads in enumerate(self.num_heads):
+            if (width := self.embed_dim << stage) % heads:
+                raise ValueError(f"num_heads {heads} does not divide the width of its stage, {width}")
+        return self
+
+
+class ClapEncoder(SizedEncoder):
+    """The audio branch of CLAP (Wu et al., 2023), HTSAT: windowed attention over 10 s at 48 kHz."""
+
+    LINEARS = VIT_LINEARS
+    frontend = "mel_clap"
+
+    name: Literal["clap"] = Field("clap", description="clap")
+    arch: ClapArch | None = Field(None, description="size of the network with random weights (default: HTSAT-tiny)")
+    sample_rate: int = Field(
+        16000, ge=8000, multiple_of=100, description="rate of the recordings, Hz; the front end brings them to 48 kHz"
+    )

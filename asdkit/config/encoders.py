@@ -5,7 +5,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from asdkit.config.any_encoder import AnyEncoder
-from asdkit.config.audio_encoders import AstEncoder, AtstClipEncoder, AtstFrameEncoder, CedEncoder, ImageBindEncoder
+from asdkit.config.audio_encoders import (
+    AstEncoder,
+    AtstClipEncoder,
+    AtstFrameEncoder,
+    CedEncoder,
+    ClapEncoder,
+    ImageBindEncoder,
+)
 from asdkit.config.autoencoder import AutoencoderConfig
 from asdkit.config.beats import BeatsEncoder
 from asdkit.utils.typed_yaml import one_of
@@ -41,5 +48,6 @@ EncoderConfig = one_of(
     ImageBindEncoder,
     AstEncoder,
     CedEncoder,
+    ClapEncoder,
     AutoencoderConfig,
 )

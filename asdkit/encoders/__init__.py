@@ -10,6 +10,7 @@ from asdkit.encoders.autoencoder import build_autoencoder
 from asdkit.encoders.base import Encoder
 from asdkit.encoders.beats_checkpoint import build_beats
 from asdkit.encoders.ced import build_ced
+from asdkit.encoders.clap_checkpoint import build_clap
 from asdkit.encoders.imagebind import build_imagebind
 from asdkit.encoders.logmel import build_logmel
 
@@ -21,6 +22,7 @@ ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what make
     "beats": build_beats,
     "ced": build_ced,
     "imagebind": build_imagebind,
+    "clap": build_clap,
     "logmel": build_logmel,
 }
 

@@ -13,14 +13,15 @@ class Block:
 
     module: the block itself; its output, or the first of several, is [B, N, dim]. What is put into the block is named
     after it in checkpoints. linears: short name -> place of each linear layer. points: "mha" and "ffn" -> place of the
-    module whose output the block adds to its residual stream, [B, N, dim] as well. dim: of the block's tokens; None:
-    the encoder's.
+    module whose output the block adds to its residual stream, [B, N, dim] as well. dim, bands: of the
+    block's tokens; None: the encoder's.
     """
 
     module: nn.Module
     linears: dict[str, Place]
     points: dict[str, Place]
     dim: int | None = None
+    bands: int | None = None
 
     def point(self, position: str) -> nn.Module:
         """The module whose output is adapted at "mha", "ffn" or "transformer", which is the block's own (Sec. III-C).

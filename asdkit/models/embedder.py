@@ -65,7 +65,7 @@ class Embedder(nn.Module):
         found = {"embedding": self._embedding(of_the_embedding)}
         for name, (how, layers) in self.arrays.items():
             tokens = last if layers is None else torch.stack([outputs[index] for index in layers]).mean(0)
-            found[name] = pool(heard(tokens, self.encoder.specials, how.pooling), self.encoder.bands, how)
+            found[name] = pool(heard(tokens, self.encoder.specials, how.pooling), self._bands(layers), how)
         return found
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -86,11 +86,11 @@ class Embedder(nn.Module):
         found = {}
         for name, how in arrays.items():
             where = f"embed.arrays.{name}"
-            if how.bands and self.encoder.bands == 1:
-                raise ValueError(f"{where}.bands: the tokens of this encoder have no frequency bands")
             self._check_specials(how.pooling, f"{where}.pooling")
             layers = self._chosen(how.layers, f"{where}.layers")
             self._width(layers, f"{where}.layers")
+            if how.bands and self._bands(layers) == 1:
+                raise ValueError(f"{where}.bands: the tokens of this encoder have no frequency bands")
             found[name] = (how, layers)
         return found
 
@@ -120,3 +120,7 @@ class Embedder(nn.Module):
             told = ", ".join(f"{number}: {width}" for number, width in widths.items())
             raise ValueError(f"{where}: tokens of these blocks differ in size ({told}): name blocks of one size")
         return next(iter(widths.values()))
+
+    def _bands(self, chosen: list[int] | None) -> int:
+        """Tokens of a frame that the chosen blocks give, or the network; blocks of one width have as many."""
+        return chosen and self.encoder.blocks()[chosen[0]].bands or self.encoder.bands

@@ -20,7 +20,7 @@ _BETA = 12.3  # of the Kaiser window: 120 dB (Kaiser 1974, A = beta / 0.1102 + 8
 _AT_ONCE = 1 << 17  # samples of the recording that are in memory at once
 
 
-class _Piece(NamedTuple):
+class Piece(NamedTuple):
     """Filters of the new samples `first` and following of a period; they begin at the old sample `start`."""
 
     first: int
@@ -43,7 +43,7 @@ def resample(
     """
     import torch
 
-    span, made, margin, pieces = _filters(old, new)
+    span, made, margin, pieces = filters(old, new)
     parts = [np.empty(0, "float32")]
     first, last = start // made, -(-stop // made)
     step = max(_AT_ONCE // span, 1)
@@ -64,11 +64,11 @@ def resample(
 
 
 @lru_cache(maxsize=8)
-def _filters(old: int, new: int) -> tuple[int, int, int, list[_Piece]]:
+def filters(old: int, new: int) -> tuple[int, int, int, list[Piece]]:
     """Old and new samples of a period, old samples that its filters reach beyond it, and the filters.
 
-    A period is long enough that neighbouring filters share most of the samples they read. Rates that have little in
-    common have long periods, which are filtered piece by piece.
+    old and new have no common factor. A period is long enough that neighbouring filters share most of the samples they
+    read. Rates that have little in common have long periods, which are filtered piece by piece.
     """
     import torch
 
@@ -85,5 +85,5 @@ def _filters(old: int, new: int) -> tuple[int, int, int, list[_Piece]]:
         window = np.i0(_BETA * np.sqrt(np.clip(1 - (distance / (_REACH * slower)) ** 2, 0, None)))
         window[np.abs(distance) > _REACH * slower] = 0
         kernel = np.sinc(distance * (_CUTOFF / slower)) * window
-        pieces.append(_Piece(first, start, torch.from_numpy((kernel / kernel.sum(0)).astype("float32"))))
+        pieces.append(Piece(first, start, torch.from_numpy((kernel / kernel.sum(0)).astype("float32"))))
     return span, made, margin, pieces
