@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from asdkit.config import AtstClipEncoder, AtstFrameEncoder, VitArch
 from asdkit.encoders.checkpoints import check_weights, depth, put_in, read_torch, renamed, side
 from asdkit.encoders.pieces import InPieces
-from asdkit.layers.block import Block
 from asdkit.layers.mel import MelSpectrogram, htk_filters
 from asdkit.layers.vit import EPS, STD, Patches, Trunk
 
@@ -37,7 +36,9 @@ class Atst(InPieces):
         self.dim, self.specials = arch.embed_dim, int(clip)
         self.named = "atst_clip" if clip else "atst_frame"
         self.piece = self.step = 601 if clip else 1001
-        self.mel = MelSpectrogram(1024, self.hop, htk_filters(1024, self.sample_rate, MELS, 60, 7800), top_db=80)
+        self.spectrogram = MelSpectrogram(
+            1024, self.hop, htk_filters(1024, self.sample_rate, MELS, 60, 7800), top_db=80
+        )
         self.patch_embed = Patches(MELS, self.dim, (FRAMES, MELS))
         if clip:
             self.cls_token = nn.Parameter(STD * torch.randn(1, 1, self.dim))
@@ -51,7 +52,7 @@ class Atst(InPieces):
         No value lies more than 80 dB below the loudest of its clip. Raises ValueError for clips of 512 samples (32 ms)
         or fewer.
         """
-        return (self.mel(wav) - LOWEST) * (2 / (HIGHEST - LOWEST)) - 1
+        return (self.spectrogram(wav) - LOWEST) * (2 / (HIGHEST - LOWEST)) - 1
 
     def network(self, feats: Tensor) -> Tensor:
         """Features [B, F, 64] of 4 to 1003 frames -> tokens [B, specials + F // 4, dim]."""
@@ -62,18 +63,6 @@ class Atst(InPieces):
         if self.specials:
             x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], 1)
         return x + self.pos_embed[:, : x.shape[1]]
-
-    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
-        """What the blocks hold of the pieces that go through together, and the front end."""
-        needs = [
-            self.trunk.memory(self.specials + frames // FRAMES, count * clips, device, precision)
-            for count, frames in self.lengths(samples)
-        ]
-        return max(needs) + self.mel.memory(samples)
-
-    def blocks(self) -> list[Block]:
-        """The transformer blocks, first to last."""
-        return [block.block() for block in self.trunk]
 
 
 def build_atst_clip(config: AtstClipEncoder) -> Atst:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from asdkit.config import CedEncoder, VitArch
 from asdkit.encoders.checkpoints import check_weights, depth, put_in, read_weights, renamed, side
 from asdkit.encoders.pieces import InPieces
-from asdkit.layers.block import Block
 from asdkit.layers.mel import MelSpectrogram, Standardise, htk_filters
 from asdkit.layers.vit import EPS, STD, Patches, Trunk
 
@@ -48,7 +47,7 @@ class Ced(InPieces):
     def __init__(self, arch: VitArch, hidden: int | None = None) -> None:
         super().__init__()
         self.dim = dim = arch.embed_dim
-        self.mel = MelSpectrogram(FFT, self.hop, htk_filters(FFT, self.sample_rate, MELS, 0, 8000), top_db=120)
+        self.spectrogram = MelSpectrogram(FFT, self.hop, htk_filters(FFT, self.sample_rate, MELS, 0, 8000), top_db=120)
         self.standardise = Standardise(MELS, LEVEL, SPREAD)
         self.patch_embed = Patches(MELS, dim, (PATCH, PATCH))
         self.time_pos_embed = nn.Parameter(STD * torch.randn(1, dim, 1, COLUMNS))
@@ -61,7 +60,7 @@ class Ced(InPieces):
 
         Raises ValueError for clips of 256 samples (16 ms) or fewer.
         """
-        return self.mel(wav)
+        return self.spectrogram(wav)
 
     def network(self, feats: Tensor) -> Tensor:
         """Features [B, F, 64] of 16 to 1012 frames -> tokens [B, F // 16 * 4, dim]."""
@@ -71,18 +70,6 @@ class Ced(InPieces):
         """Patch embeddings [B, N, dim] -> input of the first block [B, N, dim]."""
         time = self.time_pos_embed[..., : x.shape[1] // self.bands].permute(0, 3, 2, 1)  # [1, columns, 1, dim]
         return x + (time + self.freq_pos_embed.permute(0, 3, 2, 1)).flatten(1, 2)
-
-    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
-        """What the blocks hold of the pieces that go through together, and the front end."""
-        needs = [
-            self.trunk.memory(frames // PATCH * self.bands, count * clips, device, precision)
-            for count, frames in self.lengths(samples)
-        ]
-        return max(needs) + self.mel.memory(samples)
-
-    def blocks(self) -> list[Block]:
-        """The transformer blocks, first to last."""
-        return [block.block() for block in self.trunk]
 
 
 def build_ced(config: CedEncoder) -> Ced:

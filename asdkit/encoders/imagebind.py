@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from asdkit.config import ImageBindEncoder, VitArch
 from asdkit.encoders.checkpoints import check_weights, depth, put_in, read_weights, renamed, side
 from asdkit.encoders.pieces import InPieces
-from asdkit.layers.block import Block
 from asdkit.layers.fbank import Fbank
 from asdkit.layers.vit import EPS, STD, Patches, Trunk
 
@@ -55,7 +54,7 @@ class ImageBind(InPieces):
     def __init__(self, arch: VitArch) -> None:
         super().__init__()
         self.dim = arch.embed_dim
-        self.fbank = Fbank(MELS, "hann")
+        self.spectrogram = Fbank(MELS, "hann")
         self.patch_embed = Patches(MELS, self.dim, (SIDE, SIDE), (STRIDE, STRIDE), bias=False)
         self.bands = self.patch_embed.bands
         self.patch_norm = nn.LayerNorm(self.dim)
@@ -69,7 +68,7 @@ class ImageBind(InPieces):
 
         Raises ValueError for clips shorter than one frame (25 ms).
         """
-        return (self.fbank(wav) - MEAN) / SCALE
+        return (self.spectrogram(wav) - MEAN) / SCALE
 
     def network(self, feats: Tensor) -> Tensor:
         """Features [B, F, 128] of 16 to 205 frames -> tokens [B, 1 + columns * 12, dim]."""
@@ -84,18 +83,6 @@ class ImageBind(InPieces):
         return (
             torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], 1) + self.pos_embed[:, : 1 + x.shape[1]]
         )
-
-    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
-        """What the blocks hold of the pieces that go through together, and the filterbank."""
-        needs = [
-            self.trunk.memory(1 + self.patch_embed.columns(frames) * self.bands, count * clips, device, precision)
-            for count, frames in self.lengths(samples)
-        ]
-        return max(needs) + Fbank.memory(samples)
-
-    def blocks(self) -> list[Block]:
-        """The transformer blocks, first to last."""
-        return [block.block() for block in self.trunk]
 
 
 def build_imagebind(config: ImageBindEncoder) -> ImageBind:

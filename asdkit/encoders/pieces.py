@@ -1,4 +1,4 @@
-"""Encoders whose table of positions ends: longer clips go through them in pieces."""
+"""Vision transformers over spectrograms whose table of positions ends: longer clips go through them in pieces."""
 
 from collections.abc import Iterable
 
@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 from asdkit.encoders.base import Encoder
+from asdkit.layers.block import Block
+from asdkit.layers.fbank import Fbank
+from asdkit.layers.mel import MelSpectrogram
+from asdkit.layers.vit import Patches, Trunk
 
 
 class InPieces(Encoder):
@@ -22,6 +26,9 @@ class InPieces(Encoder):
     longest: int
     piece: int
     step: int
+    spectrogram: Fbank | MelSpectrogram
+    patch_embed: Patches
+    trunk: Trunk
 
     def network(self, feats: Tensor) -> Tensor:
         """Features [B, F, mels] of `least` to `longest` frames -> tokens [B, N, dim]."""
@@ -59,13 +66,20 @@ class InPieces(Encoder):
         rest = feats[:, whole.shape[1] * self.step :]
         return [whole, rest.unsqueeze(1)] if rest.shape[1] >= self.least else [whole]
 
-    def lengths(self, samples: int) -> list[tuple[int, int]]:
-        """Pieces of a clip of so many samples: how many of how many frames, for `memory`."""
+    def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
+        """What the blocks hold of the pieces that go through together, and the front end."""
         frames = max(1 + (samples - self.window) // self.hop, 0)
-        if frames <= self.longest:
-            return [(1, frames)]
-        count = 1 + (frames - self.piece) // self.step
-        return [(count, self.piece), (1, max(frames - count * self.step, 0))]
+        pieces = [(1, frames)]  # how many, of how many frames
+        if frames > self.longest:
+            count = 1 + (frames - self.piece) // self.step
+            pieces = [(count, self.piece), (1, max(frames - count * self.step, 0))]
+        tokens = [(count, self.specials + self.patch_embed.columns(length) * self.bands) for count, length in pieces]
+        needs = [self.trunk.memory(own, count * clips, device, precision) for count, own in tokens]
+        return max(needs) + self.spectrogram.memory(samples)
+
+    def blocks(self) -> list[Block]:
+        """The transformer blocks, first to last."""
+        return [block.block() for block in self.trunk]
 
     def _joined(self, outputs: list[Tensor], parts: list[Tensor]) -> Tensor:
         """Tokens [B S, n, D] of each of `parts` [B, S, ...] -> tokens of the clips [B, N, D]."""
