@@ -1,6 +1,7 @@
 """A small random-weight section of every encoder: quick, but with all that the published size has.
 
 SMALL: `encoder.name` -> the section's fields. What is tested of every encoder runs over it; add each encoder's own.
+The speech encoders can be built where the library transformers is installed.
 """
 
 from typing import Any
@@ -29,6 +30,22 @@ SMALL: dict[str, dict[str, Any]] = {
     "ced": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
     "clap": {"arch": {"embed_dim": 4, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 2]}},
     "logmel": {},
+}
+SPEECH = {
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 4,
+}
+LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+SMALL |= {
+    "wav2vec2": {"arch": SPEECH},
+    "unispeech": {"arch": SPEECH | LARGE | {"conv_bias": True}},
+    "hubert": {"arch": SPEECH},
+    "wavlm": {"arch": SPEECH | LARGE},
 }
 
 

@@ -1,29 +1,26 @@
 """Encoders that are added: what one file, one line of the registry and one section of the configuration give."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
 import torch
 from library_encoder import LibraryEncoder, build_library
 from recipe import make_corpus
+from small_encoders import SPEECH
 from test_pipeline import MINI, Recipe
-from wav2vec2_encoder import Wav2Vec2Encoder, build_wav2vec2
 
 from asdkit.adapt.group_adapter import GroupAdapter
 from asdkit.adapt.lora import LoraLinear, merge_lora
 from asdkit.bin import prepare_data
-from asdkit.config import BeatsEncoder, Config, LogmelEncoder
+from asdkit.config import BeatsEncoder, Config, LogmelEncoder, Wav2Vec2Encoder
 from asdkit.encoders import ENCODERS, build_encoder
 from asdkit.infer.clips import represent
 from asdkit.models.classifier import Classifier
 from asdkit.models.embedder import Embedder
 from asdkit.utils.typed_yaml import load, one_of, validate
 
-SIZES = {
-    "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
-    "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
-}  # fmt: skip
 MODEL = {"lora": {"branches": 2, "rank": 2}, "group_adapter": {"groups": 3}, "embedding_dim": 8}
 
 
@@ -35,7 +32,6 @@ class WiderConfig(Config):
 def added(monkeypatch):
     """The line of the registry and the section's place in the union."""
     monkeypatch.setitem(ENCODERS, "library", build_library)
-    monkeypatch.setitem(ENCODERS, "wav2vec2", build_wav2vec2)
     monkeypatch.setattr("asdkit.config.experiment.Config", WiderConfig)
 
 
@@ -45,7 +41,7 @@ def section(request):
     if request.param == "library":
         return {"name": "library"}
     pytest.importorskip("transformers", reason="transformers is not installed")
-    return {"name": "wav2vec2", "sizes": SIZES}
+    return {"name": "wav2vec2", "arch": SPEECH}
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +127,8 @@ def test_chunks_are_cut_from_samples(section):
 
 
 def experiment(root, data, section, *settings):
-    words = ", ".join(f"{key}: {value}" for key, value in section.items())
     root.mkdir()
-    return Recipe(root, data, f"encoder={{{words}}}", *settings)
+    return Recipe(root, data, f"encoder={json.dumps(section)}", *settings)
 
 
 def test_stages_2_to_4(section, data, tmp_path):
@@ -165,19 +160,3 @@ def test_what_the_section_refuses(tmp_path):
         (tmp_path / "x.yaml").write_text(text)
         with pytest.raises(ValueError, match=message):
             load(WiderConfig, tmp_path / "x.yaml")
-
-
-def test_a_checkpoint_may_be_a_folder(data, tmp_path):
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    torch.manual_seed(7)
-    network = transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**SIZES))
-    network.save_pretrained(tmp_path / "w2v")
-    recipe = experiment(tmp_path / "run", data, {"name": "wav2vec2", "checkpoint": tmp_path / "w2v"})
-    content = recipe.train()
-    frozen = {name for name, p in network.named_parameters()}
-    assert not {name.removeprefix("encoder.network.") for name in content["model"]} & frozen  # they lie in the folder
-    assert recipe.embed()["dev_test"]
-    network.masked_spec_embed.data.zero_()
-    network.save_pretrained(tmp_path / "w2v")
-    with pytest.raises(ValueError, match=r"encoder\.checkpoint\.sha256"):
-        recipe.train()

@@ -74,7 +74,14 @@ def setting_of(field: str) -> str:
     return ".".join(parts[:1] + parts[2:] if parts[0] == "encoder" else parts)
 
 
-FIELDS = {**leaves(Config), **leaves(PretrainConfig, "pretrain.")}
+def told_once(field: str) -> bool:
+    """Whether a field is another speech encoder's as well: one class has it and one function reads it for all."""
+    parts = field.split(".")
+    return parts[1] in ("unispeech", "hubert", "wavlm") and parts[2] not in ("name", "checkpoint")
+
+
+FIELDS = {key: field for key, field in leaves(Config).items() if not told_once(key)}
+FIELDS |= leaves(PretrainConfig, "pretrain.")
 
 NO_BLOCKS = ("model.lora=null", "model.group_adapter=null")
 LOGMEL = ("encoder={name: logmel}",)
@@ -133,6 +140,42 @@ ARCH_WIRES = {
     "encoder_layerdrop": "0.5",
     "layer_wise_gradient_decay_ratio": "0.5",
 }
+SPEECH = """{hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 16,
+           conv_dim: [4, 4, 4, 4, 4, 4, 4], num_conv_pos_embeddings: 8, num_conv_pos_embedding_groups: 2}"""
+SPEECH_FIELDS = {
+    "train": "false",
+    "layers": "[1, 2]",
+    "arch.hidden_size": "24",
+    "arch.num_hidden_layers": "1",
+    "arch.num_attention_heads": "4",
+    "arch.intermediate_size": "24",
+    "arch.conv_dim": "[4, 4, 4, 4, 4, 4, 8]",
+    "arch.conv_bias": "true",
+    "arch.feat_extract_norm": "layer",
+    "arch.do_stable_layer_norm": "true",
+    "arch.num_conv_pos_embeddings": "6",
+    "arch.num_conv_pos_embedding_groups": "4",
+    "mask_time_prob": "0.5",
+    "layerdrop": "0.5",
+}
+
+
+def speech(name: str) -> dict[str, Any]:
+    """The fields of a speech encoder; a.<name> and b.<name> are folders of weights."""
+    there = f"encoder={{name: {name}, train: true, arch: {SPEECH}}}"
+    loaded = f"encoder={{name: {name}, checkpoint: a.{name}}}"
+    other = there.replace(f"name: {name}", f"name: {'hubert' if name == 'wavlm' else 'wavlm'}")
+    masked = (there, "encoder.mask_time_prob=0.5", "encoder.mask_time_length=2")
+    found = {field: Wire(value, (there,)) for field, value in SPEECH_FIELDS.items()}
+    found |= {
+        "name": Wire((other,), (there,)),
+        "checkpoint": Wire(f"b.{name}", (loaded,)),
+        "arch": Wire((loaded,), (there,)),
+        "mask_time_length": Wire("4", masked),
+    }
+    return {key: wire for field, wire in found.items() if not told_once(key := f"encoder.{name}.{field}")}
+
+
 TRAIN_WIRES: dict[str, Any] = {
     "steps": "4",
     "batch_size": "5",
@@ -205,6 +248,10 @@ WIRES: dict[str, Any] = {
     "encoder.autoencoder.frames": Wire("3", AUTOENCODER),
     "encoder.autoencoder.hidden": Wire("9", AUTOENCODER),
     "encoder.autoencoder.bottleneck": Wire("7", AUTOENCODER),
+    **speech("wav2vec2"),
+    **speech("unispeech"),
+    **speech("hubert"),
+    **speech("wavlm"),
     "data.sets": "[dev_train]",
     "data.label": "machine+section+domain+attr",
     "data.chunk_seconds": ["0.4", embed("0.4", "train.steps=0", *CHUNKS)],

@@ -29,6 +29,7 @@ from asdkit.config.scoring import (
     MahalanobisConfig,
     ScoreConfig,
 )
+from asdkit.config.speech_encoders import SpeechArch, SpeechEncoder, Wav2Vec2Encoder
 from asdkit.config.training import (
     AamConfig,
     DataConfig,
@@ -75,8 +76,11 @@ __all__ = [
     "PoolingConfig",
     "ScoreConfig",
     "SpecAugmentConfig",
+    "SpeechArch",
+    "SpeechEncoder",
     "TrainConfig",
     "VitArch",
+    "Wav2Vec2Encoder",
     "check_checkpoint",
     "check_new",
     "check_sizes",

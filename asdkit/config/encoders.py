@@ -15,6 +15,7 @@ from asdkit.config.audio_encoders import (
 )
 from asdkit.config.autoencoder import AutoencoderConfig
 from asdkit.config.beats import BeatsEncoder
+from asdkit.config.speech_encoders import HubertEncoder, UniSpeechEncoder, Wav2Vec2Encoder, WavlmEncoder
 from asdkit.utils.typed_yaml import one_of
 
 
@@ -50,4 +51,8 @@ EncoderConfig = one_of(
     CedEncoder,
     ClapEncoder,
     AutoencoderConfig,
+    Wav2Vec2Encoder,
+    UniSpeechEncoder,
+    HubertEncoder,
+    WavlmEncoder,
 )

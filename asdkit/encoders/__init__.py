@@ -13,6 +13,7 @@ from asdkit.encoders.ced import build_ced
 from asdkit.encoders.clap_checkpoint import build_clap
 from asdkit.encoders.imagebind import build_imagebind
 from asdkit.encoders.logmel import build_logmel
+from asdkit.encoders.speech import build_speech
 
 ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what makes one of its section
     "atst_clip": build_atst_clip,
@@ -24,6 +25,10 @@ ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what make
     "imagebind": build_imagebind,
     "clap": build_clap,
     "logmel": build_logmel,
+    "wav2vec2": build_speech,
+    "unispeech": build_speech,
+    "hubert": build_speech,
+    "wavlm": build_speech,
 }
 
 

@@ -35,7 +35,11 @@ def graph_blocks(encoder: Encoder, feats: Tensor) -> None:
 def _inputs(encoder: Encoder, blocks: list[nn.Module], feats: Tensor) -> tuple[tuple[Tensor, ...], ...]:
     """What each block is given for these features: copies for the recording."""
     given: list[tuple[Any, ...]] = []
-    hooks = [block.register_forward_pre_hook(lambda _, inputs: given.append(inputs)) for block in blocks]
+
+    def note(block: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given.append((*inputs, *named.items()))  # what is given by name cannot be recorded
+
+    hooks = [block.register_forward_pre_hook(note, with_kwargs=True) for block in blocks]
     training = encoder.training
     try:
         # no layer drop, so that every block is seen; with gradients, so that it is known what has any
