@@ -8,10 +8,14 @@ import torch
 from beats_networks import relative
 from weight_files import save_ast, time_major, write_safetensors
 
-from asdkit.config import AstEncoder, VitArch
+from asdkit.config import AstEncoder, Config, VitArch
 from asdkit.encoders import build_encoder
 from asdkit.encoders.ast import FBANK_MEAN, FBANK_STD, Ast, load_ast
 from asdkit.encoders.checkpoints import read_safetensors
+from asdkit.infer.network import load_system
+from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
+from asdkit.models.classifier import Classifier
+from asdkit.utils.typed_yaml import validate
 
 SMALL = VitArch(embed_dim=64, depth=2, num_heads=1)
 BANDS = 12
@@ -262,6 +266,52 @@ def test_clips_that_are_too_short(small):
     with pytest.raises(ValueError, match=r"ast: features of shape \(1, 20, 64\), expected \[clips, frames, 128\]"):
         small(torch.zeros(1, 20, 64))
     assert small(small.frontend(torch.randn(1, 2800))).shape == (1, 2 + BANDS, 64)
+
+
+def test_positions_of_shorter_and_longer_clips(small):
+    """The middle of the table, or the table stretched in time: a ramp stays one, between half a step from its ends."""
+    ramp = torch.arange(101.0).view(1, 101, 1, 1) + torch.arange(BANDS).view(1, 1, -1, 1) / 100
+    with torch.no_grad():
+        small.pos_embed[:, 2:] = ramp.expand(-1, -1, -1, 64).flatten(1, 2)
+        for columns, first in ((99, 1), (98, 1), (2, 49), (1, 50)):
+            found = small.positions(columns)[0, 2:].view(columns, BANDS, -1)
+            assert torch.equal(found, ramp[0, first : first + columns].expand(-1, -1, 64))
+        assert torch.equal(small.positions(101), small.pos_embed)
+        found = small.positions(202)
+    assert torch.equal(found[:, :2], small.pos_embed[:, :2])
+    expected = (torch.arange(202.0) / 2 - 0.25).clamp(0, 100).view(-1, 1) + ramp[0, 0, :, 0]
+    torch.testing.assert_close(found[0, 2:, 5].view(202, BANDS), expected)
+
+
+def test_the_epsilon_of_a_folder_is_its_configurations(small, tmp_path):
+    feats = torch.randn(1, 40, 128)
+    torch.manual_seed(0)
+    other = Ast(SMALL, eps=1e-12).eval()
+    other.load_state_dict(small.state_dict())
+    save_ast(other, tmp_path)
+    read = load_ast(tmp_path).eval()
+    assert torch.equal(read(feats), other(feats))
+    assert relative(read.layers(feats)[0], small.layers(feats)[0]) > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["x.pth", "hf"])
+def test_a_system_keeps_what_is_trained_and_the_name_of_the_file(small, tmp_path, kind):
+    save_ast(small, tmp_path / kind)
+    model = {"embedding_dim": 8, "lora": {"branches": 2, "rank": 2}}
+    raw = {"encoder": {"name": "ast", "checkpoint": str(tmp_path / kind)}, "model": model}
+    config = validate(Config, raw, "test")
+    system = Classifier(config, ["a", "b"]).eval()
+    save_checkpoint(tmp_path / "final.pt", system.state())
+    content = read_checkpoint(tmp_path / "final.pt")
+    kept = {name for name in content["model"] if name.startswith("encoder.")}
+    assert kept and all("lora" in name or "adapters" in name for name in kept)
+    feats = torch.randn(2, 40, 128)
+    again = load_system(config, tmp_path / "final.pt", torch.device("cpu"))
+    torch.testing.assert_close(again.model(feats), system.model(feats))
+    torch.manual_seed(1)
+    save_ast(Ast(SMALL), tmp_path / kind)
+    with pytest.raises(ValueError, match="but that file has changed"):
+        load_system(config, tmp_path / "final.pt", torch.device("cpu"))
 
 
 def test_memory_grows_with_the_tokens(small):
