@@ -143,6 +143,19 @@ def test_the_older_layout(tmp_path, file, name, encoder):
     assert all(torch.equal(value, old.state_dict()[key]) for key, value in encoder.state_dict().items())
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_numbers_of_numpy_beside_the_weights(tmp_path, file, name, encoder, old):
+    """The authors' files hold some, among losses and schedules, by the name that numpy 1 gave them."""
+    stored = contents(file) | {"lr_schedulers": [np.float64(0.5), np.float32(0.5), np.int64(3), np.bool_(True)]}
+    torch.save(stored, tmp_path / "x.ckpt", _use_new_zipfile_serialization=False)
+    raw = (tmp_path / "x.ckpt").read_bytes()
+    assert raw.count(b"multiarray\nscalar") == 1
+    names = (b"cnumpy._core.mult", b"cnumpy.core.mult")
+    (tmp_path / "x.ckpt").write_bytes(raw.replace(*names) if old else raw.replace(*names[::-1]))
+    read = load_atst(tmp_path / "x.ckpt", KINDS[name], heads=4)
+    assert all(torch.equal(value, read.state_dict()[key]) for key, value in encoder.state_dict().items())
+
+
 def test_a_student_is_never_read(encoder):
     """The golden files' students are 0.01 throughout."""
     assert all(p.std() > 1e-3 or (p == 1).all() or (p == 0).all() for p in encoder.parameters())

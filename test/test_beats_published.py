@@ -75,6 +75,16 @@ def test_golden_class_probabilities(test_data):
     assert encoder.label_dict[10] == "/m/00073"
 
 
+def test_a_pretrained_file_may_say_nothing_of_classes(tmp_path, encoder):
+    contents = torch.load(GOLDEN / "beats_tiny.pt", weights_only=True)
+    for name in ("finetuned_model", "predictor_dropout", "predictor_class"):
+        contents["cfg"].pop(name, None)
+    torch.save(contents, tmp_path / "x.pt")
+    read = load_beats(tmp_path / "x.pt")
+    assert read.predictor is None and read.cfg.finetuned_model is False
+    assert all(torch.equal(value, read.state_dict()[key]) for key, value in encoder.state_dict().items())
+
+
 def test_golden_position_bias(encoder, test_data):
     golden = np.load(test_data / "golden/encoders/beats/relpos.npz")
     buckets = relative_buckets(torch.from_numpy(golden["relative_position"]), 320, 800)

@@ -1,7 +1,9 @@
 """Files of published weights: safetensors and torch files, folders, names, and what is refused."""
 
+import argparse
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 from weight_files import write_safetensors
@@ -13,6 +15,7 @@ from asdkit.encoders.checkpoints import (
     put_in,
     read_folder,
     read_safetensors,
+    read_torch,
     read_weights,
     renamed,
     side,
@@ -83,6 +86,24 @@ def test_torch_files(tmp_path):
     torch.save({"a": tmp_path}, path)
     with pytest.raises(ValueError, match="holds Python objects besides tensors.*: it must be a dict"):
         read_weights(path, "it must be a dict")
+
+
+def test_settings_beside_weights(tmp_path):
+    path, code = tmp_path / "x.pt", Code()
+    for thing in (argparse.Namespace(a=1), np.float64(2)):
+        torch.save({"a": thing}, path)
+        with pytest.raises(ValueError, match="holds Python objects besides tensors"):
+            read_torch(path, "")
+        assert read_torch(path, "", settings=True) == {"a": thing}
+    for thing in (argparse.Namespace(a=code), {"a": code}):
+        torch.save(thing, path)
+        with pytest.raises(ValueError, match="holds Python objects besides tensors"):
+            read_torch(path, "", settings=True)
+
+
+class Code:
+    def __reduce__(self):
+        return (print, ("run",))
 
 
 def test_folders(tmp_path):

@@ -1,6 +1,5 @@
 """ATST-Clip and ATST-Frame (Li et al., IEEE/ACM TASLP 2024, 'Self-supervised Audio Teacher-Student Transformer')."""
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,8 +82,7 @@ def load_atst(path: str | Path, clip: bool, heads: int | None = None) -> Atst:
     or damaged, code in the file, missing, unknown or wrongly shaped weights, the other of the two networks.
     """
     holds = "an ATST file is a torch file of 'state_dict', or of 'args' and 'teacher'"
-    with torch.serialization.safe_globals([argparse.Namespace]):  # plain values under names: the older files' 'args'
-        contents = read_torch(path, holds)
+    contents = read_torch(path, holds, settings=True)
     weights = teacher(path, contents, clip, holds)
     width = side(path, weights, "norm.weight", 0, holds)
     if width % (heads or HEAD):

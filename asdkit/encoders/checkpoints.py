@@ -1,5 +1,6 @@
 """Files of published weights: read without running code in them, checked in full before they are used."""
 
+import argparse
 import json
 import pickle
 import re
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,16 +34,18 @@ def check_file(path: str | Path) -> None:
         raise ValueError(f"{path}: SHA-256 is {found}, {beside.name} says {' '.join(expected)}: get the file again")
 
 
-def read_torch(path: str | Path, holds: str) -> Any:
+def read_torch(path: str | Path, holds: str, settings: bool = False) -> Any:
     """What a torch file holds, without running code in it; a `<file>.sha256` beside it is compared.
 
-    holds: what to say of a file that is none, as in 'a BEATs file is a torch file of "cfg" and "model"'. Raises
+    holds: what to say of a file that is none, as in 'a BEATs file is a torch file of "cfg" and "model"'. settings: the
+    file may also hold what trainers leave beside the weights, numbers of numpy and argparse's namespaces. Raises
     ValueError naming the file and what is wrong: unreadable, damaged, something else, objects in it.
     """
     check_file(path)
     try:
-        # Only the zip format can be mapped into memory.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with torch.serialization.safe_globals(_settings() if settings else []):
+            # Only the zip format can be mapped into memory.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # a damaged file can make the unpickler raise anything
@@ -177,6 +181,14 @@ def _tensor(content: Tensor, dtype: str, shape: list[int], data_offsets: list[in
     if own.storage_offset() % DTYPES[dtype].itemsize:
         own = own.clone()
     return own.view(DTYPES[dtype]).view(shape)
+
+
+def _settings() -> list[Any]:
+    """What makes numbers of numpy, under the names that numpy 1 and 2 write, and argparse's namespaces."""
+    scalar = np.float64(0).__reduce__()[0]
+    types = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
+    names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]
+    return [argparse.Namespace, np.dtype, *types, *((scalar, name) for name in names)]
 
 
 def _is_pickle(path: str | Path) -> bool:

@@ -33,7 +33,7 @@ WINDOWS = 1 << 26  # numbers that the position convolution's windows on a GPU ma
 
 
 class BeatsConfig(Section):
-    """The `cfg` of a published file. None of the fields has a default there that the weights were made with."""
+    """The `cfg` of a published file; only what tells of a classifier may be left out: no other default fits weights."""
 
     encoder_layers: int = Field(ge=1)
     encoder_embed_dim: int = Field(ge=1)
@@ -57,7 +57,7 @@ class BeatsConfig(Section):
     input_patch_size: int = Field(ge=1, le=128)
     layer_wise_gradient_decay_ratio: float = Field(gt=0)
     embed_dim: int = Field(ge=1)
-    finetuned_model: bool
+    finetuned_model: bool = False
     predictor_dropout: float = Field(0.0, ge=0, le=1)
     predictor_class: int = Field(527, ge=1)
 
