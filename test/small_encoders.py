@@ -29,6 +29,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "ast": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
     "ced": {"arch": {"embed_dim": 16, "depth": 2, "num_heads": 2}},
     "clap": {"arch": {"embed_dim": 4, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 2]}},
+    "cnn10": {"arch": {"channels": 4, "dropout": 0.0}},
+    "mobilenet": {"arch": {"width": 0.1}},
     "logmel": {},
 }
 SPEECH = {

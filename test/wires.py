@@ -128,6 +128,21 @@ def encoder(name: str, arch: str, own: dict[str, str], foreign: str) -> dict[str
     return {f"encoder.{name}.{field}": wire for field, wire in fields.items()}
 
 
+def convolutional(name: str, own: dict[str, str]) -> dict[str, Wire]:
+    """The fields of an encoder without weights to load: `own`, those of its section `arch`."""
+    arch = {"cnn10": "{channels: 2, dropout: 0.1}", "mobilenet": "{width: 0.1}"}[name]
+    there = (f"encoder={{name: {name}, train: true, arch: {arch}}}", *NO_BLOCKS)
+    fields = {
+        "name": Wire(BEATS, there, until="build"),
+        "checkpoint": Wire("a.pt", (there[0].partition(", arch")[0] + "}", *NO_BLOCKS), refused="starts from random"),
+        "arch": Wire("null", there, until="build"),
+        "train": Wire("false", there, until="build"),
+        "layers": Wire("1", there, until="build", refused="has no transformer blocks"),
+        **{f"arch.{field}": Wire(other, there) for field, other in own.items()},
+    }
+    return {f"encoder.{name}.{field}": wire for field, wire in fields.items()}
+
+
 ARCH_WIRES = {
     "encoder_layers": "1",
     "encoder_embed_dim": "24",
@@ -252,6 +267,8 @@ WIRES: dict[str, Any] = {
     **speech("unispeech"),
     **speech("hubert"),
     **speech("wavlm"),
+    **convolutional("cnn10", {"channels": "3", "dropout": "0.5"}),
+    **convolutional("mobilenet", {"width": "0.3"}),
     "data.sets": "[dev_train]",
     "data.label": "machine+section+domain+attr",
     "data.chunk_seconds": ["0.4", embed("0.4", "train.steps=0", *CHUNKS)],

@@ -14,6 +14,7 @@ from asdkit.config.audio_encoders import (
 )
 from asdkit.config.autoencoder import AutoencoderConfig
 from asdkit.config.beats import BeatsArch, BeatsEncoder, check_sizes
+from asdkit.config.cnn_encoders import Cnn10Arch, Cnn10Encoder, MobileNetArch, MobileNetEncoder
 from asdkit.config.encoders import EncoderConfig, LogmelEncoder
 from asdkit.config.experiment import Config, check_checkpoint, check_new, load_config, open_config
 from asdkit.config.models import GroupAdapterConfig, LoraConfig, ModelConfig
@@ -53,6 +54,8 @@ __all__ = [
     "BeatsEncoder",
     "ClapArch",
     "ClapEncoder",
+    "Cnn10Arch",
+    "Cnn10Encoder",
     "Config",
     "DataConfig",
     "DetectorConfig",
@@ -71,6 +74,8 @@ __all__ = [
     "LoraConfig",
     "LossConfig",
     "MahalanobisConfig",
+    "MobileNetArch",
+    "MobileNetEncoder",
     "ModelConfig",
     "OptimizeConfig",
     "PoolingConfig",

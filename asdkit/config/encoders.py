@@ -15,6 +15,7 @@ from asdkit.config.audio_encoders import (
 )
 from asdkit.config.autoencoder import AutoencoderConfig
 from asdkit.config.beats import BeatsEncoder
+from asdkit.config.cnn_encoders import Cnn10Encoder, MobileNetEncoder
 from asdkit.config.speech_encoders import HubertEncoder, UniSpeechEncoder, Wav2Vec2Encoder, WavlmEncoder
 from asdkit.utils.typed_yaml import one_of
 
@@ -55,4 +56,6 @@ EncoderConfig = one_of(
     UniSpeechEncoder,
     HubertEncoder,
     WavlmEncoder,
+    Cnn10Encoder,
+    MobileNetEncoder,
 )

@@ -11,8 +11,10 @@ from asdkit.encoders.base import Encoder
 from asdkit.encoders.beats_checkpoint import build_beats
 from asdkit.encoders.ced import build_ced
 from asdkit.encoders.clap_checkpoint import build_clap
+from asdkit.encoders.cnn import build_cnn10
 from asdkit.encoders.imagebind import build_imagebind
 from asdkit.encoders.logmel import build_logmel
+from asdkit.encoders.mobilenet import build_mobilenet
 from asdkit.encoders.speech import build_speech
 
 ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what makes one of its section
@@ -22,6 +24,7 @@ ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what make
     "autoencoder": build_autoencoder,
     "beats": build_beats,
     "ced": build_ced,
+    "cnn10": build_cnn10,
     "imagebind": build_imagebind,
     "clap": build_clap,
     "logmel": build_logmel,
@@ -29,6 +32,7 @@ ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what make
     "unispeech": build_speech,
     "hubert": build_speech,
     "wavlm": build_speech,
+    "mobilenet": build_mobilenet,
 }
 
 

@@ -11,7 +11,7 @@ experiments=(logmel random_frozen random_full random frozen full lora fc_lora gr
 # The frozen encoder, embedded once and scored in many ways.
 experiments+=(frozen_bands frozen_density frozen_detectors)
 # Others' baselines.
-experiments+=(baseline_autoencoder)
+experiments+=(baseline_autoencoder baseline_cnn10 baseline_mobilenet)
 for experiment in "${experiments[@]}"; do
     ./run.sh --seeds "0 1 2" --config "conf/$experiment.yaml" "$@"
 done
