@@ -23,6 +23,9 @@ ARRAYS = {
     "bands": {"pooling": "rdp", "gamma": 8.0, "bands": True},
     "whole": {"pooling": "rdp", "gamma": 8.0, "weights": "frame"},
     "max": {"pooling": "max", "bands": True},
+    "deviation": {"pooling": "std"},
+    "heard": {"pooling": "mean", "layers": 0},
+    "heard_deviation": {"pooling": "std", "layers": 0},
 }
 
 
@@ -57,6 +60,9 @@ def test_one_pass_of_the_encoder_serves_all_arrays(monkeypatch):
         "max": frames.amax(1),
         "bands": rdp(frames, 8),
         "whole": rdp(frames, 8, per_band=False).mean(1),
+        "deviation": frames.std(1, correction=0).mean(1),
+        "heard": feats.mean(1),
+        "heard_deviation": feats.std(1, correction=0),
     }
     assert found.keys() == same.keys()
     for name, expected in same.items():
@@ -83,7 +89,7 @@ def test_chunks_give_their_mean():
         expected = torch.stack([part[name] for part in parts]).mean(0)
         torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-5)
     chunks = {name for name in found if name.endswith(".chunks")}
-    assert chunks == {"embedding.chunks", "mean.chunks", "first.chunks", "both.chunks", "whole.chunks"}
+    assert chunks == {f"{name}.chunks" for name in ("embedding", *ARRAYS) if name not in ("bands", "max")}
 
 
 def test_markers_know_each_setting_of_an_array():
@@ -98,8 +104,11 @@ def test_markers_know_each_setting_of_an_array():
         ({"embedding": {"pooling": "max"}}, "'embedding' is the network's own array: take another name"),
         ({"score.x": {"pooling": "max"}}, "String should match pattern"),
         ({"x.chunks": {"pooling": "max"}}, "String should match pattern"),
-        ({"x": {"pooling": "attentive"}}, "there is no 'attentive'. Allowed: mean, max, gem, gwrp, rdp, hybrid"),
+        ({"x": {"pooling": "attentive"}}, "there is no 'attentive'. Allowed: mean, std, max, gem, gwrp, rdp, hybrid"),
         ({"x": {"pooling": "gem", "gamma": 1.0}}, "unknown key 'embed.arrays.x.gamma'. Allowed: bands, layers, "),
+        ({"x": {"pooling": "max", "layers": [0, 1]}}, "blocks are counted from 1"),
+        ({"x": {"pooling": "max", "layers": 0, "bands": True}}, "embed.arrays.x.bands: with layers 0 a frame of feat"),
+        ({"x": {"pooling": "cls", "layers": 0}}, "embed.arrays.x.pooling cls: with layers 0 a frame of features"),
         ({"x": {"pooling": "max", "layers": 3}}, "embed.arrays.x.layers: there is no block 3: the encoder has 2"),
     ],
 )
@@ -138,3 +147,17 @@ def test_matrices_of_an_archive_are_scored_band_by_band(tmp_path):
         assert scores[utt] == pytest.approx(min(x.mean() for x in best.values()), abs=1e-6)
     with pytest.raises(ValueError, match="fandev: .*: a matrix of bands for each clip, which knn alone takes"):
         made.run(score, "--score", "lof")
+
+
+def test_samples_are_no_features(monkeypatch):
+    config = configured(arrays={"x": {"pooling": "std", "layers": 0}})
+    monkeypatch.setattr(type(config.encoder), "spectrogram", False)
+    with pytest.raises(ValueError, match="embed.arrays.x.layers 0: this encoder hears samples"):
+        system_of(config)
+
+
+def test_features_are_arrays_of_an_encoder_without_blocks():
+    raw = {"encoder": {"name": "logmel"}, "model": {"pooling": "mean", "embedding_dim": None}, "train": {"steps": 0}}
+    config = validate(Config, {**raw, "embed": {"arrays": {"x": {"pooling": "mean", "layers": 0}}}}, "test")
+    found = represent(system_of(config), torch.randn(2, 30, 128), config.embed, 30, 30)
+    torch.testing.assert_close(found["x"], found["embedding"])

@@ -80,3 +80,12 @@ def test_high_powers_neither_overflow_nor_vanish():
         expected = ((1 + 3.0**25) / 2) ** (1 / 25) * 1e-6 * scale
         torch.testing.assert_close(pool.gem(x * scale, 25).item(), expected, rtol=1e-5, atol=0)
     assert pool.gem(-x, 3).item() == 0
+
+
+def test_deviation_over_valid_frames():
+    x = torch.randn(2, 5, 3, 4, dtype=torch.float64)
+    mask = torch.tensor([[True] * 5, [True, False, True, True, False]])
+    assert close(pool.deviation(x), x.std(1, correction=0))
+    masked = pool.deviation(torch.where(mask[:, :, None, None], x, 1e6), mask)
+    assert close(masked, torch.stack([x[0].std(0, correction=0), x[1, mask[1]].std(0, correction=0)]))
+    assert (pool.deviation(x[:, :1]) == 0).all()

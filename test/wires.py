@@ -322,6 +322,7 @@ WIRES: dict[str, Any] = {
     "embed.hop_seconds": [embed("0.05", *CHUNKS), embed("0.05", "embed.chunks=true", CHUNKS[1])],
     "embed.chunks": embed("true"),
     **pooled("mean", {}),
+    **pooled("std", {}),
     **pooled("max", {}),
     **pooled("gem", {"p": "2.0"}),
     **pooled("gwrp", {"r": "0.9"}),

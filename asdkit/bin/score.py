@@ -65,19 +65,13 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
         raise ValueError(f"{data} holds {', '.join(sets)}: scoring needs training clips and test clips")
     inputs = {**score_identity(settings), "name_style": load_dataset(data).name_style}
     for found in sets:
-        embedded = seed_dir / "embed" / found / settings.array
-        if not Path(f"{embedded}.scp").exists():  # stage 4 removes it first and writes it last
-            known = ["embedding", *experiment.config.embed.arrays]
-            if settings.array not in known and not settings.array.startswith("score."):
-                raise ValueError(
-                    f"array: this experiment makes no array {settings.array!r}, it makes {', '.join(known)}. Others "
-                    "are named in embed.arrays, of another --tag"
-                )
-            raise ValueError(f"{embedded}.scp does not exist: run stage 4 (extract_embeddings) first")
+        for array in settings.arrays:
+            _check_array(experiment, seed_dir / "embed" / found, array)
         experiment.check_embedded(found)
         inputs[f"{found}.manifest"] = clips_digest(experiment.rows(found))
         inputs[f"{found}.clips"] = experiment.prepared.digest(found)
-        inputs[f"{found}.{settings.array}"] = sha256_file(f"{embedded}.ark")
+        for array in settings.arrays:
+            inputs[f"{found}.{array}"] = sha256_file(seed_dir / "embed" / found / f"{array}.ark")
     out = seed_dir / "score" / name
     done = Done(
         out / ".done",
@@ -98,6 +92,19 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
     done.finish()
 
 
+def _check_array(experiment: "Experiment", folder: Path, array: str) -> None:
+    """Raise ValueError for an array of stage 4 that is not there."""
+    if (folder / f"{array}.scp").exists():  # stage 4 removes it first and writes it last
+        return
+    known = ["embedding", *experiment.config.embed.arrays]
+    if array not in known and not array.startswith("score."):
+        raise ValueError(
+            f"array: this experiment makes no array {array!r}, it makes {', '.join(known)}. Others are named in "
+            "embed.arrays, of another --tag"
+        )
+    raise ValueError(f"{folder / array}.scp does not exist: run stage 4 (extract_embeddings) first")
+
+
 def _write(experiment: "Experiment", out: Path, settings: "ScoreConfig", sets: list[str], inputs: dict) -> None:
     import math
 
@@ -110,7 +117,7 @@ def _write(experiment: "Experiment", out: Path, settings: "ScoreConfig", sets: l
     from asdkit.utils.files import write_json
     from asdkit.utils.provenance import source
 
-    loaded = {name: experiment.load(name, settings.array) for name in sets}
+    loaded = {name: experiment.load(name, *settings.arrays) for name in sets}
     train, tests = ({name: loaded[name] for name in sets_of(split, sets)} for split in ("train", "test"))
     scored = score_sets(settings, train, tests)
     made_from = {

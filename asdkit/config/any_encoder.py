@@ -15,6 +15,9 @@ def _counted(layers: int | list[int] | str) -> int | list[int] | str:
 
 
 Layers = Annotated[int | list[int], AfterValidator(_counted)] | None
+LayersOrInput = (
+    Annotated[int | list[int], AfterValidator(lambda layers: layers if layers == 0 else _counted(layers))] | None
+)
 LayersOrSum = Annotated[int | list[int] | Literal["weighted"], AfterValidator(_counted)] | None
 
 

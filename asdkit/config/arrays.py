@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from asdkit.config.any_encoder import Layers
+from asdkit.config.any_encoder import LayersOrInput
 from asdkit.utils.typed_yaml import Section, one_of
 
 
@@ -15,8 +15,10 @@ class AnyPooling(Section):
         False,
         description="keep the frequency bands, a matrix [bands, dimensions] for each clip; false: the mean over them",
     )
-    layers: Layers = Field(
-        None, description="output of block N (1: the first, -1: the last) instead of the network's; several: their mean"
+    layers: LayersOrInput = Field(
+        None,
+        description="output of block N (1: the first, -1: the last) instead of the network's; several: their mean; 0: "
+        "the features that the encoder hears (log-mel energies)",
     )
 
 
@@ -24,6 +26,12 @@ class PoolMean(AnyPooling):
     """Mean over time."""
 
     pooling: Literal["mean"] = Field("mean", description="mean: over time")
+
+
+class PoolStd(AnyPooling):
+    """Standard deviation over time."""
+
+    pooling: Literal["std"] = Field("std", description="std: standard deviation over time")
 
 
 class PoolMax(AnyPooling):
@@ -72,7 +80,7 @@ class PoolCls(AnyPooling):
     bands: Literal[False] = Field(False, description="such tokens have no bands")
 
 
-PoolingConfig = one_of("pooling", PoolMean, PoolMax, PoolGem, PoolGwrp, PoolRdp, PoolHybrid, PoolCls)
+PoolingConfig = one_of("pooling", PoolMean, PoolStd, PoolMax, PoolGem, PoolGwrp, PoolRdp, PoolHybrid, PoolCls)
 
 
 def _free(name: str) -> str:

@@ -9,6 +9,7 @@ from asdkit.utils.typed_yaml import NO_RESULT, Section, one_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,99}$"  # of a folder, and without dots: --set score.NAME.k=3
 ARRAY = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
+Array = Annotated[str, Field(pattern=ARRAY)]
 
 
 class EmbedConfig(Section):
@@ -48,9 +49,12 @@ class DetectorConfig(Section):
         """The same with what holds for one domain."""
         return self
 
-    array: str = Field(
-        "embedding", pattern=ARRAY, description="which of stage 4's arrays it reads: embed/<set>/<array>.ark"
-    )
+    @property
+    def arrays(self) -> list[str]:
+        """The arrays that it reads, by name."""
+        return [self.array] if isinstance(self.array, str) else self.array
+
+    array: Array = Field("embedding", description="which of stage 4's arrays it reads: embed/<set>/<array>.ark")
     per_section: bool = Field(False, description="one detector per section (machine id) instead of per machine")
     per_domain: bool = Field(True, description="one detector per domain and the smaller score (paper Eq. 13)")
     normalise: Literal["none", "zscore", "median", "test_zscore"] = Field(
@@ -87,11 +91,19 @@ class KnnConfig(DetectorConfig):
 
     detector: Literal["knn"] = Field("knn", description="knn: distance to the nearest training embeddings")
     k: int = Field(1, ge=1, description="neighbours; the score is their mean distance")
-    distance: Literal["cosine", "euclid"] = Field("cosine", description="cosine: 1 - cosine, from 0 to 2")
+    array: Array | Annotated[list[Array], Field(min_length=2)] = Field(
+        "embedding",
+        description="which of stage 4's arrays it reads: embed/<set>/<array>.ark; several: as if they were bands",
+    )
+    distance: Literal["cosine", "euclid", "standardised"] = Field(
+        "cosine",
+        description="cosine: 1 - cosine, from 0 to 2; standardised: euclid, each dimension over its deviation among "
+        "the training clips, bands of any size weighing alike",
+    )
     join: Literal["mean", "max", "coupled"] = Field(
         "mean",
         description="one score of those of frequency bands; coupled: the nearest by one distance of all bands, cosine: "
-        "the mean of theirs, euclid: of the bands side by side",
+        "the mean of theirs, otherwise of the bands side by side",
     )
     rescale: RescaleConfig | None = Field(None, description="distances on one scale; null: as they are")
 

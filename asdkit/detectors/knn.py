@@ -5,13 +5,16 @@ import numpy as np
 from asdkit.detectors.bank import Bank
 from asdkit.detectors.rescale import NEAREST, Rescale, Rescaled, rescale
 
+SHARED = 0.01  # of a dimension's variance is the mean over its band: one that hardly varies does not decide alone
+
 
 class KNN:
-    """Anomaly score = mean distance to the k nearest training embeddings, cosine (1 - cosine, 0..2) or Euclid's.
+    """Anomaly score = mean distance to the k nearest training embeddings: cosine (1 - cosine, 0..2), Euclid's, or
+    standardised: Euclid's of dimensions over their `deviations` among the training embeddings.
 
     Embeddings with frequency bands, [N, F, D], have a memory for each band (BEAM, arXiv 2603.13749); `join` makes one
-    score of the bands': mean, max, or coupled (one memory: of the mean over bands of cosine distances, or of Euclid's
-    distance of the bands side by side). `how` rescales the distances of a memory (`rescale.Rescale`).
+    score of the bands': mean, max, or coupled (one memory: of the mean over bands of cosine distances, otherwise
+    Euclid's of the bands side by side). `how` rescales the distances of a memory (`rescale.Rescale`).
     """
 
     def __init__(self, k: int = 1, distance: str = "cosine", join: str = "mean", how: Rescale | None = None) -> None:
@@ -32,7 +35,9 @@ class KNN:
         """
         if len(x) < self.k:
             raise ValueError(f"k = {self.k} neighbours of {len(x)} training embeddings: lower k")
-        self.banks = [Bank(band, self.distance, recordings, np.ndim(x) == 3) for band in self._bands(x, True)]
+        self.units = deviations(x) if self.distance == "standardised" else None
+        distance = "cosine" if self.distance == "cosine" else "euclid"
+        self.banks = [Bank(band, distance, recordings, np.ndim(x) == 3) for band in self._bands(x, True)]
         self.rescaled = [rescale(bank, self.how) for bank in self.banks]
         return self
 
@@ -73,11 +78,13 @@ class KNN:
 
     def _bands(self, x: np.ndarray, training: bool = False) -> list[np.ndarray]:
         """One table of embeddings for each memory."""
+        if self.units is not None and np.shape(x)[1:] == self.units.shape:
+            x = x / self.units
         if np.ndim(x) != 3:
             return [x]
         if self.join != "coupled":
             return [x[:, band] for band in range(x.shape[1])]
-        if self.distance == "euclid":
+        if self.distance != "cosine":
             return [x.reshape(len(x), -1)]
         # Cosines of bands at unit length, side by side, are the mean of the bands' cosines. What stands for a silent
         # band meets zeros in the other table.
@@ -85,3 +92,18 @@ class KNN:
         silent = np.sqrt((norms[:, :, 0] == 0).sum(axis=1))
         rest = np.stack([silent, 0 * silent] if training else [0 * silent, silent], axis=1)
         return [np.hstack([(x / np.where(norms == 0, 1, norms)).reshape(len(x), -1), rest])]
+
+
+def deviations(x: np.ndarray) -> np.ndarray:
+    """What each dimension of x [N, D] or [N, F, D] is divided by, [D] or [F, D], so that its deviation is 1.
+
+    Times the root of the band's dimensions, so that bands weigh alike (those without a number but 0 do not count);
+    variances are drawn to the band's mean by a hundredth. Raises ValueError where nothing varies.
+    """
+    variance = np.var(x, axis=0, dtype=np.float64)
+    dimensions = np.maximum((np.asarray(x) != 0).any(axis=0).sum(axis=-1, keepdims=True), 1)
+    shared = variance.sum(axis=-1, keepdims=True) / dimensions
+    if not shared.any():
+        raise ValueError(f"standardised: all {len(x)} training embeddings are alike: take per_domain: false, or euclid")
+    found = np.sqrt(((1 - SHARED) * variance + SHARED * shared) * dimensions)
+    return np.where(found > 0, found, 1)

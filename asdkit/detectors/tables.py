@@ -1,5 +1,6 @@
 """Tables of numbers as detectors get them."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -17,6 +18,18 @@ def table(x: np.ndarray, what: str, columns: int | None = None) -> np.ndarray:
     if not (finite := np.isfinite(x).all(axis=1)).all():
         raise ValueError(f"{what}: row {int(finite.argmin())} holds NaN or infinity")
     return x.astype(np.float64)
+
+
+def side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Several arrays of the same clips, each [N, D] or [N, F, D], as the bands of one: [N, arrays, longest].
+
+    Bands of an array lie in one vector; zeros fill up the shorter. One array alone stays as it is.
+    """
+    if len(arrays) == 1:
+        return arrays[0]
+    flat = [x.reshape(len(x), -1) for x in arrays]
+    longest = max(x.shape[1] for x in flat)
+    return np.stack([np.pad(x, ((0, 0), (0, longest - x.shape[1]))) for x in flat], axis=1)
 
 
 def at_least(x: np.ndarray, clips: int, why: str) -> None:

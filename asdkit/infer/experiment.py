@@ -16,6 +16,7 @@ from asdkit.corpus.names import SETS, sets_of
 from asdkit.data.chain import Prepared, check_embedded, check_filter, check_network
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
+from asdkit.detectors.tables import side_by_side
 from asdkit.utils.ark import CHUNKS, read_arrays
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_text, sha256_path
@@ -41,7 +42,7 @@ class Experiment:
         self.seed_dir = folder / f"seed{seed}"
         self.config = open_config(folder / "config.yaml")
         self._rows: dict[str, list[Row]] = {}
-        self._loaded: dict[tuple[str, str], Embedded] = {}
+        self._loaded: dict[tuple[str, str], np.ndarray] = {}
         self._detectors: dict[tuple[str, Key], PerDomain] = {}
 
     @classmethod
@@ -180,8 +181,10 @@ class Experiment:
         settings, names = self.settings(name), _names(paths)
         if settings.normalise == "test_zscore":
             raise ValueError(f"score.{name}.normalise is {settings.normalise}: it scores whole test sets alone")
-        detector = self.detector(name, machine, section)
-        return detector.anomaly_score(self.embed(names, machine)[settings.array]) if names else np.empty(0)
+        detector, found = self.detector(name, machine, section), self.embed(names, machine) if names else {}
+        return (
+            detector.anomaly_score(side_by_side([found[array] for array in settings.arrays])) if names else np.empty(0)
+        )
 
     def settings(self, name: str = "knn") -> ScoreConfig:
         """The settings of a score; raises ValueError for a name that the experiment does not have."""
@@ -194,7 +197,7 @@ class Experiment:
         key = self._key(name, machine, section)
         if (name, key) not in self._detectors:
             settings = self.settings(name)
-            self._detectors[name, key] = fit_detector(settings, self.training(settings.array), key)
+            self._detectors[name, key] = fit_detector(settings, self.training(*settings.arrays), key)
         return self._detectors[name, key]
 
     def threshold(self, name: str = "knn", machine: str | None = None, section: str = "00") -> float:
@@ -205,23 +208,22 @@ class Experiment:
             raise ValueError(f"{path}: no threshold of {title(key)}; there are some of {', '.join(map(title, limits))}")
         return limits[key]
 
-    def training(self, array: str = "embedding") -> dict[str, Embedded]:
-        """Manifest rows and arrays of the training clips, by set. Raises ValueError when they are not there."""
-        return {name: self.load(name, array) for name in sets_of("train", self.sets())}
+    def training(self, *arrays: str) -> dict[str, Embedded]:
+        """Manifest rows and arrays of the training clips, by set. Errors as for `load`."""
+        return {name: self.load(name, *arrays) for name in sets_of("train", self.sets())}
 
-    def load(self, name: str, array: str = "embedding") -> Embedded:
-        """Manifest rows of a set and its arrays of stage 4, [N, D] or [N, bands, D], read once.
+    def load(self, name: str, *arrays: str) -> Embedded:
+        """Manifest rows of a set and its arrays of stage 4, [N, D] or [N, bands, D], read once; several side by side.
 
-        Raises ValueError for arrays that differ in shape, such as a row for each chunk.
+        Raises ValueError for arrays that are not there or differ in shape, such as a row for each chunk.
         """
-        if (name, array) not in self._loaded:
-            self.check_embedded(name)
-            rows, ark = self.rows(name), self.seed_dir / "embed" / name / f"{array}.ark"
-            self._loaded[name, array] = (
-                rows,
-                read_arrays(ark, [row["utt"] for row in rows], array.startswith("score.")),
-            )
-        return self._loaded[name, array]
+        rows, arrays = self.rows(name), arrays or ("embedding",)
+        for array in arrays:
+            if (name, array) not in self._loaded:
+                self.check_embedded(name)
+                ark, utts = self.seed_dir / "embed" / name / f"{array}.ark", [row["utt"] for row in rows]
+                self._loaded[name, array] = read_arrays(ark, utts, array.startswith("score."))
+        return rows, side_by_side([self._loaded[name, array] for array in arrays])
 
     def rows(self, name: str) -> list[Row]:
         """Manifest rows of a set, read once."""

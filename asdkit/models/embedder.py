@@ -10,6 +10,8 @@ from asdkit.encoders import build_encoder
 from asdkit.models.pooling import build_pooling, heard
 from asdkit.models.time_pooling import pool
 
+INPUT = [-1]  # in place of blocks: the features that the encoder hears
+
 
 class Embedder(nn.Module):
     """Recordings or features to one embedding per clip.
@@ -24,6 +26,7 @@ class Embedder(nn.Module):
         layers, blocks = config.encoder.layers, len(self.encoder.blocks())
         weighted = layers == "weighted"
         self.chosen = self._chosen(list(range(1, blocks + 1)) if weighted else layers, "encoder.layers")
+        self.spectrogram = config.encoder.spectrogram
         self.arrays = self._arrays(config.embed.arrays)
         self.how = config.model.pooling
         self._check_specials(self.how, "model.pooling")
@@ -60,10 +63,15 @@ class Embedder(nn.Module):
         if not self.arrays:
             return {"embedding": self(feats)}
         wanted = [self.chosen, *(layers for _, layers in self.arrays.values())]
-        last, outputs = self.encoder.traced(feats, sorted({index for own in wanted for index in own or ()}))
+        last, outputs = self.encoder.traced(
+            feats, sorted({index for own in wanted if own != INPUT for index in own or ()})
+        )
         of_the_embedding = last if self.chosen is None else self._mean([outputs[index] for index in self.chosen])
         found = {"embedding": self._embedding(of_the_embedding)}
         for name, (how, layers) in self.arrays.items():
+            if layers == INPUT:
+                found[name] = pool(feats, 1, how)
+                continue
             tokens = last if layers is None else torch.stack([outputs[index] for index in layers]).mean(0)
             found[name] = pool(heard(tokens, self.encoder.specials, how.pooling), self._bands(layers), how)
         return found
@@ -86,6 +94,9 @@ class Embedder(nn.Module):
         found = {}
         for name, how in arrays.items():
             where = f"embed.arrays.{name}"
+            if how.layers == 0:
+                found[name] = (how, self._input(how, where))
+                continue
             self._check_specials(how.pooling, f"{where}.pooling")
             layers = self._chosen(how.layers, f"{where}.layers")
             self._width(layers, f"{where}.layers")
@@ -93,6 +104,15 @@ class Embedder(nn.Module):
                 raise ValueError(f"{where}.bands: the tokens of this encoder have no frequency bands")
             found[name] = (how, layers)
         return found
+
+    def _input(self, how: PoolingConfig, where: str) -> list[int]:
+        """What stands for the encoder's features; ValueError where these are no frames, or have nothing to keep."""
+        if not self.spectrogram:
+            raise ValueError(f"{where}.layers 0: this encoder hears samples, it has no features to pool")
+        if how.bands or how.pooling == "cls":
+            wrong = "bands" if how.bands else "pooling cls"
+            raise ValueError(f"{where}.{wrong}: with layers 0 a frame of features is one vector: take mean or another")
+        return INPUT
 
     def _check_specials(self, pooling: str, where: str) -> None:
         if pooling == "cls" and not self.encoder.specials:

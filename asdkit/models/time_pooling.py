@@ -17,6 +17,11 @@ def mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
     return _weighted(x, _uniform(x, mask))
 
 
+def deviation(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Standard deviation (population) over the valid frames: x [B, T, F, D] -> [B, F, D]."""
+    return mean((x - mean(x, mask)[:, None]).square(), mask).sqrt()
+
+
 def maximum(x: Tensor, mask: Tensor | None = None) -> Tensor:
     """Largest value of each dimension over the valid frames: x [B, T, F, D] -> [B, F, D]."""
     return _hidden(x, mask, -torch.inf).amax(1)
@@ -78,6 +83,7 @@ def pool(tokens: Tensor, bands: int, how: PoolingConfig, mask: Tensor | None = N
     x = tokens.float().unflatten(1, (-1, bands))  # [B, T, F, D]
     found = {
         "mean": lambda: mean(x, mask),
+        "std": lambda: deviation(x, mask),
         "max": lambda: maximum(x, mask),
         "gem": lambda: gem(x, how.p, mask),
         "gwrp": lambda: gwrp(x, how.r, mask),

@@ -109,11 +109,11 @@ def check_scores(folder: Path, config: Config, prepared: Prepared, embed: Path) 
     clips = {f"{name}.manifest": clips_digest(prepared.rows(name)) for name in sets}
     clips |= {f"{name}.clips": prepared.digest(name) for name in sets}
     made = reread_scores(read_json(folder / ".done"), clips, prepared)
-    array = settings.array if settings else "embedding"
-    arks = {name: embed / name / f"{array}.ark" for name in sets}
+    arrays = settings.arrays if settings else ["embedding"]
+    arks = {f"{name}.{array}": embed / name / f"{array}.ark" for name in sets for array in arrays}
     inputs = score_identity(settings) if settings else {}
     inputs |= {key: value for key, value in clips.items() if key in made}
-    inputs |= {f"{name}.{array}": sha256_file(ark) for name, ark in arks.items() if ark.exists()}
+    inputs |= {key: sha256_file(ark) for key, ark in arks.items() if ark.exists()}
     made = {key: value for key, value in made.items() if key in inputs or (settings and key.startswith("score."))}
     # Embeddings may be removed once they are scored.
     stage = 5 if all(ark.exists() for ark in arks.values()) else 4
