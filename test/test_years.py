@@ -139,7 +139,8 @@ def test_papers_system(year: int) -> None:
 @pytest.mark.parametrize("year", YEARS)
 def test_experiments(year: int) -> None:
     configs = {path.stem: load_config(path) for path in sorted((recipe(year) / "conf").glob("beats*.yaml"))}
-    assert set(configs) == {default_config(year), "beats_full", *FROZEN}
+    trained = default_config(year)
+    assert set(configs) == {trained, f"{trained}_bands", "beats_full", *FROZEN}
     for name, config in configs.items():
         # 2020: ids instead of domains and attributes
         assert config.data.label == ("machine+section" if year == 2020 else "machine+section+attr")
@@ -152,6 +153,14 @@ def test_experiments(year: int) -> None:
     for frozen in (configs[name] for name in FROZEN):
         assert frozen.train.steps == 0 and not frozen.encoder.train and frozen.model.lora is None
         assert frozen.model.pooling == "mean" and frozen.model.embedding_dim is None
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_the_papers_system_is_scored_by_bands_too(year: int) -> None:
+    names = (default_config(year), f"{default_config(year)}_bands", FROZEN[1])
+    trained, both, bands = (load_config(recipe(year) / f"conf/{name}.yaml") for name in names)
+    assert both.model_copy(update={"embed": trained.embed, "score": trained.score}) == trained
+    assert both.embed == bands.embed and both.score == trained.score | bands.score
 
 
 @pytest.mark.parametrize("year", YEARS)

@@ -11,7 +11,7 @@ What is made is kept in --out: the same command goes on; without --real it shows
 (mini, clean, KIND_SNR). A run of a recipe has one thread; --jobs of them run at once.
 
 Prints official scores in percent (mini: of dev and eval, DCASE 2022; others: mean of AUC and pAUC of motors and slide
-rail; mean and deviation over seeds), also to OUT/table.md.
+rail; mean and deviation over seeds), and what choosing without labels costs (choose.py); also to OUT/table.md.
 """
 
 import argparse
@@ -19,26 +19,21 @@ import os
 import statistics
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from level import MACHINES, Clip, clips_of  # noqa: E402
+import choose  # noqa: E402
+from level import MACHINES, clips_of  # noqa: E402
+from noisy import CORPORA, write  # noqa: E402
 
 from asdkit.report.tables import table  # noqa: E402
-from asdkit.signals.noise import with_noise  # noqa: E402
 from asdkit.utils.files import read_json, write_text  # noqa: E402
 
-NOISES, SNRS = ("pink", "factory"), (0, -6, -12)
-CORPORA = ("mini", "clean", *(f"{kind}_{snr}" for kind in NOISES for snr in SNRS))
 VIEWS = "distance: standardised, per_domain: false"
 VARIANCE = "per_domain: false, rescale: {kind: variance, k: 4}"
 DENSITY = "array: hybrid, join: coupled, distance: euclid"
@@ -117,24 +112,6 @@ EXPERIMENTS: dict[str, tuple[str, list[str], bool]] = {
 }
 
 
-def write(out: Path, corpus: str, clips: list[Clip]) -> None:
-    """The clips with their noise as 32-bit floats, which do not clip, and last of all the list of them."""
-    folder = out / "corpora" / corpus
-    if (folder / "list.csv").exists():
-        return
-    kind, _, snr = corpus.partition("_")
-    rows = []
-    for path, machine, split, condition in clips:
-        samples, rate = soundfile.read(path, dtype="float64")
-        if kind in NOISES:
-            samples = with_noise(samples, kind, float(snr), zlib.crc32(path.stem.encode()), rate)
-        name = f"{machine}/{split}/{path.stem}.wav"
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(folder / name, samples.astype(np.float32), rate, subtype="FLOAT")
-        rows.append(",".join([name, machine, split, condition]))
-    write_text(folder / "list.csv", "\n".join(["path,machine,split,condition", *rows, ""]))
-
-
 def places(out: Path, corpus: str) -> list[str]:
     """Where a corpus's data and experiments are, as options of the driver."""
     return [
@@ -146,7 +123,7 @@ def call(log: Path, words: list[str]) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     with open(log, "w") as file:
-        environment = {"CUDA_VISIBLE_DEVICES": "", **os.environ, **threads}
+        environment = {**os.environ, **threads, "CUDA_VISIBLE_DEVICES": ""}
         failed = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
     if failed:
         raise RuntimeError(f"{' '.join(words)}: exit {failed}; {log} ends\n{log.read_text()[-2000:]}")
@@ -203,6 +180,18 @@ def make(args: argparse.Namespace) -> None:
     at_once(args.jobs, work)
     every = [(corpus, tag) for corpus in args.corpora for tag in FUSIONS]
     at_once(args.jobs, {f"{corpus} {tag}": partial(fuse, out, corpus, tag, seeds) for corpus, tag in every})
+    at_once(args.jobs, {f"{name} estimates": partial(estimate, out, name) for name in args.corpora})
+
+
+def estimate(out: Path, corpus: str) -> None:
+    """What `choose` says of the corpus's systems, without labels, and their AUC."""
+    program = [
+        sys.executable,
+        str(Path(__file__).parent / "choose.py"),
+        "--save",
+        str(out / "estimates" / f"{corpus}.json"),
+    ]
+    call(out / "log" / f"{corpus}.estimates.log", [*program, *places(out, corpus)])
 
 
 def columns(corpora: list[str]) -> list[tuple[str, str]]:
@@ -252,18 +241,13 @@ def show(found: dict[str, dict[tuple[str, str], list[float]]], corpora: list[str
     rows.sort(key=lambda row: -float(row[-1]) if row[-1] != "nan" else 999)
     heads = [f"{corpus.replace('_', ' ')} {short[part]}" for corpus, part in wanted]
     text = table(["system", *heads, "mean"], rows)
-    if {"default", "logmel", "frozen"} <= found.keys() and all(
-        means[name] == means[name] for name in ("default", "logmel", "frozen")
-    ):
-        one = {
-            column: {name: statistics.fmean(found[name][column]) for name in ("default", "logmel", "frozen")}
-            for column in wanted
-        }
-        behind = {column: max(own["logmel"], own["frozen"]) - own["default"] for column, own in one.items()}
-        worst = max(behind, key=lambda column: behind[column])
-        best = max(means["logmel"], means["frozen"])
-        text += f"\ndefault against the better of logmel and frozen: {means['default'] - best:+.2f} on the mean; "
-        text += f"at its worst {-behind[worst]:+.2f} ({' '.join(worst)})\n"
+    plain = [found.get(name, {}) for name in ("default", "logmel", "frozen")]
+    if all(column in own for own in plain for column in wanted):
+        ahead = {c: statistics.fmean(plain[0][c]) - max(statistics.fmean(own[c]) for own in plain[1:]) for c in wanted}
+        worst = min(ahead, key=lambda column: ahead[column])
+        mean = means["default"] - max(means["logmel"], means["frozen"])
+        text += f"\ndefault less the better of logmel and frozen: {mean:+.2f} of the means, "
+        text += f"{ahead[worst]:+.2f} where it is least ({' '.join(worst)})\n"
     return text
 
 
@@ -286,6 +270,8 @@ def main() -> None:
         make(args)
     seeds = args.seeds.split()
     text = show(measured(args.out, args.corpora, seeds), args.corpora)
+    if saved := [path for name in args.corpora if (path := args.out / "estimates" / f"{name}.json").exists()]:
+        text += "\nAUC points lost by a choice (choose.py):\n\n" + choose.regrets(choose.read(saved))
     write_text(args.out / "table.md", text)
     print(text, end="", flush=True)
 
