@@ -260,7 +260,10 @@ def test_published_machines(year: int) -> None:
         (2024, "2024 No.1 (challenge winner)", "eval", 66.24),
         (2025, "Official baseline AE, Mahalanobis", "eval", 56.51),
         (2026, "Official baseline AE, MSE", "eval", 59.80),
-        (2026, "Challenge winner", "eval", 70.24),
+        (2026, "2026 No.1 (challenge winner)", "eval", 70.24),
+        (2025, "2025 No.1 (challenge winner)", "eval", 61.60),
+        (2025, "BEATs, hybrid pooling, density, nothing trained", "eval", 62.40),
+        (2023, "BEATs, LoRA", "eval", 71.46),
     ],
 )
 def test_published_figures(year: int, name: str, set_: str, official: float) -> None:
