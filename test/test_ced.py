@@ -162,7 +162,10 @@ def test_training_does_not_move_the_statistics(small):
         ({"norm.bias": None}, "x.pt: weights do not fit a CED of 64 numbers a token: missing norm.bias$"),
         ({"other": torch.zeros(2)}, "unknown other$"),
         ({"time_pos_embed": torch.zeros(1, 64, 1, 62)}, r"time_pos_embed is \(1, 64, 1, 62\), expected"),
-        ({"time_pos_embed": torch.zeros(1, 48, 1, 63)}, "tokens of 48 numbers are not whole heads: no published CED"),
+        (
+            {"time_pos_embed": torch.zeros(1, 48, 1, 63)},
+            "tokens of 48 numbers are not whole heads of 64: no published CED",
+        ),
         ({"time_pos_embed": None}, "no tensor 'time_pos_embed' in it .*; a CED file is a dict of tensors"),
         ({"blocks.0.mlp.fc1.weight": 3}, "no tensor 'trunk.0.mlp.fc1.weight' in it"),
     ],

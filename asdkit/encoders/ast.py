@@ -13,13 +13,13 @@ from asdkit.encoders.base import Encoder
 from asdkit.encoders.checkpoints import (
     IN_FOLDER,
     check_weights,
-    depth,
     joined,
     put_in,
     read_folder,
     read_weights,
     renamed,
     side,
+    vit_arch,
 )
 from asdkit.layers.block import Block
 from asdkit.layers.fbank import Fbank
@@ -29,7 +29,6 @@ from asdkit.utils.files import read_json
 MELS, PATCH, FRAMES = 128, 16, 1024  # frames of the clips that the published weights were trained on
 # Of the log-mel values that the published weights were trained on; features are divided by twice the deviation.
 FBANK_MEAN, FBANK_STD = -4.2677393, 4.5689974
-HEAD = 64  # size of an attention head in the published file, which does not tell
 
 HOLDS = "an AST file is a dict of tensors 'module.v....', or model.safetensors in a folder with config.json"
 ORIGINAL = {
@@ -164,11 +163,8 @@ def load_ast(path: str | Path, heads: int | None = None) -> Ast:
         stride, eps = _stride(path, weights), EPS
     dim, table = (side(file, weights, "pos_embed", axis, HOLDS) for axis in (2, 1))
     hidden = side(file, weights, "trunk.0.mlp.fc1.weight", 0, HOLDS)
-    if dim % (heads or HEAD):
-        raise ValueError(f"{path}: tokens of {dim} numbers are not {heads or 'whole'} heads: no published AST")
-    heads = heads or dim // HEAD
+    arch = vit_arch(path, weights, dim, heads, "no published AST")
     bands = (MELS - PATCH) // stride[1] + 1
-    arch = VitArch(embed_dim=dim, depth=depth(weights, "trunk."), num_heads=heads)
     with torch.device("meta"):  # no time lost on random weights that are replaced at once
         encoder = Ast(arch, hidden, stride, (table - Ast.specials) // bands, eps)
     check_weights(file, encoder.state_dict(), weights, f"an AST of {dim} numbers a token")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.config import AtstClipEncoder, AtstFrameEncoder, VitArch
-from asdkit.encoders.checkpoints import check_weights, depth, put_in, read_torch, renamed, side
+from asdkit.encoders.checkpoints import check_weights, put_in, read_torch, renamed, side, vit_arch
 from asdkit.encoders.pieces import InPieces
 from asdkit.layers.mel import MelSpectrogram, htk_filters
 from asdkit.layers.vit import EPS, STD, Patches, Trunk
@@ -16,7 +16,6 @@ from asdkit.layers.vit import EPS, STD, Patches, Trunk
 MELS, FRAMES = 64, 4  # of a patch
 LOWEST, HIGHEST = -79.6482, 50.6842  # dB that become -1 and 1
 TOKENS = 250  # that positions were learnt for: 10 s
-HEAD = 64  # size of an attention head in both published sizes, which the files do not tell
 
 
 class Atst(InPieces):
@@ -85,9 +84,7 @@ def load_atst(path: str | Path, clip: bool, heads: int | None = None) -> Atst:
     contents = read_torch(path, holds, settings=True)
     weights = teacher(path, contents, clip, holds)
     width = side(path, weights, "norm.weight", 0, holds)
-    if width % (heads or HEAD):
-        raise ValueError(f"{path}: tokens of {width} numbers are not whole heads of {HEAD}: no published ATST")
-    arch = VitArch(embed_dim=width, depth=depth(weights, "trunk."), num_heads=heads or width // HEAD)
+    arch = vit_arch(path, weights, width, heads, "no published ATST")
     with torch.device("meta"):  # no time lost on random weights that are replaced at once
         encoder = Atst(arch, clip)
     check_weights(path, encoder.state_dict(), weights, f"an {encoder.named} of {arch.embed_dim} numbers a token")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.config import CedEncoder, VitArch
-from asdkit.encoders.checkpoints import check_weights, depth, put_in, read_weights, renamed, side
+from asdkit.encoders.checkpoints import check_weights, put_in, read_weights, renamed, side, vit_arch
 from asdkit.encoders.pieces import InPieces
 from asdkit.layers.mel import MelSpectrogram, Standardise, htk_filters
 from asdkit.layers.vit import EPS, STD, Patches, Trunk
@@ -17,7 +17,6 @@ MELS, FFT, PATCH = 64, 512, 16
 FRAMES = 1012  # of a piece: as many as the table of positions holds
 COLUMNS = FRAMES // PATCH
 LEVEL, SPREAD = -15.0, 30.0  # dB, with random weights: the range of recordings, about -80 to 50, becomes -2 to 2
-HEAD = 64  # size of an attention head in all published sizes, which the files do not tell
 
 HOLDS = "a CED file is a dict of tensors, or such a dict under 'model'"
 ORIGINAL = {
@@ -88,11 +87,9 @@ def load_ced(path: str | Path, heads: int | None = None) -> Ced:
     weights = renamed(contents["model"] if isinstance(contents.get("model"), dict) else contents, ORIGINAL)
     dim = side(path, weights, "time_pos_embed", 1, HOLDS)
     hidden = side(path, weights, "trunk.0.mlp.fc1.weight", 0, HOLDS)
-    if dim % (heads or HEAD):
-        raise ValueError(f"{path}: tokens of {dim} numbers are not {heads or 'whole'} heads: no published CED")
-    heads = heads or dim // HEAD
+    arch = vit_arch(path, weights, dim, heads, "no published CED")
     with torch.device("meta"):  # no time lost on random weights that are replaced at once
-        encoder = Ced(VitArch(embed_dim=dim, depth=depth(weights, "trunk."), num_heads=heads), hidden)
+        encoder = Ced(arch, hidden)
     check_weights(path, encoder.state_dict(), weights, f"a CED of {dim} numbers a token")
     # published patches have frequency first
     put_in(encoder, {**weights, "patch_embed.weight": weights["patch_embed.weight"].transpose(2, 3)})

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from asdkit.config import VitArch
 from asdkit.utils.files import read_json, read_text, sha256_file
 from asdkit.utils.kinds import TENSORS, kind, strays
 
 # Names of a weights file in a folder that the library transformers wrote, the first that is there.
 IN_FOLDER = ("model.safetensors", "pytorch_model.bin")
+HEAD = 64  # size of an attention head
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -151,6 +153,18 @@ def side(path: str | Path, weights: Mapping[str, Any], name: str, dimension: int
 def depth(weights: Mapping[str, Any], prefix: str) -> int:
     """Number of blocks: of different numbers that follow `prefix` in the names."""
     return len({name.removeprefix(prefix).split(".")[0] for name in weights if name.startswith(prefix)})
+
+
+def vit_arch(path: str | Path, weights: Mapping[str, Any], dim: int, heads: int | None, what: str) -> VitArch:
+    """Size of a vision transformer whose blocks are named `trunk.N.`.
+
+    Files do not tell the heads of a block: `heads`, or, as in every published network, one for each 64 of the `dim`
+    numbers of a token. Raises ValueError where these are not whole heads; what: 'no published CED'.
+    """
+    if dim % (heads or HEAD):
+        wanted = f"{heads} heads" if heads else f"whole heads of {HEAD}"
+        raise ValueError(f"{path}: tokens of {dim} numbers are not {wanted}: {what}")
+    return VitArch(embed_dim=dim, depth=depth(weights, "trunk."), num_heads=heads or dim // HEAD)
 
 
 def check_weights(path: str | Path, expected: Mapping[str, Tensor], got: Mapping[str, Any], what: str) -> None:

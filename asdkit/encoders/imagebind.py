@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.config import ImageBindEncoder, VitArch
-from asdkit.encoders.checkpoints import check_weights, depth, put_in, read_weights, renamed, side
+from asdkit.encoders.checkpoints import check_weights, put_in, read_weights, renamed, side, vit_arch
 from asdkit.encoders.pieces import InPieces
 from asdkit.layers.fbank import Fbank
 from asdkit.layers.vit import EPS, STD, Patches, Trunk
@@ -15,7 +15,6 @@ from asdkit.layers.vit import EPS, STD, Patches, Trunk
 MELS, SIDE, STRIDE = 128, 16, 10  # of patches, in frames as in mel bands
 COLUMNS = 19  # of patches in 2 s, for which positions were learnt
 MEAN, SCALE = -4.268, 9.138
-HEAD = 64  # size of an attention head in the published file, which does not tell it
 HOLDS = "an ImageBind file is a torch file of the whole network's weights, modality_preprocessors.audio.* among them"
 
 # The audio part of a whole file under the names of `ImageBind`. Left alone: the other modalities, and what brings the
@@ -98,9 +97,7 @@ def load_imagebind(path: str | Path, heads: int | None = None) -> ImageBind:
     """
     weights = audio_part(read_weights(path, HOLDS))
     width = side(path, weights, "norm.weight", 0, HOLDS)
-    if width % (heads or HEAD):
-        raise ValueError(f"{path}: tokens of {width} numbers are not whole heads of {HEAD}: not the published network")
-    arch = VitArch(embed_dim=width, depth=depth(weights, "trunk."), num_heads=heads or width // HEAD)
+    arch = vit_arch(path, weights, width, heads, "not the published network")
     with torch.device("meta"):  # no time lost on random weights that are replaced at once
         encoder = ImageBind(arch)
     check_weights(path, encoder.state_dict(), weights, "ImageBind's audio part")
