@@ -97,14 +97,17 @@ class Handler(BaseHTTPRequestHandler):
         if content is None:
             self.status(404)
             return
-        start = 0
-        if span := self.headers.get("Range"):
-            start = int(re.fullmatch(r"bytes=(\d+)-", span)[1])
+        start, version = 0, self.server.versions.get(name)
+        if (span := self.headers.get("Range")) and self.headers.get("If-Range") in (None, version):
+            start, stop = re.fullmatch(r"bytes=(\d+)-(\d*)", span).groups()
+            start, content = int(start), content[: int(stop) + 1] if stop else content
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(self.server.files[name])}")
         else:
             self.send_response(200)
         self.send_header("Content-Length", str(len(content) - start))
+        if version:
+            self.send_header("ETag", version)
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(content[start:])
@@ -183,6 +186,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = dict(FILES)
         self.faults: dict[str, list[Fault]] = {}
+        self.versions: dict[str, str] = {}  # what the server calls a file's bytes: ETag
         self.requests: list[tuple[str, str, str | None]] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.files[COMMIT] = zipped(

@@ -334,6 +334,13 @@ FAULTS = [
           "SIDE + COLUMNS * STRIDE - 1, 198, 190", "imagebind::a_long_clip_holds_the_official_pieces"),
     Fault("blocks that run twice are recorded once", "asdkit/models/graphs.py", "if len(given) != len(blocks):",
           "if False:", "graphs::chunks_that_go_through_in_pieces_are_refused"),
+    # published weights
+    Fault("a part of another version is continued", "asdkit/fetch/https.py", '{"If-Range": version}', "{}",
+          "get_checkpoint::a_broken_transfer_goes_on_where_it_was_if_it_is_the_same_file"),
+    Fault("a page is kept as weights", "asdkit/fetch/weights.py", "found != kinds.TENSORS:", "False:",
+          "get_checkpoint::a_page_in_the_place_of_weights_is_told"),
+    Fault("a changed file is complete", "asdkit/fetch/weights.py", "if (found := sha256_file(path)) != expected:",
+          "if False:", "get_checkpoint::licence_first_then_the_file_then_its_sha256"),
     # manifests and the driver
     Fault("a recording of another size is passed over", LISTS,
           'if row["bytes"] not in (UNKNOWN, str(found.st_size)):', "if False:",

@@ -1,4 +1,4 @@
-"""Files over https: continued where a transfer broke off, checked by size and MD5, whole or absent."""
+"""Files over https: continued where a transfer broke off, checked by size and checksum, whole or absent."""
 
 import hashlib
 import http.client
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asdkit.utils.files import disk_full_told
+from asdkit.utils.files import disk_full_told, sha256_file, write_text
 
 ATTEMPTS = 6
 WAIT = 1.0  # seconds before the second attempt, doubled before each further one
 LONGEST_WAIT = 300.0  # seconds, whatever the server asks for
 TIMEOUT = 60.0  # seconds without a byte
+PAGE = "text/html"
 BLOCK = 1 << 20
 
 
@@ -36,11 +37,24 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on a server. size: bytes, md5: hex."""
+    """A file on a server. size: bytes; md5, sha256: hex, empty where not known."""
 
     url: str
     size: int
-    md5: str
+    md5: str = ""
+    sha256: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a checksum to compare with."""
+        return bool(self.md5 or self.sha256)
+
+    def fault(self, path: Path) -> str | None:
+        """Which checksum of the file `path` is wrong, in words; None: none."""
+        for name, expected, found in (("MD5", self.md5, md5_file), ("SHA-256", self.sha256, sha256_file)):
+            if expected and (got := found(path)) != expected:
+                return f"its {name} is {got}, expected {expected}"
+        return None
 
 
 def check_url(url: str) -> None:
@@ -105,23 +119,44 @@ def remote_size(url: str) -> int:
     return int(size)
 
 
+def announced(url: str) -> tuple[int, str]:
+    """Bytes and type of a file, as the server announces them to HEAD or to who asks for its first byte.
+
+    Raises TransferError or ValueError.
+    """
+    try:
+        with open_url(url, method="HEAD") as answer:
+            size, kind = answer.headers.get("Content-Length", ""), answer.headers.get_content_type()
+    except ValueError:  # some servers answer GET alone
+        size, kind = "", ""
+    if not size.isdecimal() and kind != PAGE:
+        with open_url(url, {"Range": "bytes=0-0"}) as answer:
+            whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
+            size = whole if answer.status == 206 else answer.headers.get("Content-Length", "")
+            kind = answer.headers.get_content_type()
+    if not size.isdecimal() and kind != PAGE:
+        raise ValueError(f"{url}: the server does not tell its size")
+    return int(size or 0), kind
+
+
 def fetch(remote: RemoteFile, path: Path, tick: Callable[[int], None], stop: threading.Event) -> None:
     """Bring a file to `path`, through `path`.part, which a later call continues.
 
-    `tick` is told the bytes of each block. Raises ValueError when the attempts are used up or the MD5 is wrong (the
-    part is deleted then), Stopped when `stop` is set.
+    `tick` is told the bytes of each block. Raises ValueError when the attempts are used up or the checksum is wrong
+    (the part is deleted then), Stopped when `stop` is set.
     """
     part = path.with_name(path.name + ".part")
     continued = part.exists()
     _fetch_part(remote, part, tick, stop)
-    if continued and md5_file(part) != remote.md5:
+    if continued and remote.fault(part):
         logging.info("%s: what an earlier run left was wrong; from the start again", part)
         part.unlink()
         _fetch_part(remote, part, tick, stop)
-    if (got := md5_file(part)) != remote.md5:
+    if fault := remote.fault(part):
         part.unlink()
-        raise ValueError(f"{remote.url}: its MD5 is {got}, expected {remote.md5}; deleted. Run again to fetch it anew")
+        raise ValueError(f"{remote.url}: {fault}; deleted. Run again to fetch it anew")
     os.replace(part, path)
+    _version(part).unlink(missing_ok=True)
 
 
 def md5_file(path: Path) -> str:
@@ -151,16 +186,25 @@ def _fetch_part(remote: RemoteFile, part: Path, tick: Callable[[int], None], sto
 
 
 def _transfer(remote: RemoteFile, part: Path, have: int, tick: Callable[[int], None], stop: threading.Event) -> None:
-    with open_url(remote.url, {"Range": f"bytes={have}-"} if have else None) as answer:
+    headers = {}
+    if not remote.known:  # then only the server's word tells that the rest is of the same file
+        version = _version(part).read_text() if have and _version(part).exists() else ""
+        have, headers = (have, {"If-Range": version}) if version else (0, {})
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with open_url(remote.url, headers) as answer:
+        if answer.headers.get_content_type() == PAGE:
+            raise TransferError(f"{remote.url}: a web page came in the place of the file")
         if answer.status == 206:
             expected = f"bytes {have}-{remote.size - 1}/{remote.size}"
             if (got := answer.headers.get("Content-Range")) != expected:
                 raise TransferError(f"{remote.url}: asked for {expected!r}, the server offers {got!r}")
         else:
             have = 0  # the server ignores ranges
-        announced = answer.headers.get("Content-Length")
-        if announced not in (None, str(remote.size - have)):
-            raise TransferError(f"{remote.url}: the server announces {announced} bytes, expected {remote.size - have}")
+            _begin(part, "" if remote.known else answer.headers.get("ETag", ""))
+        length = answer.headers.get("Content-Length")
+        if length not in (None, str(remote.size - have)):
+            raise TransferError(f"{remote.url}: the server announces {length} bytes, expected {remote.size - have}")
         with disk_full_told(part), open(part, "ab" if have else "wb") as file:
             while block := _read(answer.read1, BLOCK, remote.url):  # read1: notices `stop` soon
                 if stop.is_set():
@@ -172,6 +216,18 @@ def _transfer(remote: RemoteFile, part: Path, have: int, tick: Callable[[int], N
                 tick(len(block))
     if have != remote.size:
         raise TransferError(f"{remote.url}: broke off at {have} of {remote.size} bytes")
+
+
+def _begin(part: Path, version: str) -> None:
+    """From the start, and which version of the file that is, where the server tells one that stands for its bytes."""
+    for old in (part, _version(part)):
+        old.unlink(missing_ok=True)
+    if version.startswith('"'):
+        write_text(_version(part), version)
+
+
+def _version(part: Path) -> Path:
+    return part.with_name(part.name + ".version")
 
 
 def _read(read: Callable[[int], bytes], count: int, url: str) -> bytes:
