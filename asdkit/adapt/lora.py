@@ -53,7 +53,8 @@ class LoraLinear(nn.Linear):
         """The weight that the layer acts with, [out, in], through which the branches get their gradient."""
         if "lora_b" not in self._parameters:  # while torch's own class sets it up
             raise AttributeError("weight")
-        with torch.autocast(self.stored.device.type, enabled=False):
+        # autocast knows nothing of weights that are shapes alone
+        with torch.autocast("cuda" if self.stored.is_cuda else "cpu", enabled=False):
             return self.stored + self.delta()
 
     def delta(self) -> Tensor:

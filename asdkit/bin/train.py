@@ -65,11 +65,13 @@ def main(argv: list[str] | None = None) -> None:
 def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done, prepared: "Prepared") -> None:
     from asdkit.corpus.description import load_dataset
     from asdkit.data.batches import Framing, loader, training_dataset
-    from asdkit.data.chain import dump_folder, training_sets, write_trained
+    from asdkit.data.chain import SIZE, dump_folder, training_sets, write_trained
     from asdkit.data.frames import training_frames
     from asdkit.data.lists import check_recordings, read_classes
+    from asdkit.models.size import size_of
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.train.finetune import fine_tuning
+    from asdkit.utils.files import write_json
     from asdkit.utils.provenance import environment
 
     classes = read_classes(args.exp)
@@ -101,6 +103,8 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     if world.rank == 0:
         if config.train.steps:
             write_trained(folder, config, prepared)
+        size = size_of(trainer.system)
+        write_json(folder / "checkpoint" / SIZE, size if config.train.steps else size | {"trained": 0})
         done.finish()
     leave_world(world)
 

@@ -22,6 +22,7 @@ from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_table, sha256_file, sha256_text, write_table
 
 TRAINED = "trained.tsv"  # beside a checkpoint: the clips that it was trained on
+SIZE = "size.json"  # beside a checkpoint: parameters and multiply-accumulates of its network
 TRAINED_COLUMNS = ("utt", "machine", "bytes", "digest")
 
 Flat = dict[str, Any]

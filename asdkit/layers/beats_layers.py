@@ -116,8 +116,9 @@ class Transformer(nn.Module):
         weight = self.layers[0].self_attn.relative_attention_bias.weight
         relative = torch.arange(1 - tokens, tokens, device=weight.device)
         values = weight[relative_buckets(relative, self.cfg.num_buckets, self.cfg.max_distance)]  # [2 N - 1, heads]
-        if torch.is_autocast_enabled(weight.device.type):
-            values = values.to(torch.get_autocast_dtype(weight.device.type))
+        kind = "cuda" if weight.is_cuda else "cpu"  # autocast knows nothing of weights that are shapes alone
+        if torch.is_autocast_enabled(kind):
+            values = values.to(torch.get_autocast_dtype(kind))
         # Row i is the window of N values that starts at distance -i: a Toeplitz matrix.
         return values.t().contiguous().unfold(1, tokens, 1).flip(1)
 
@@ -252,9 +253,7 @@ class PositionConv(nn.Module):
         """The same by one matrix product for each group: cuDNN's grouped convolutions take 10 to 100 times as long."""
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        matrix = weight.reshape(self.groups, -1, weight.shape[1] * self.kernel).to(
-            x.dtype
-        )  # [G, D / G, D / G * kernel]
+        matrix = weight.reshape(self.groups, -1, weight.shape[1] * self.kernel).to(x.dtype)  # [G, D/G, D/G * kernel]
         clips = max(1, WINDOWS // (x[0].numel() * self.kernel))
         return torch.cat([self._windows(part, matrix) for part in x.split(clips)]) + self.bias.to(x.dtype)
 

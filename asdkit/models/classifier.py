@@ -52,6 +52,10 @@ class Classifier(System):
         """Features [B, F, M] -> {"embedding": [B, dim]} and the arrays of `embed.arrays`."""
         return self.model.represent(feats)
 
+    def embedding_network(self) -> Embedder:
+        """The embedder: the objective is needed to train alone."""
+        return self.model
+
     def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
         """What the encoder needs."""
         return self.model.encoder.memory(samples, clips, device, precision)

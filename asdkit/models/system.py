@@ -53,6 +53,10 @@ class System(nn.Module):
         """Bytes that `represent` needs for so many clips of so many samples, as `Encoder.memory`; 0: not known."""
         return 0
 
+    def embedding_network(self) -> nn.Module:
+        """What `represent` runs, without what the training alone needs."""
+        return self
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Name -> parameter for what is optimised."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}

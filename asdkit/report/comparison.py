@@ -57,6 +57,14 @@ def comparison(experiments: list[dict[str, Any]], left_out: list[str], systems: 
         if len(groups) > 1:
             listed = "; ".join(", ".join(names) for names in groups.values())
             parts.append(f"Not {what}, not to be compared: {listed}.\n")
+    sizes = {title({**one, "score": "knn"}): one["size"] for one in experiments if one.get("size")}
+    if sizes:
+        rows = [
+            [tag, f"{size['parameters'] / 1e6:.2f}", f"{size['trained'] / 1e6:.2f}", f"{size['macs'] / 1e9:.2f}"]
+            for tag, size in sizes.items()
+        ]
+        header = ["tag", "parameters (M)", "trained (M)", "G multiply-accumulates for 10 s"]
+        parts += ["## Size\n", table(header, rows)]
     if left_out:
         parts += ["## Left out\n", "".join(f"- {reason}\n" for reason in left_out)]
     if systems:

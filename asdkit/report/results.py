@@ -67,6 +67,7 @@ def _one_score(tag: str, name: str, folders: dict[int, Path], exp: str) -> dict[
         "revealed_attributes": first.get("revealed_attributes"),
         **{key: next((r[key] for r in results.values() if r.get(key)), None) for key in KNOWN},
         "unheard": _unheard(list(results.values())),
+        "size": next((r["size"] for r in results.values() if r.get("size")), None),
         "asdkit": list(dict.fromkeys(result.get("asdkit", "unknown") for result in results.values())),
         "git": list(dict.fromkeys(result["git"] for result in results.values())),
         "warnings": _warnings({seed: result.get("warnings", []) for seed, result in results.items()}),

@@ -50,6 +50,14 @@ class SetResult(_Part):
     notes: list[str]
 
 
+class Size(_Part):
+    """What a network has and what 10 s of sound cost, as stage 3 notes it."""
+
+    parameters: int
+    trained: int
+    macs: int
+
+
 class _Head(_Part):
     tag: str
     protocol: str
@@ -58,6 +66,7 @@ class _Head(_Part):
     clips_sha256: str | None = None
     trained_sha256: str | None = None
     unheard: list[str] | None = []
+    size: Size | None = None
 
     @field_validator("protocol")
     @classmethod

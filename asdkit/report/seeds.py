@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from asdkit.config import Config, open_config
-from asdkit.data.chain import Prepared, check_embedded, check_network, content_digest, trained_digest
+from asdkit.data.chain import SIZE, Prepared, check_embedded, check_network, content_digest, trained_digest
 from asdkit.detectors.folder import MADE_FROM
 from asdkit.detectors.members import check_members
 from asdkit.report.evaluation import check_scores, config_digest, evaluate_folder
 from asdkit.report.results import score_folders, seed_folders
 from asdkit.utils.cli import progress
+from asdkit.utils.files import read_json
 
 
 def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = None, force: bool = False) -> None:
@@ -27,6 +28,7 @@ def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = No
         raise ValueError(f"{seed_dir}/score holds no scores: run stage 5 first")
     own = {folder for folder in folders if config and _ours(config, folder)}
     origin: dict[str, Any] = {"clips_sha256": content_digest(prepared)}
+    size = seed_dir / "checkpoint" / SIZE
     if config and own:
         origin["unheard"] = check_network(config, prepared, exp, seed_dir)
         origin["trained_sha256"] = trained_digest(config, prepared, seed_dir)
@@ -40,6 +42,7 @@ def evaluate_seed(exp: Path, seed: int, data: Path, names: list[str] | None = No
         about = {"tag": exp.resolve().name, "seed": seed, "score": folder.name}
         about["config"] = str(exp / "config.yaml") if config else str(folder / MADE_FROM)
         about |= {"config_sha256": config_digest(config, folder), **origin}
+        about["size"] = read_json(size) if folder in own and size.exists() else None
         written = evaluate_folder(folder, data, about, force, config is not None and folder.name in config.score)
         logging.info("%s: %s", folder / "results.json", "written" if written else "already done")
 

@@ -193,6 +193,11 @@ def _origin(results: dict[str, Any]) -> str:
         f"- seeds: {', '.join(map(str, results['seeds']))}",
         f"- protocol: {results['protocol']}, score: {results['score']}, detector: {results['detector']}",
     ]
+    if size := results.get("size"):
+        lines.append(
+            f"- network: {size['parameters']:,} parameters, {size['trained']:,} trained; {size['macs'] / 1e9:.2f} G "
+            "multiply-accumulates for 10 s of sound, front end not counted"
+        )
     if results.get("revealed_attributes"):
         lines.append(f"- revealed attributes: {results['revealed_attributes']}")
     if results["pending"]:
