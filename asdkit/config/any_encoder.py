@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from asdkit.utils.hub import PREFIX
 from asdkit.utils.typed_yaml import Section
 
 
@@ -26,6 +27,7 @@ class AnyEncoder(Section):
 
     LINEARS: ClassVar[tuple[str, ...] | None] = None  # linear layers of a block; None: known once it is built
     spectrogram: ClassVar[bool] = True  # features are [clips, frames, bands]; False: samples, [clips, samples]
+    on_hub: ClassVar[bool] = False  # whether `checkpoint` may be hub:ID, a model on the Hugging Face hub
     frontend: ClassVar[str]  # folder of dumped features; encoders whose features have the same values share one
     family: ClassVar[str] = "classifier"  # of networks: FAMILIES in asdkit/models/families.py
 
@@ -37,6 +39,12 @@ class AnyEncoder(Section):
         description="output of block N (1: the first, -1: the last) instead of the network's; several: their mean; "
         "weighted: the sum over all blocks, with weights (a softmax) that are trained; mean where nothing is",
     )
+
+    @model_validator(mode="after")
+    def _fetched_where_it_can_be(self) -> "AnyEncoder":
+        if (self.checkpoint or "").startswith(PREFIX) and not self.on_hub:
+            raise ValueError(f"'checkpoint' of {self.name!r} is a file or folder, got {self.checkpoint!r}")
+        return self
 
     def resolved(self) -> "AnyEncoder":
         """The same with what null stands for, where the weights are random: for done markers."""

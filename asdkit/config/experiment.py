@@ -12,6 +12,7 @@ from asdkit.config.models import ModelConfig
 from asdkit.config.scoring import EmbedConfig, KnnConfig, Scores
 from asdkit.config.training import DataConfig, LossConfig, TrainConfig, check_warmup
 from asdkit.config.upgrade import today
+from asdkit.utils.hub import weights_path
 from asdkit.utils.kinds import strays
 from asdkit.utils.typed_yaml import Section, load, read_yaml, validate
 
@@ -106,15 +107,20 @@ def read_older(raw: dict[str, Any], where: str) -> Config:
 
 
 def check_checkpoint(config: Config, where: str) -> None:
-    """Raise ValueError when `encoder.checkpoint` is not there, or nothing that could hold weights.
+    """Raise ValueError when `encoder.checkpoint` is not there, or nothing that could hold weights; hub:ID is fetched.
 
     `where`: the file or setting that names it.
     """
-    path = config.encoder.checkpoint
-    if path and not Path(path).exists():
+    if not config.encoder.checkpoint:
+        return
+    try:
+        path = weights_path(config.encoder.checkpoint)
+    except ValueError as error:
+        raise ValueError(f"{where}: encoder.checkpoint: {error}") from None
+    if not path.exists():
         raise ValueError(
-            f"{where}: encoder.checkpoint: there is no file {Path(path).absolute()}. Put it there, or name another: "
+            f"{where}: encoder.checkpoint: there is no file {path.absolute()}. Put it there, or name another: "
             "--set encoder.checkpoint=FILE"
         )
-    if path and (stray := strays(path)):
-        raise ValueError(f"{where}: encoder.checkpoint: {Path(path).absolute()}: {stray}")
+    if stray := strays(path):
+        raise ValueError(f"{where}: encoder.checkpoint: {path.absolute()}: {stray}")

@@ -7,7 +7,8 @@ from asdkit.config.experiment import Config, open_config
 from asdkit.config.identity import CHECKPOINT, experiment_identity, reread_score, score_identity
 from asdkit.config.scoring import another_name
 from asdkit.utils.done import TAG, compare
-from asdkit.utils.files import read_json, sha256_path, write_text
+from asdkit.utils.files import read_json, write_text
+from asdkit.utils.hub import sha256_weights, weights_path
 from asdkit.utils.typed_yaml import dump_yaml
 
 
@@ -51,7 +52,14 @@ def _unmoved(identity: dict[str, Any], old: Config, exp: Path) -> dict[str, Any]
     """The identity with the old path of the pre-trained weights where the new one holds those that were trained on."""
     path, before = identity.get(CHECKPOINT), old.encoder.checkpoint
     made = [read_json(marker).get(f"{CHECKPOINT}.sha256") for marker in sorted(exp.glob("seed*/checkpoint/.done"))]
-    if path and before and path != before and made and Path(path).exists() and set(made) == {sha256_path(path)}:
+    if (
+        path
+        and before
+        and path != before
+        and made
+        and weights_path(path).exists()
+        and set(made) == {sha256_weights(path)}
+    ):
         return identity | {CHECKPOINT: before}
     return identity
 

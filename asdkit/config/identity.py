@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from asdkit.config.experiment import Config, read_older
 from asdkit.config.scoring import ScoreConfig
 from asdkit.config.upgrade import today, unflatten
-from asdkit.utils.files import sha256_path
+from asdkit.utils.hub import sha256_weights
 from asdkit.utils.typed_yaml import settings_of
 
 Flat = dict[str, Any]
@@ -29,7 +29,7 @@ def training_identity(config: Config, checkpoint: str | None = None) -> Flat:
     flat = settings_of(config.encoder.resolved(), "encoder")
     flat |= {key: value for part in TRAINING[1:] for key, value in settings_of(getattr(config, part), part).items()}
     if path := flat.pop(CHECKPOINT, None):
-        flat[f"{CHECKPOINT}.sha256"] = checkpoint or sha256_path(path)
+        flat[f"{CHECKPOINT}.sha256"] = checkpoint or sha256_weights(path)
     if config.model.lora and config.model.lora.targets is None and config.encoder.LINEARS:
         flat["model.lora.targets"] = list(config.encoder.LINEARS)
     if not config.encoder.spectrogram:

@@ -48,6 +48,8 @@ class SpeechArch(Section):
 class SpeechEncoder(SizedEncoder):
     """What the sections of the speech encoders have in common.
 
+    `checkpoint` is a folder that transformers wrote, for wav2vec2 and wavlm also the authors' file, or hub:ID, such as
+    hub:facebook/wav2vec2-base: fetched once from the Hugging Face hub; hub:ID@REVISION holds on to a revision.
     They take samples, so that `train.specaugment` does not act on them; masks over time and layer drop, which the
     published networks were pre-trained with, are off unless the fields here say otherwise. Dropout is as the
     checkpoint's own configuration says (0.1 in the published ones).
@@ -55,6 +57,7 @@ class SpeechEncoder(SizedEncoder):
 
     LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense")
     spectrogram: ClassVar[bool] = False
+    on_hub: ClassVar[bool] = True
 
     arch: SpeechArch | None = Field(None, description="size of the network with random weights (default: base)")
     mask_time_prob: float = Field(

@@ -11,6 +11,7 @@ from asdkit.config import SpeechEncoder
 from asdkit.encoders.base import Encoder
 from asdkit.encoders.speech_checkpoint import LIBRARY_EPS, fit, read_speech
 from asdkit.layers.block import Block
+from asdkit.utils.hub import weights_path
 
 FAMILIES = {"wav2vec2": "Wav2Vec2", "unispeech": "UniSpeech", "hubert": "Hubert", "wavlm": "WavLM"}
 BEFORE = -1  # in place of a layer's number: what the first layer is given
@@ -131,7 +132,7 @@ def build_speech(config: SpeechEncoder) -> Speech:
     Raises ValueError without the library, and as `read_speech` and `fit`.
     """
     settings_of, network_of = _library(config.name)
-    found = read_speech(config.checkpoint, config.name) if config.checkpoint else None
+    found = read_speech(weights_path(config.checkpoint), config.name) if config.checkpoint else None
     own = {"layerdrop": config.layerdrop, "mask_time_prob": config.mask_time_prob, "mask_feature_prob": 0.0}
     given = found.settings if found else config.size().model_dump()
     given |= own | {"apply_spec_augment": True}

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from asdkit.utils.files import atomic_path, remove_stale, sha256_path
+from asdkit.utils.files import atomic_path, remove_stale
+from asdkit.utils.hub import sha256_weights
 from asdkit.utils.kinds import kind
 
 FORMAT = "asdkit-1"
@@ -24,7 +25,7 @@ def model_state(model: nn.Module, backbone: str | None) -> dict[str, torch.Tenso
 
 def backbone_record(path: str | None) -> dict[str, str] | None:
     """Path and SHA-256 of the pre-trained file, or None for random weights."""
-    return {"path": str(path), "sha256": sha256_path(path)} if path else None
+    return {"path": str(path), "sha256": sha256_weights(path)} if path else None
 
 
 def save_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
@@ -57,7 +58,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def load_model(model: nn.Module, content: dict[str, Any], path: str | Path) -> None:
     """Put a checkpoint's tensors into `model`; raises ValueError when keys, shapes or the backbone file differ."""
     backbone = content["backbone"]
-    if backbone and sha256_path(backbone["path"]) != backbone["sha256"]:
+    if backbone and sha256_weights(backbone["path"]) != backbone["sha256"]:
         raise ValueError(
             f"{path}: was trained on {backbone['path']} with SHA-256 {backbone['sha256'][:16]}..., "
             "but that file has changed: bring the old file back, or train again under another --tag"
