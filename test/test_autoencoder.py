@@ -17,6 +17,7 @@ from asdkit.infer.experiment import Experiment
 from asdkit.layers.side_by_side import SideBySide
 from asdkit.models.autoencoder import Autoencoder
 from asdkit.models.checkpoint import read_checkpoint
+from asdkit.models.size import size_of
 from asdkit.train.distributed import World
 from asdkit.train.finetune import fine_tuning
 from asdkit.utils.ark import read_ark
@@ -60,6 +61,7 @@ def test_layers_and_parameters_are_the_official_ones():
     dense = sum(a * b + b for a, b in zip(system.model.sizes, system.model.sizes[1:], strict=False))
     norms = 2 * (8 * 128 + 8)
     assert sum(p.numel() for p in system.trainable().values()) == 2 * (dense + norms)
+    assert dense + norms == 267928  # 0.27 M with the running values
 
 
 def test_frames():
@@ -351,3 +353,15 @@ def test_recipes_have_it(recipe):
 def test_every_recipe_has_it():
     recipes = {path.parts[-3] for path in ROOT.glob("egs/*/conf/dataset.yaml")}
     assert recipes == {path.parts[-3] for path in ROOT.glob("egs/*/conf/baseline_autoencoder.yaml")}
+
+
+def test_its_size_is_told():
+    """Multiply-accumulates of one machine's network for 10 s, parameters of all networks."""
+    system = Autoencoder(configured(), ["fan/00/-", "pump/00/-"])
+    sizes = system.model.sizes
+    products = 309 * sum(a * b for a, b in zip(sizes, sizes[1:], strict=False)) + 2 * (128 * 128 + 128)
+    assert size_of(system) == {
+        "parameters": 2 * 267928,
+        "trained": 2 * 267928,
+        "macs": pytest.approx(products, rel=0.01),
+    }

@@ -60,7 +60,7 @@ def size_of(system: System) -> dict[str, int]:
 def macs(system: System, feats: Tensor) -> int:
     """Multiply-accumulates of `represent` for features [B, F, M] (or samples [B, T])."""
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=MORE) as counter:
-        system.represent(feats)
+        system.represent(feats, system.machines[:1])
     return counter.get_total_flops() // 2
 
 

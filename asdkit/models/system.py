@@ -13,7 +13,7 @@ class System(nn.Module):
     `sample_rate` in Hz, `window` and `hop` of one feature frame in samples (both 1 where features are samples).
     `skips_layers`: some steps of the training leave weights without gradient (layer drop). `vector_frames`: it is
     trained on single vectors of so many frames, drawn from all clips of each machine (`asdkit.data.frames`); 0: on
-    chunks of clips. `per_machine`: `represent` asks whose clips they are.
+    chunks of clips. `per_machine`: `represent` asks whose clips they are; `machines` are those that it knows.
     """
 
     sample_rate: int
@@ -22,6 +22,7 @@ class System(nn.Module):
     skips_layers: bool = False
     vector_frames: int = 0
     per_machine: bool = False
+    machines: Sequence[str] = ()
 
     def frontend(self, wav: Tensor) -> Tensor:
         """Recordings [B, T], floats in [-1, 1] -> features [B, F, M]; raises ValueError for too short ones."""
