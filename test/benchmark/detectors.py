@@ -207,7 +207,7 @@ def scores_of(exp: Path, part: str) -> dict[str, float]:
     for name, result in read_json(exp / "results.json")["scores"].items():
         sets = result["sets"]
         rows = {row["machine"]: row["score"] for one in sets.values() for row in one["machines"]}
-        value = sets[part]["score"] if part in sets else rows.get(part)
+        value = sets[part]["official"] if part in sets else rows.get(part)
         if value:
             found[name] = 100 * value["mean"]
     return found
