@@ -5,6 +5,13 @@
 Prints seconds of each, their ratio (aim: <= 0.5), the largest difference of a distance, how many neighbours differ
 other than by a tie in value, and by how much memory grew at most while
 scoring (read from /proc, so on Linux only).
+
+    python3 test/benchmark/knn.py --density 4 [--part 0.05]
+
+measures local density instead: fitting (each training embedding's distance to the nearest K others) and scoring,
+against the blocked float32 products of all pairs that these need, train x train and test x train (aim: at most 1.3; of
+`--part` of the rows, scaled up), memory beyond the embeddings (aim: 256 MiB), and against the same by scikit-learn and,
+where it is installed, faiss, on `--part` of the rows.
 """
 
 import argparse
@@ -19,6 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from asdkit.detectors.knn import KNN  # noqa: E402
+from asdkit.detectors.rescale import Rescale  # noqa: E402
 
 
 def clustered(rng: np.random.Generator, rows: int, dim: int) -> np.ndarray:
@@ -46,6 +54,43 @@ def timed(work, repeat: int) -> tuple[float, float, object]:
     return best
 
 
+def product(x: np.ndarray, train: np.ndarray) -> None:
+    """All products of x's rows with train's, by blocks."""
+    for start in range(0, len(x), 512):
+        for column in range(0, len(train), 8192):
+            x[start : start + 512] @ train[column : column + 8192].T
+
+
+def density(train: np.ndarray, test: np.ndarray, args: argparse.Namespace) -> None:
+    """Print what local density costs."""
+    asked = np.concatenate([train[: max(1, int(args.part * len(train)))], test[: max(1, int(args.part * len(test)))]])
+    whole = (len(train) + len(test)) / len(asked)
+    detector = KNN(1, how=Rescale("ratio", args.density))
+    product(asked[:600], train)  # starts the threads of the matrix product
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = memory("VmRSS")
+    ours, our_cpu, _ = timed(lambda: detector.fit(train).anomaly_score(test), args.repeat)
+    grown = memory("VmHWM") - before
+    wall, cpu, _ = timed(lambda: product(asked, train), args.repeat)
+    print(f"{len(test)} x {len(train)} embeddings of {train.shape[1]}, local density of {args.density} neighbours")
+    print(f"asdkit       {ours:8.2f} s wall {our_cpu:8.2f} s CPU, {grown:.0f} MiB", flush=True)
+    print(f"products     {whole * wall:8.2f} s wall {whole * cpu:8.2f} s CPU, scaled from {len(asked)} rows")
+    print(f"ratio        {ours / whole / wall:8.3f} wall   {our_cpu / whole / cpu:8.3f} CPU", flush=True)
+    reference = NearestNeighbors(n_neighbors=args.density + 1, algorithm="brute", metric="cosine").fit(train)
+    others = {"scikit-learn": lambda: reference.kneighbors(asked)}
+    try:
+        import faiss
+
+        index = faiss.IndexFlatIP(train.shape[1])
+        index.add(train / np.linalg.norm(train, axis=1, keepdims=True))
+        others["faiss"] = lambda: index.search(asked / np.linalg.norm(asked, axis=1, keepdims=True), args.density + 1)
+    except ImportError:
+        print("faiss is not installed")
+    for name, work in others.items():
+        wall, cpu, _ = timed(work, args.repeat)
+        print(f"{name:12} {whole * wall:8.2f} s wall {whole * cpu:8.2f} s CPU, scaled; neighbours alone", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--test", type=int, default=20000)
@@ -53,10 +98,15 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--k", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=1, help="of each; the shortest counts")
+    parser.add_argument("--density", type=int, default=0, help="measure local density of so many neighbours instead")
+    parser.add_argument("--part", type=float, default=0.05, help="of the rows, for what is scaled up")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     both = clustered(rng, args.train + args.test, args.dim)
     train, test = both[: args.train], both[args.train :]
+    if args.density:
+        density(train, test, args)
+        return
 
     knn = KNN(args.k).fit(train)
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
