@@ -43,7 +43,7 @@ def measured(expdir: Path, systems: list[tuple[str, str]]) -> dict[tuple[str, st
     """(experiment, score) -> machine -> AUC over all of its test clips, in points, mean over seeds."""
     return {
         (tag, score): {
-            row["machine"]: 100 * row["extras"]["auc_all"]["mean"]
+            row["machine"]: 100 * (row["extras"].get("auc_all") or row["values"]["auc"])["mean"]  # without domains: auc
             for found in read_json(expdir / tag / "results.json")["scores"][score]["sets"].values()
             for row in found["machines"]
         }
