@@ -20,7 +20,7 @@ FRAMES = 1001  # of the 10 s that the published networks were trained on
 COLUMNS, ROWS = 256, 4  # frames in a row of the image, rows one above the other: 1024 frames
 PATCH, SIDE = 4, 64  # an image of 256 x 256 values, 64 x 64 patches
 LEVEL, SPREAD = -40.0, 20.0  # dB: what random weights are given for the statistics that training would have found
-AT_ONCE = {"cpu": 1, "cuda": 64}  # pieces of 10 s that go through the network together where nothing is trained
+AT_ONCE = {"cpu": 4, "cuda": 64}  # pieces of 10 s that go through the network together where nothing is trained
 
 
 class Clap(Encoder):
