@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from asdkit.adapt.around import replace
 from asdkit.config import LoraConfig
 from asdkit.encoders.base import Encoder
+from asdkit.utils.device import float32_throughout
 
 
 class LoraLinear(nn.Linear):
@@ -53,8 +54,7 @@ class LoraLinear(nn.Linear):
         """The weight that the layer acts with, [out, in], through which the branches get their gradient."""
         if "lora_b" not in self._parameters:  # while torch's own class sets it up
             raise AttributeError("weight")
-        # autocast knows nothing of weights that are shapes alone
-        with torch.autocast("cuda" if self.stored.is_cuda else "cpu", enabled=False):
+        with float32_throughout(self.stored):
             return self.stored + self.delta()
 
     def delta(self) -> Tensor:

@@ -7,6 +7,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asdkit.utils.device import float32_throughout
+
 
 class BatchNorm(nn.Module):
     """Channels [B, C, ...] at mean 0 and deviation 1, then scaled and shifted.
@@ -26,7 +28,7 @@ class BatchNorm(nn.Module):
         """x [B, C, ...] -> the same shape."""
         training = self.training and self.weight.requires_grad
         if training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            with torch.autocast(x.device.type, enabled=False):
+            with float32_throughout(x):
                 return self._shared(x.float()).to(x.dtype)
         tables = (self.running_mean, self.running_var, self.weight, self.bias)
         return F.batch_norm(x, *tables, training, self.momentum, self.eps)

@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from asdkit.utils.device import float32_throughout
+
 PREEMPHASIS = 0.97
 FFT = 512  # next power of two above 25 ms at 16 kHz
 LOG_FLOOR = torch.finfo(torch.float32).eps
@@ -62,7 +64,7 @@ class Fbank(nn.Module):
         return 42 * samples
 
     def _energies(self, wav: Tensor) -> Tensor:
-        with torch.autocast(wav.device.type, enabled=False):
+        with float32_throughout(wav):
             frames = wav.unfold(1, self.window, self.hop)  # [B, F, 400]
             frames = frames - frames.mean(-1, keepdim=True)
             # Kaldi takes a frame's first sample as its own predecessor.

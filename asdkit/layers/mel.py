@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.layers.fbank import SAMPLES
+from asdkit.utils.device import float32_throughout
 
 POWER_FLOOR = 1e-10  # of torchaudio's AmplitudeToDB and of librosa's power_to_db
 BATCH_NORM_EPS = 1e-5  # torch's default
@@ -60,7 +61,7 @@ class MelSpectrogram(nn.Module):
         return 4 * (2 * self.n_fft + 2) * (samples // self.hop)
 
     def _decibels(self, wav: Tensor) -> Tensor:
-        with torch.autocast(wav.device.type, enabled=False):
+        with float32_throughout(wav):
             spectrum = torch.stft(
                 wav, self.n_fft, self.hop, window=self.taper, pad_mode=self.pad_mode, return_complex=True
             )

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asdkit.signals.resample import filters, resampled_length
+from asdkit.utils.device import float32_throughout
 
 
 class Resampler(nn.Module):
@@ -37,7 +38,7 @@ class Resampler(nn.Module):
         periods = -(-length // self.made)
         around = F.pad(wav.float(), (self.margin, periods * self.span + self.margin + 1 - wav.shape[1]))
         parts = []
-        with torch.autocast(wav.device.type, enabled=False), _exact_products(wav.device):
+        with float32_throughout(wav), _exact_products(wav.device):
             for number, start in enumerate(self.starts):
                 kernel = getattr(self, f"kernel{number}")  # [old samples, new samples]
                 rows = around[:, start:].unfold(1, len(kernel), self.span)[:, :periods]

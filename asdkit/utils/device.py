@@ -19,3 +19,8 @@ def set_precision(precision: str, device: torch.device) -> None:
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def float32_throughout(tensor: torch.Tensor) -> torch.autocast:
+    """Within it, what is made of `tensor` is made without autocast; it may be a shape alone (device meta), too."""
+    return torch.autocast("cuda" if tensor.is_cuda else "cpu", enabled=False)
