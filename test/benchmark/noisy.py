@@ -10,13 +10,13 @@ from level import Clip
 from asdkit.signals.noise import with_noise
 from asdkit.utils.files import write_text
 
-QUIETER = 1 / 64  # all noisy clips alike: at -12 dB loud recordings would reach 30 times full scale
+QUIETER = 1 / 4  # all noisy clips alike: at -12 dB loud recordings would reach 30 times full scale
 NOISES, SNRS = ("pink", "factory"), (0, -6, -12)
 CORPORA = ("mini", "clean", *(f"{kind}_{snr}" for kind in NOISES for snr in SNRS))
 
 
 def write(out: Path, corpus: str, clips: list[Clip]) -> None:
-    """The clips with their noise as 32-bit floats, QUIETER so that they stay within full scale; last, their list."""
+    """The clips with their noise as 32-bit floats, QUIETER so that they stay far from other units; last, their list."""
     folder = out / "corpora" / corpus
     if (folder / "list.csv").exists():
         return
