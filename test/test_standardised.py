@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import yaml
-from corpora import write_clip
+from corpora import ROOT, write_clip
 from stages import LOGMEL, Stages
 
-from asdkit.config import KnnConfig
+from asdkit.config import KnnConfig, load_config
 from asdkit.detectors import DETECTORS
 from asdkit.detectors.knn import KNN, SHARED
 from asdkit.detectors.tables import side_by_side
@@ -66,13 +66,13 @@ def test_what_never_varied_counts_when_it_does_and_is_finite():
     detector = fitted(still)
     same, other = np.hstack([NEW[0], np.full((4, 1), 4.0)]), np.hstack([NEW[0], np.full((4, 1), 4.1)])
     assert (detector.anomaly_score(other) > detector.anomaly_score(same)).all()
-    assert np.isfinite(detector.anomaly_score(other)).all()
+    np.testing.assert_allclose(detector.anomaly_score(other), expected([other], [still])[0].min(axis=1), rtol=1e-9)
     silent = np.stack([SMALL, np.zeros((9, 3))], axis=1)  # one band of zeros
     np.testing.assert_allclose(fitted(silent).anomaly_score(silent), np.zeros(9), atol=1e-6)
 
 
 def test_clips_that_are_all_alike_are_refused():
-    with pytest.raises(ValueError, match="standardised: all 1 training embeddings are alike"):
+    with pytest.raises(ValueError, match="standardised needs training clips that differ, got 1 that do not"):
         fitted(SMALL[:1])
     with pytest.raises(ValueError, match="dimensions"):
         fitted(SMALL).anomaly_score(NEW[1])
@@ -92,6 +92,21 @@ def test_one_array_stays_as_it_is():
 def test_names_of_arrays(array):
     with pytest.raises(ValueError, match="array"):
         validate(KnnConfig, {"array": array}, "test")
+
+
+def test_egs_custom_trains_nothing_and_scores_what_it_embeds():
+    config = load_config(ROOT / "egs/custom/conf/default.yaml")
+    assert config.train.steps == 0 and not config.encoder.train and list(config.score) == ["knn"]
+    arrays = {"embedding": ("mean", None)}
+    arrays |= {name: (how.pooling, how.layers) for name, how in config.embed.arrays.items()}
+    assert [arrays[name] for name in config.score["knn"].array] == [
+        ("mean", None),
+        ("std", None),
+        ("mean", 0),
+        ("std", 0),
+    ]
+    assert (config.score["knn"].distance, config.score["knn"].per_domain) == ("standardised", False)
+    assert load_config(ROOT / "egs/custom/conf/lora_ga.yaml").train.steps == 100
 
 
 ARRAYS = "embed: {arrays: {deviation: {pooling: std}}}\n"

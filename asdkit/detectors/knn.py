@@ -104,6 +104,9 @@ def deviations(x: np.ndarray) -> np.ndarray:
     dimensions = np.maximum((np.asarray(x) != 0).any(axis=0).sum(axis=-1, keepdims=True), 1)
     shared = variance.sum(axis=-1, keepdims=True) / dimensions
     if not shared.any():
-        raise ValueError(f"standardised: all {len(x)} training embeddings are alike: take per_domain: false, or euclid")
+        raise ValueError(
+            f"distance: standardised needs training clips that differ, got {len(x)} that do not: add clips, or take "
+            "distance: euclid"
+        )
     found = np.sqrt(((1 - SHARED) * variance + SHARED * shared) * dimensions)
     return np.where(found > 0, found, 1)
