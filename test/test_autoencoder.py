@@ -13,6 +13,7 @@ from asdkit.data.frames import FrameBatch, FrameDataset
 from asdkit.detectors.folder import read_scores, read_thresholds
 from asdkit.detectors.threshold import gamma_percentile
 from asdkit.encoders import build_encoder
+from asdkit.infer.clips import represent
 from asdkit.infer.experiment import Experiment
 from asdkit.layers.side_by_side import SideBySide
 from asdkit.models.autoencoder import Autoencoder
@@ -174,7 +175,7 @@ def test_selective_mahalanobis_is_the_official_codes(test_data):
     for domain, name in enumerate(("source", "target")):
         expected = golden[f"sel_cov_{name}"]
         torch.testing.assert_close(system.model.covariances[0, domain], expected, rtol=1e-6, atol=1e-6)
-    system.model.found = [golden["sel_test_recon"].transpose(1, 2)]
+    system.model.found = [golden["sel_test_recon"].flatten(0, 1).T[None]]  # all clips of the machine
     system.encoder.forward = lambda feats: feats
     scores = system.represent(golden["sel_test_x"], ["fan"] * 6)
     for domain, name in enumerate(("source", "target")):
@@ -334,6 +335,36 @@ def test_what_it_does_not_have_is_refused(changes, message):
 def test_several_processes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="2 processes: its networks are small .* --gpu 1"):
         fine_tuning(configured(), ["fan/00/-"], 0, tmp_path, {}, World(0, 2, torch.device("cpu")))
+
+
+def test_chunks_of_clips_go_to_their_machines_networks(monkeypatch):
+    """Clips of several machines in one batch, whole and in more chunks than go through at once."""
+    torch.manual_seed(0)
+    system = Autoencoder(configured(), ["fan/00/-", "pump/00/-"]).eval()
+    system.inverses.normal_()
+    feats, machines = torch.randn(3, 120, 128), ["pump", "fan", "pump"]
+    config = configured(embed={"segment": "chunk"}).embed
+    monkeypatch.setattr("asdkit.infer.clips.PIECES", 40)
+    found = represent(system, feats, config, 10, 3, machines)  # 37 chunks of each clip
+    for row, machine in enumerate(machines):
+        alone = represent(system, feats[row : row + 1], config, 10, 3, [machine])
+        for name, array in alone.items():
+            torch.testing.assert_close(array[0], found[name][row], rtol=1e-4, atol=1e-4)
+    whole = represent(system, feats[:2], configured().embed, 10, 1, machines[:2])
+    swapped = represent(system, feats[:2], configured().embed, 10, 1, machines[1::-1])
+    assert {name: array.shape for name, array in whole.items()} == {
+        "embedding": (2, 8),
+        "score.mse": (2, 1),
+        "score.mahalanobis": (2, 2),
+    }
+    assert all((array != swapped[name]).all() for name, array in whole.items())
+
+
+def test_a_domain_without_clips_has_the_others_covariance(made):
+    made.run(2, 3)
+    covariances = read_checkpoint(made.exp / "seed0/checkpoint/final.pt")["model"]["covariances"]
+    assert covariances.shape == (2, 2, 128, 128) and torch.equal(covariances[:, 0], covariances[:, 1])
+    assert not torch.equal(covariances[0], covariances[1])
 
 
 @pytest.mark.parametrize(

@@ -98,14 +98,14 @@ class Autoencoder(System):
                 f"the autoencoder has a network for each machine that it was trained on, {', '.join(self.machines)}, "
                 f"none for {unknown[0]!r}: train it with that machine's clips, or leave the machine out (--machines)"
             )
-        which = torch.tensor([self.machines.index(name) for name in machines], device=feats.device)
         x = self.encoder(feats).transpose(1, 2)  # [B, D, N]
-        found, code = self.model(x, which, HIDDEN)
-        errors = x.float() - found.float()
+        which = torch.tensor([self.machines.index(name) for name in machines], device=feats.device)
+        found, code = self._by_machine(x, machines)
+        errors = x.float() - found
         mean = errors.mean(2).unflatten(1, (-1, self.mels)).mean(1).double()  # [B, 128], over frames and vectors
         distances = torch.einsum("bm,bdmn,bn->bd", mean, self.inverses[which], mean)
         return {
-            "embedding": code.float().mean(2),
+            "embedding": code.mean(2),
             "score.mse": errors.square().mean((1, 2))[:, None],
             "score.mahalanobis": distances.float(),
         }
@@ -127,6 +127,19 @@ class Autoencoder(System):
         """Take up the weights; raises ValueError when names or shapes differ."""
         load_tensors(self.model, content["model"], path)
         self._invert()
+
+    def _by_machine(self, x: Tensor, machines: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Vectors of clips x [B, D, N] -> what becomes of them, and their bottleneck, in the order of the clips."""
+        rows = {name: [row for row, own in enumerate(machines) if own == name] for name in machines}
+        parts = []
+        for name, own in rows.items():
+            together = x[own].transpose(0, 1).flatten(1)[None]  # [1, D, n * N]
+            which = torch.tensor([self.machines.index(name)], device=x.device)
+            found = [part.float() for part in self.model(together, which, HIDDEN)]
+            parts.append([part[0].unflatten(1, (len(own), -1)).transpose(0, 1) for part in found])
+        order = torch.tensor([row for own in rows.values() for row in own], device=x.device).argsort()
+        found, code = (torch.cat(part)[order] for part in zip(*parts, strict=True))
+        return found, code
 
     def _reconstructed(self, x: Tensor, which: Tensor) -> Tensor:
         return self.model(x, which)[0].float()
