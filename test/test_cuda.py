@@ -12,6 +12,7 @@ from asdkit.data.lists import Clip
 from asdkit.detectors.knn import KNN
 from asdkit.infer.clips import arrays, batches_of
 from asdkit.infer.network import load_system
+from asdkit.layers.resampler import Resampler
 from asdkit.models.checkpoint import read_checkpoint
 from asdkit.signals.audio import AudioReader
 from asdkit.train.distributed import World, join_world
@@ -236,3 +237,16 @@ def test_clips_that_do_not_fit_are_told(tmp_path):
         ValueError, match="others of its length: embed.batch_size 64 does not fit into the GPU's memory"
     ):
         embed(system, settings, "cuda", batches)
+
+
+def test_resampling_stays_exact_where_products_are_made_in_tf32():
+    clips = 0.3 * torch.randn(2, 32000, generator=torch.Generator().manual_seed(0))
+    resampler = Resampler(16000, 48000)
+    expected = resampler(clips)
+    torch.set_float32_matmul_precision("high")
+    try:
+        found = resampler.cuda()(clips.cuda()).cpu()
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert (found - expected).abs().max() < 2e-6 * expected.abs().max()

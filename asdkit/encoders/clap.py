@@ -32,8 +32,8 @@ class Clap(Encoder):
     samples, in whole copies with silence after them, and of longer clips draw 10 s.
 
     Recordings at other rates are resampled in the front end; what lies above half their rate is then empty. The authors
-    also round the samples to 16 bits, which is left out, as in the library transformers: it puts noise into empty
-    bands, and another one for every device and every size of a batch.
+    also round the samples to 16 bits, which is left out, as in the library transformers: it fills empty bands with a
+    noise of its own on every device.
 
     The blocks differ in width and number of tokens, and see these window after window; `layers` and `traced` give them
     time-major, too, as many for each moment as the block has `bands`. The norm over the mel bands keeps its statistics
