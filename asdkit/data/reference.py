@@ -13,7 +13,8 @@ from asdkit.signals.audio import AudioReader, sample_counts
 from asdkit.signals.reference import SILENT, Levels, TreatedReader
 from asdkit.utils.files import read_table, write_table
 
-LITTLE = -18.0  # dB of the near microphone; where magnitude leaves nothing, its floor is -20
+LITTLE = {"complex": -40.0, "magnitude": -19.9}  # dB of the near one; magnitude leaves -20 of nothing
+WARNING = "WARNING"
 COLUMNS = ("utt", "machine", "near", "far", "left")
 
 Measured = list[tuple[str, str, Levels]]  # id, machine, levels
@@ -46,12 +47,24 @@ def merge_levels(reader: AudioReader, folder: Path, num_jobs: int) -> None:
     measured = [
         (row["utt"], row["machine"], Levels(float(row["near"]), float(row["far"]), float(row["left"]))) for row in rows
     ]
-    for line in remarks(measured, folder.name):
+    for line in remarks(measured, folder.name, LITTLE[reader.how]):
         logging.info("%s", line)
 
 
-def remarks(measured: Measured, what: str) -> list[str]:
-    """A line for each machine, and a warning where little is left or the second microphone is silent; what: the set."""
+def warn(reader: AudioReader, clips: Sequence[Clip], what: str) -> None:
+    """Log where little is left of the clips that `reader` has read, or the second microphone is silent."""
+    if isinstance(reader, TreatedReader):
+        known = [(clip.path, clip.machine, reader.levels[clip.path]) for clip in clips if clip.path in reader.levels]
+        for line in remarks(known, what, LITTLE[reader.how]):
+            if line.startswith(WARNING):
+                logging.warning("%s", line)
+
+
+def remarks(measured: Measured, what: str, limit: float) -> list[str]:
+    """A line for each machine, and warnings where less than `limit` dB is left, or the second microphone is silent.
+
+    what: the set.
+    """
     machines: dict[str, Measured] = defaultdict(list)
     for utt, machine, levels in measured:
         machines[machine].append((utt, machine, levels))
@@ -62,15 +75,16 @@ def remarks(measured: Measured, what: str) -> list[str]:
         lines.append(
             f"{named}: near microphone left {np.median(left):.1f} dB (median), {min(left):.1f} to {max(left):.1f} dB"
         )
-        if (little := sum(value < LITTLE for value in left)) > 0:
+        if (little := sum(value < limit for value in left)) > 0:
             least = int(np.argmin(left))
             lines.append(
-                f"WARNING: {named}: less than {LITTLE:g} dB of the near microphone is left in {little} of {len(clips)} "
-                f"recordings, {left[least]:.1f} dB in {clips[least][0]}. Do both channels hold the same sound?"
+                f"{WARNING}: {named}: less than {limit:g} dB of the near microphone is left in {little} of "
+                f"{len(clips)} recordings, {left[least]:.1f} dB in {clips[least][0]}. Do both channels hold "
+                "the same sound?"
             )
         if silent := [utt for utt, _, levels in clips if levels.far <= SILENT]:
             lines.append(
-                f"WARNING: {named}: the second microphone is silent in {len(silent)} of {len(clips)} recordings, which "
-                f"stay as they are, the first {silent[0]}"
+                f"{WARNING}: {named}: the second microphone is silent in {len(silent)} of {len(clips)} recordings, "
+                f"which stay as they are, the first {silent[0]}"
             )
     return lines

@@ -157,6 +157,7 @@ class Experiment:
         """
         from asdkit.data.levels import at_level
         from asdkit.data.lists import Clip
+        from asdkit.data.reference import warn
         from asdkit.infer.clips import arrays, batches_of
 
         names = _names(paths)
@@ -167,6 +168,7 @@ class Experiment:
         clips = at_level(clips, self.config, self.exp)
         batches = batches_of(clips, self.config.embed.batch_size)
         found = dict(arrays(self.system, self.config, batches, reader, self.device))
+        warn(reader, clips, "new recordings")
         wholes = [key for key in next(iter(found.values()), {}) if not key.endswith(CHUNKS)]
         return {key: np.stack([found[name][key] for name in names]) for key in wholes}
 

@@ -1,5 +1,6 @@
 """A second microphone, far from the machine: what it hears is taken out of the near one's recording (DCASE 2026)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ SILENT = 1e-7  # RMS below a 24-bit recording's last bit
 _FLOOR = 0.1  # of the near magnitude, where the far one is larger
 _PEAK = 0.9  # what both microphones' peak is scaled to, so that _EPS means the same at every level
 _EPS = 1e-12
+_AT_ONCE = 1024  # frames in memory
 _FADED = 0.05  # of the window: what a last frame is worth at the recording's end, at least
 
 
@@ -99,27 +101,29 @@ def treat(near: np.ndarray, far: np.ndarray, rate: int, how: str) -> np.ndarray:
     """
     import torch
 
-    both = torch.from_numpy(np.stack([near, far]).astype(np.float64)) / scale(near, far)  # [2, T]
     size = frame_length(rate, how)
-    spectra = _spectra(both, size)  # [2, F, frames]
-    if how == "complex":
-        h = _transfer(spectra[..., : 1 + len(near) // (size // 2)])
-        kept = spectra[0] - h[:, None] * spectra[1]
-    else:
-        c, f = spectra.abs()
-        kept = spectra[0] * torch.where(c > f, (c - f) / c.clamp_min(1e-300), _FLOOR)
-    window = torch.hann_window(size, dtype=torch.float64)
-    made = torch.istft(kept, size, size // 2, window=window, length=len(near))
-    return (made * scale(near, far)).float().numpy()
+    hop, window, level = size // 2, _window(size), scale(near, far)
+    frames = _frames(near, far, size)  # [2, N, size]
+    segments = torch.zeros(frames.shape[1] + 1, hop, dtype=torch.float64)  # halves of frames, overlapping, added up
+    h = torch.from_numpy(transfer(near, far, rate)) if how == "complex" else None
+    for start, (c, f) in _spectra(frames, level):  # [B, F] each
+        kept = c - h * f if h is not None else c * _gain(c.abs(), f.abs())
+        made = torch.fft.irfft(kept, size) * window
+        segments[start : start + len(made)] += made[:, :hop]
+        segments[start + 1 : start + 1 + len(made)] += made[:, hop:]
+    segments[1:-1] /= window[:hop].square() + window[hop:].square()
+    segments[-1] /= window[hop:].square()
+    return (segments.flatten()[hop : hop + len(near)] * level).float().numpy()
 
 
 def transfer(near: np.ndarray, far: np.ndarray, rate: int) -> np.ndarray:
     """The transfer function from far to near, complex [F]: sum(C conj F) / sum(|F|^2) over all frames."""
-    import torch
-
-    both = torch.from_numpy(np.stack([near, far]).astype(np.float64)) / scale(near, far)
     size = frame_length(rate, "complex")
-    return _transfer(_spectra(both, size)[..., : 1 + len(near) // (size // 2)]).numpy()
+    frames = _frames(near, far, size)[:, : 1 + len(near) // (size // 2)]  # as published: without one that was added
+    both, power = 0, _EPS
+    for _, (c, f) in _spectra(frames, scale(near, far)):
+        both, power = both + (c * f.conj()).sum(0), power + f.abs().square().sum(0)
+    return (both / power).numpy()
 
 
 def scale(near: np.ndarray, far: np.ndarray) -> float:
@@ -127,18 +131,30 @@ def scale(near: np.ndarray, far: np.ndarray) -> float:
     return float(max(np.abs(near).max(), np.abs(far).max())) / _PEAK or 1.0
 
 
-def _transfer(spectra: "torch.Tensor") -> "torch.Tensor":
-    c, f = spectra
-    return (c * f.conj()).sum(-1) / (f.abs().square().sum(-1) + _EPS)
+def _gain(near: "torch.Tensor", far: "torch.Tensor") -> "torch.Tensor":
+    return ((near - far) / near.clamp_min(1e-300)).where(near > far, _FLOOR)
 
 
-def _spectra(x: "torch.Tensor", size: int) -> "torch.Tensor":
-    """STFT [C, F, frames] of [C, T]: periodic Hann, half a frame's hop, centred, reflected at both ends."""
+def _window(size: int) -> "torch.Tensor":
     import torch
 
-    hop, samples = size // 2, x.shape[-1]
-    window = torch.hann_window(size, dtype=torch.float64)
-    beyond = samples % hop
-    if beyond and window[hop + beyond - 1] < _FADED:
-        x = torch.nn.functional.pad(x[:, None], (0, hop - beyond), mode="reflect")[:, 0]
-    return torch.stft(x, size, hop, window=window, return_complex=True)
+    return torch.hann_window(size, dtype=torch.float64)
+
+
+def _frames(near: np.ndarray, far: np.ndarray, size: int) -> "torch.Tensor":
+    """Frames [2, N, size] of both, half a frame apart, the first around sample 0; both ends are reflected."""
+    import torch
+
+    both, hop = torch.from_numpy(np.stack([near, far])), size // 2
+    beyond = len(near) % hop
+    added = hop - beyond if beyond and _window(size)[hop + beyond - 1] < _FADED else 0
+    return torch.nn.functional.pad(both[:, None], (hop, hop + added), mode="reflect")[:, 0].unfold(1, size, hop)
+
+
+def _spectra(frames: "torch.Tensor", level: float) -> "Iterator[tuple[int, torch.Tensor]]":
+    """Some frames at a time, the memory does not hold those of a long recording: number of the first, [2, B, F]."""
+    import torch
+
+    window = _window(frames.shape[-1])
+    for start in range(0, frames.shape[1], _AT_ONCE):
+        yield start, torch.fft.rfft(frames[:, start : start + _AT_ONCE].double() / level * window)
