@@ -43,7 +43,7 @@ def test_segments_use_every_frame():
 
 
 class Mean(System):
-    def represent(self, feats):
+    def represent(self, feats, machines=()):
         return {"embedding": feats.mean(1), "score.max": feats.amax(1)}
 
 

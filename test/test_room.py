@@ -157,7 +157,7 @@ def test_out_of_memory_is_one_line_that_names_the_clip(error, tmp_path, work):
         def frontend(self, wav):
             return wav
 
-        def represent(self, feats):
+        def represent(self, feats, machines=()):
             raise error
 
     clips = recorded_clips(work / "data", "dev_train")
@@ -190,7 +190,7 @@ def test_chunks_of_long_clips_go_through_in_groups_and_give_the_same(monkeypatch
     class Mean(System):
         calls = []
 
-        def represent(self, feats):
+        def represent(self, feats, machines=()):
             self.calls.append(len(feats))
             return {"embedding": feats.mean(1)}
 
