@@ -26,6 +26,7 @@ DETECTORS = {
     "knn": KnnConfig(),
     "knn of 3": KnnConfig(k=3, per_domain=False),
     "euclid": KnnConfig(distance="euclid"),
+    "standardised": KnnConfig(distance="standardised", per_domain=False),
     "ratio": rescaled("ratio"),
     "ratio of all": rescaled("ratio", rank=0.9),
     "sum": KnnConfig(distance="euclid", rescale=RescaleConfig(kind="ratio", k=2, k_target=1, total=True)),
@@ -49,6 +50,7 @@ BANDS = {
     "largest band": KnnConfig(join="max", rescale=RescaleConfig(kind="ratio")),
     "coupled": KnnConfig(join="coupled", rescale=RescaleConfig(kind="variance", k=2)),
     "side by side": KnnConfig(join="coupled", distance="euclid", smote=SMOTE),
+    "standardised bands": KnnConfig(distance="standardised", rescale=RescaleConfig(kind="ratio", k=2)),
 }
 every = pytest.mark.parametrize("name", [*DETECTORS, *BANDS])
 
@@ -118,8 +120,8 @@ def test_a_clip_alone_has_the_score_it_has_among_others(name, seed):
 
 @pytest.mark.parametrize(
     "name",
-    ["knn", "knn of 3", "ratio", "ratio of all", "sum", "difference", "variance", "z-scores", "medians", "smote",
-     "kmeans", "means at unit length", "lof", "mahalanobis", "iforest", "bands", "largest band", "coupled"],
+    ["knn", "knn of 3", "standardised", "ratio", "ratio of all", "sum", "difference", "variance", "z-scores", "medians",
+     "smote", "kmeans", "means at unit length", "lof", "mahalanobis", "iforest", "bands", "largest band", "coupled"],
 )  # fmt: skip
 @FEW
 @given(seed=st.integers(0, 10**6), factor=st.sampled_from([2**-9, 0.3, 7.0, 2**12]))
