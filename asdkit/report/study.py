@@ -1,0 +1,143 @@
+"""A study: experiments that make one table of a publication, its numbers beside ours."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from asdkit.config import Config, load_config, open_config
+from asdkit.config.identity import experiment_identity
+from asdkit.report.published import System, load_published
+from asdkit.report.schema import TagResult, read_results
+from asdkit.report.tables import cell, table
+from asdkit.utils.files import read_json
+from asdkit.utils.typed_yaml import Section, read_yaml, validate
+
+TOTALS = {"auc_source": "AUC source", "auc_target": "AUC target", "official": "official"}
+SETS = ("dev", "eval", "all")
+
+
+class Row(Section):
+    """One row of the table: an experiment, and the name of the published system beside it."""
+
+    model: str = Field(min_length=1, description="what the table calls it")
+    size: str = Field("-", description="parameters, as printed")
+    published: str = Field(min_length=1, description="name of the system in the file of published figures")
+    config: str = Field(description="configuration file, from the recipe's folder")
+    set: list[str] = Field([], description="changes of its values, section.key=value")
+    tag: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$", description="name of the experiment")
+    score: str = Field("knn", description="which of its scores")
+    get: str = Field("", description="name of its weights for tools/get_checkpoint.py")
+
+
+class Study(Section):
+    """A table: what it shows, where the published figures are, and its rows."""
+
+    title: str
+    columns: Literal["dev", "eval", "sets"] = Field(description="machines of a set, or the sets")
+    published: str = Field(description="file of published figures, from the recipe's folder")
+    source: str = Field(description="`source` of the figures in that file")
+    rows: list[Row]
+
+
+def load_study(path: str | Path) -> Study:
+    """Read a study's file; raises ValueError naming file, key, what was got and what is allowed."""
+    study = validate(Study, read_yaml(path), str(path))
+    tags = [f"{row.tag}: {row.score}" for row in study.rows]
+    if twice := [tag for tag in tags if tags.count(tag) > 1]:
+        raise ValueError(f"{path}: rows: {twice[0]!r} is there twice")
+    return study
+
+
+def why_not(row: Row, changes: Sequence[str] = ()) -> str:
+    """Why an experiment cannot be run here: its weights or a library are not there; empty when it can."""
+    config = load_config(row.config, [*row.set, *changes])
+    path = config.encoder.checkpoint
+    if path and not path.startswith("hub:") and not Path(path).exists():
+        return f"no {path}" + (f" (../../tools/get_checkpoint.py {row.get})" if row.get else "")
+    if not config.encoder.spectrogram and not _has_transformers():
+        return "transformers is not installed (../../tools/setup_env.sh hf)"
+    return ""
+
+
+def is_finished(row: Row, exp: Path, seeds: Sequence[int], changes: Sequence[str] = ()) -> bool:
+    """Whether the experiment is there with these settings, all of them with `changes`, and has results of all seeds."""
+    folder = exp / row.tag
+    if not (folder / "results.json").exists() or not (folder / "config.yaml").exists():
+        return False
+    wanted: Config = load_config(row.config, [*row.set, *changes])
+    if experiment_identity(open_config(folder / "config.yaml")) != experiment_identity(wanted):
+        return False
+    found = read_results(folder / "results.json", TagResult)["scores"].get(row.score)
+    return found is not None and set(seeds) <= set(found["seeds"])
+
+
+def study_table(study: Study, exp: Path) -> str:
+    """The table as Markdown: for each row the published figures and, where the experiment has results, ours."""
+    systems = [one for one in load_published(study.published) if one.source == study.source]
+    rows: list[list[str]] = []
+    columns = _columns(study, systems)
+    for row in study.rows:
+        theirs = {one.set: one for one in systems if one.name == row.published}
+        if not theirs:
+            raise ValueError(f"{study.published}: no system {row.published!r} of {study.source}")
+        rows.append([row.model, "paper", row.size, *(_published(theirs, study.columns, name) for name in columns)])
+        found = _results(exp / row.tag, row.score)
+        if found is None:
+            rows.append(["", "here", "-", *("-" for _ in columns)])
+            continue
+        size = f"{found['size']['parameters'] / 1e6:.1f}M" if found.get("size") else "-"
+        label = f"here, {len(found['seeds'])} seed{'s' if len(found['seeds']) > 1 else ''}"
+        rows.append(["", label, size, *(_ours(found, study.columns, name) for name in columns)])
+    named = [TOTALS.get(name, name) for name in columns]
+    intro = (
+        f"# {study.title}\n\nIn percent. paper: as printed, {study.source}; here: mean ± sample standard deviation "
+        "over seeds.\nParameters here are those of encoder and what is put around it.\n\n"
+    )
+    return intro + table(["model", "from", "parameters", *named], rows)
+
+
+def _columns(study: Study, systems: list[System]) -> list[str]:
+    if study.columns == "sets":
+        return list(SETS)
+    own = [one for one in systems if one.set == study.columns]
+    return [*dict.fromkeys(machine for one in own for machine in one.machines), *TOTALS]
+
+
+def _published(theirs: dict[str, System], columns: str, name: str) -> str:
+    if columns == "sets":
+        value = theirs[name].official if name in theirs else None
+    elif columns not in theirs:
+        value = None
+    elif name in TOTALS:
+        value = getattr(theirs[columns], name)
+    else:
+        figures = theirs[columns].machines.get(name)
+        value = figures and figures.hmean
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _ours(found: dict[str, Any], columns: str, name: str) -> str:
+    if columns == "sets":
+        return cell(found["all"] if name == "all" else found["sets"].get(name, {}).get("official"))
+    own = found["sets"].get(columns)
+    if own is None:
+        return "-"
+    if name in TOTALS:
+        return cell(own["official"] if name == "official" else own["values"].get(name))
+    return cell(next((row["score"] for row in own["machines"] if row["machine"] == name), None))
+
+
+def _results(folder: Path, score: str) -> dict[str, Any] | None:
+    path = folder / "results.json"
+    if not path.exists():
+        return None
+    read_results(path, TagResult)
+    return read_json(path)["scores"].get(score)
+
+
+def _has_transformers() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("transformers") is not None
