@@ -14,7 +14,6 @@ from year_corpora import ROOT
 from asdkit.corpus.manifest import read_ref
 from asdkit.corpus.words import WORDS
 
-SHORT = ["--set", "train.steps=2", "--set", "train.warmup_steps=1"]
 README = (ROOT / "README.md").read_text().partition("## Your own machines")[2].partition("\n## ")[0]
 FOLDERS = re.findall(r"^ {6}(\S+)/\*\.wav ", README, re.M)
 
@@ -34,7 +33,7 @@ def factory(tmp_path: Path) -> Path:
 
 def test_a_folder_of_machines(tmp_path: Path, factory: Path) -> None:
     assert {place.partition("/")[0] for place in FOLDERS} == {"press", "pump7"}
-    done = run(ROOT / "egs/custom", tmp_path, "--corpus", factory, *SHORT)
+    done = run(ROOT / "egs/custom", tmp_path, "--corpus", factory)
     assert done.returncode == 0, done.stdout + done.stderr
     exp = tmp_path / "exp/tiny/seed0"
     (found,) = json.loads((exp / "score/knn/results.json").read_text())["sets"].values()
@@ -53,13 +52,13 @@ def test_a_folder_of_machines(tmp_path: Path, factory: Path) -> None:
 def test_without_test_clips_nothing_is_trained(tmp_path: Path, factory: Path) -> None:
     for machine in ("press", "pump7"):
         (factory / machine / "test").rename(factory / machine / "val")
-    done = run(ROOT / "egs/custom", tmp_path, "--corpus", factory, *SHORT)
+    done = run(ROOT / "egs/custom", tmp_path, "--corpus", factory)
     assert done.returncode != 0 and not (tmp_path / "exp").exists()
     assert "has no test clips, so nothing to score" in done.stderr and "--stop-stage 4" in done.stderr
     assert "4 recordings of" in done.stdout and "folders that are not read, such as val/" in done.stdout
-    late = run(ROOT / "egs/custom", tmp_path, "--corpus", factory, *SHORT, "--stage", "2")
+    late = run(ROOT / "egs/custom", tmp_path, "--corpus", factory, "--stage", "2")
     assert late.returncode != 0 and "has no test clips" in late.stderr and not (tmp_path / "exp").exists()
-    alone = run(ROOT / "egs/custom", tmp_path, "--corpus", factory, *SHORT, "--stop-stage", "2")
+    alone = run(ROOT / "egs/custom", tmp_path, "--corpus", factory, "--stop-stage", "2")
     assert alone.returncode == 0 and (tmp_path / "exp/tiny/labels.tsv").exists()
 
 
