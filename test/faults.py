@@ -37,7 +37,7 @@ PSEUDO, POOLING = "asdkit/detectors/pseudo.py", "asdkit/models/time_pooling.py"
 DECISIONS, EVALUATION = "asdkit/report/decisions.py", "asdkit/report/evaluation.py"
 AUTOENCODER = "asdkit/models/autoencoder.py"
 OBJECTIVE, EMBEDDER = "asdkit/losses/objective.py", "asdkit/models/embedder.py"
-CHAIN = "asdkit/data/chain.py"
+CHAIN, SPEECH = "asdkit/data/chain.py", "asdkit/encoders/speech.py"
 GATHER, LISTS, UPGRADE = "asdkit/losses/gather.py", "asdkit/data/lists.py", "asdkit/config/upgrade.py"
 
 FAULTS = [
@@ -317,6 +317,25 @@ FAULTS = [
     Fault("two reports at once lose a row", "asdkit/utils/files.py", 
           "fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass",
           "report::two_experiments_that_end_together_are_both_in_the_table"),
+    # speech encoders
+    Fault("speech: nothing is masked", SPEECH, "if self.training and self.section.mask_time_prob:", "if False:",
+          "[encoder.wav2vec2.mask_time_prob]"),
+    Fault("speech: masks of one length", SPEECH, "self.section.mask_time_prob, self.section.mask_time_length)",
+          "self.section.mask_time_prob, 10)", "[encoder.wav2vec2.mask_time_length]"),
+    Fault("speech: the library's own layer drop", SPEECH, '"layerdrop": config.layerdrop, ', "",
+          "[encoder.wav2vec2.layerdrop] speech::every_layer_has_an_entry_whatever_is_left_out"),
+    Fault("speech: clips as they are", SPEECH, "if self.eps is not None:", "if False:",
+          "speech::a_folder_gives_what_the_library_gives"),
+    Fault("speech: the library's epsilon for the authors' files", "asdkit/encoders/speech_checkpoint.py",
+          "AUTHORS_EPS if normalised", "LIBRARY_EPS if normalised",
+          "speech::the_authors_files_give_the_authors_numbers"),
+    Fault("speech: what windows share is left out", "asdkit/layers/wave.py", "y = y + F.linear", "_ = y + F.linear",
+          "speech::a_folder_gives_what_the_library_gives"),
+    Fault("graphs: what is given by name is forgotten", "asdkit/models/graphs.py", "(*inputs, *named.items())",
+          "inputs", "speech::graphs_are_refused"),
+    Fault("hub: files of several revisions", "asdkit/utils/hub.py", "file, revision=commit)",
+          "file, revision=revision)",
+          "hub::fetched_once_and_then_taken_from_the_cache"),
     # audio encoders
     Fault("a loud clip lifts the others' floor", "asdkit/layers/mel.py", "level.amax((1, 2), keepdim=True)",
           "level.amax()", "mel::alone_and_in_a_batch"),

@@ -13,7 +13,7 @@ from asdkit.adapt.lora import add_lora, merge_lora
 from asdkit.config import Config, LoraConfig
 from asdkit.encoders import build_encoder
 from asdkit.encoders.checkpoints import check_weights, renamed
-from asdkit.encoders.speech import FAMILIES, spans
+from asdkit.encoders.speech import FAMILIES, quicker, spans
 from asdkit.encoders.speech_checkpoint import AUTHORS, MASK
 from asdkit.models.embedder import Embedder
 from asdkit.models.graphs import graph_blocks
@@ -86,7 +86,7 @@ def test_full_size_files_fit(name, size):
     given = {"mask_time_prob": 0.1} | (large | LARGE | {"conv_bias": name == "wav2vec2"} if size != "base" else {})
     family = FAMILIES[name]
     with torch.device("meta"):
-        made = getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")(**given))
+        made = quicker(getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")(**given)))
         weights = renamed({key: torch.empty(shape) for key, shape in keys.items()}, AUTHORS)
     check_weights("file", made.state_dict(), weights, "the published size")
 
@@ -153,6 +153,24 @@ def test_a_folder_gives_what_the_library_gives(tmp_path, name, size):
     with pytest.raises(ValueError, match=rf"{name}: clip of 399 samples, at least 400 \(0.025 s\) are needed"):
         loaded(clips(399))
     assert torch.isfinite(encoder(name, checkpoint=saved(made, tmp_path))(torch.zeros(1, 8000))).all()  # silence
+
+
+@pytest.mark.parametrize("size", [{}, LARGE | {"conv_bias": True}], ids=["base", "large"])
+def test_gradients_are_the_librarys(tmp_path, size):
+    made = network("wav2vec2", **size)
+    loaded = encoder("wav2vec2", checkpoint=saved(made, tmp_path, False))
+    for own in (made, loaded.network):
+        out = own(clips(4321)).last_hidden_state
+        (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
+    found = {name: p.grad for name, p in loaded.network.named_parameters()}
+    expected = {name: p.grad for name, p in made.named_parameters() if name != MASK}
+    place = "encoder.pos_conv_embed.conv."
+    for number, part in enumerate("gv"):
+        expected[f"{place}weight_{part}"] = expected.pop(f"{place}parametrizations.weight.original{number}")
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        limit = 1e-3 * gradient.abs().max() + 1e-4 * ("k_proj.bias" in name or "0.conv.bias" in name)  # those are 0
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=limit.item(), msg=name)
 
 
 def _older(folder):

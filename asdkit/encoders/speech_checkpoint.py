@@ -17,7 +17,6 @@ LIBRARY_EPS, AUTHORS_EPS = 1e-7, 1e-5  # what is added to the variance of a clip
 MASK = "masked_spec_embed"
 PREPROCESSOR = "preprocessor_config.json"
 CONV = "encoder.pos_conv_embed.conv."
-NORMED = CONV + "parametrizations.weight."
 
 # What pre-training and fine-tuning put on top of the network, left out here.
 HEADS = dict.fromkeys(
@@ -27,9 +26,9 @@ HEADS = dict.fromkeys(
 )  # fmt: skip
 LIBRARY: dict[str, str | None] = {
     **HEADS,
-    # as torch named the parts of a normalised weight until 2.0
-    r"encoder\.pos_conv_embed\.conv\.weight_g$": f"{NORMED}original0",
-    r"encoder\.pos_conv_embed\.conv\.weight_v$": f"{NORMED}original1",
+    # torch has named the parts of a normalised weight so since 2.1; before, as here
+    r"encoder\.pos_conv_embed\.conv\.parametrizations\.weight\.original0$": f"{CONV}weight_g",
+    r"encoder\.pos_conv_embed\.conv\.parametrizations\.weight\.original1$": f"{CONV}weight_v",
 }
 AUTHORS: dict[str, str | None] = {
     **dict.fromkeys((r"quantizer\.", r"project_q\.", r"final_proj\.")),
@@ -38,9 +37,7 @@ AUTHORS: dict[str, str | None] = {
     r"feature_extractor\.conv_layers\.(\d+)\.2\.(?:1\.)?": r"feature_extractor.conv_layers.\1.layer_norm.",
     r"post_extract_proj\.": "feature_projection.projection.",
     r"layer_norm\.": "feature_projection.layer_norm.",
-    r"encoder\.pos_conv\.0\.bias$": f"{CONV}bias",
-    r"encoder\.pos_conv\.0\.weight_g$": f"{NORMED}original0",
-    r"encoder\.pos_conv\.0\.weight_v$": f"{NORMED}original1",
+    r"encoder\.pos_conv\.0\.": CONV,
     r"encoder\.layers\.(\d+)\.self_attn\.grep_linear\.": r"encoder.layers.\1.attention.gru_rel_pos_linear.",
     r"encoder\.layers\.(\d+)\.self_attn\.grep_a$": r"encoder.layers.\1.attention.gru_rel_pos_const",
     r"encoder\.layers\.(\d+)\.self_attn\.relative_attention_bias\.": r"encoder.layers.\1.attention.rel_attn_embed.",
