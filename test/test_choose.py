@@ -151,3 +151,10 @@ def test_a_tag_that_is_not_there_is_an_error(recipe):
     words = ["--data", str(recipe.data), "--expdir", str(recipe.root / "exp"), "--tags", "tight", "nope"]
     with pytest.raises(ValueError, match="--tags nope: there is no .*exp/nope; .*exp holds loose, tight"):
         choose.main(words)
+
+
+def test_machines_on_which_systems_are_perfect_are_named():
+    high, low = Estimate(0.996, 0.5, ("mixed features",)), Estimate(0.9, 0.5, ("mixed features",))
+    told = choose._not_told_apart({("a", "knn"): {"fan": high, "pump": low}, ("b", "knn"): {"fan": low, "pump": low}})
+    assert "Do not choose by this for fan: half of the systems or more reach 99.50; " in told
+    assert choose._not_told_apart({("a", "knn"): {"fan": high}, ("b", "knn"): {"pump": high}}) == ""

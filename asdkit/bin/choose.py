@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     Estimates = dict[str, Estimate]  # by machine
 
 
+PERFECT = 0.995  # a Pseudo AUC from which systems are not told apart
+
+
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
     parser = cli.parser(
@@ -36,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     found = estimates(args)
     print(_over_machines(found), end="")
     print(f"\n{_per_machine(found)}", end="")
+    print(_not_told_apart(found), end="")
     print(f"\n{PUBLISHED}", end="")
 
 
@@ -138,6 +142,21 @@ def _per_machine(found: "dict[tuple[str, str], Estimates]") -> str:
         rows.append([machine, ranked[0], _percent(best.pseudo_auc), _percent(best.bound)])
         rows[-1] += [ranked[1] if len(ranked) > 1 else "-", ", ".join(best.parts)]
     return table(["machine", "best", "Pseudo AUC", "bound", "second", "pseudo-anomalies"], rows)
+
+
+def _not_told_apart(found: "dict[tuple[str, str], Estimates]") -> str:
+    """A warning that names the machines on which the systems' Pseudo AUCs are all but perfect; empty where none is."""
+    names = []
+    for machine in sorted({machine for own in found.values() for machine in own}):
+        there = [own[machine].pseudo_auc for own in found.values() if machine in own]
+        if len(there) > 1 and 2 * sum(value >= PERFECT for value in there) >= len(there):
+            names.append(machine)
+    if not names:
+        return ""
+    return (
+        f"\nDo not choose by this for {', '.join(names)}: half of the systems or more reach {_percent(PERFECT)}; what "
+        "they all tell apart says nothing of faults\n"
+    )
 
 
 def _best_first(estimate: "Estimate") -> tuple[float, ...]:
