@@ -205,6 +205,9 @@ def test_a_hub_gives_its_weights_and_what_is_read_with_them(get, server, tmp_pat
     }  # fmt: skip
     assert f"--set encoder.name=hubert --set encoder.checkpoint={folder}" in capsys.readouterr().out
     assert f"licence apache-2.0, commit {COMMIT}" in caplog.text
+    digest = files.sha256_path(folder)  # as of the same files from the hub's own cache
+    (folder / "model.safetensors.sha256").unlink()
+    assert files.sha256_path(folder) == digest
     other = Published("other", "hubert", "MIT", "p", hub="someone/model")
     hub_answer(server, there)
     weights.get(other, tmp_path / "o", weights.Servers(hub=server.url))

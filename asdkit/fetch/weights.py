@@ -16,9 +16,8 @@ from asdkit.fetch.published import HUB, LICENCES, Published
 from asdkit.fetch.records import Archive, ask_record, file_url
 from asdkit.utils import cli, kinds
 from asdkit.utils.files import locked, needs_space, read_json, read_text, readable, sha256_file, write_json, write_text
+from asdkit.utils.hub import OTHERS, WEIGHTS
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # of a hub's folder, the first that is there
-BESIDE = ("config.json", "preprocessor_config.json")  # what is read with them
 DONE = ".done"
 
 
@@ -134,7 +133,7 @@ def _fetch(entry: Published, folder: Path, servers: Servers) -> list[str]:
         _with_progress(remote, folder / name)
     advice = f"open {entry.page} in a browser and look for another address"
     for name in remotes:
-        if name not in BESIDE:
+        if name not in OTHERS:
             _check_kind(folder / name, advice)
     return list(remotes)
 
@@ -208,7 +207,7 @@ def _of_hub(repository: str, hub: str) -> dict[str, RemoteFile]:
             f"{', '.join(sorted(files)[:9])}. Weights in several parts are not read"
         )
     logging.info("%s/%s: licence %s, commit %s", hub, repository, licence or "not stated", commit)
-    wanted = [name for name in BESIDE if name in files] + weights
+    wanted = [name for name in OTHERS if name in files] + weights
     return {
         name: RemoteFile(f"{hub}/{repository}/resolve/{commit}/{name}", files[name][0], "", files[name][1])
         for name in wanted

@@ -178,7 +178,8 @@ def sha256_file(path: str | Path) -> str:
 
 
 def sha256_path(path: str | Path) -> str:
-    """SHA-256 as hex of a file, or of a folder: over the names and hashes of all files in it, hidden ones left out.
+    """SHA-256 as hex of a file, or of a folder: over the names and hashes of all files in it; hidden ones are left
+    out, and `<file>.sha256`, so that what is noted of weights makes no other weights of them.
 
     Raises ValueError naming a path that cannot be read or a folder without files.
     """
@@ -188,7 +189,9 @@ def sha256_path(path: str | Path) -> str:
     names = sorted(
         file.relative_to(folder).as_posix()
         for file in folder.rglob("*")
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.is_file()
+        and file.suffix != ".sha256"
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
     if not names:
         raise ValueError(f"{path}: a folder without files")
