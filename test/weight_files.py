@@ -8,6 +8,9 @@ import torch
 
 from asdkit.encoders.ast import Ast
 from asdkit.encoders.ced import Ced
+from asdkit.encoders.dasheng import Dasheng
+from asdkit.encoders.eat import Eat
+from asdkit.encoders.fisher import Fisher
 
 
 def time_major(x: torch.Tensor, specials: int, bands: int) -> torch.Tensor:
@@ -98,3 +101,72 @@ def save_ced(encoder: Ced, path: Path, dtype: torch.dtype = torch.float32, wrapp
     weights["outputlayer.1.bias"] = torch.zeros(5)
     front = {} if wrapped else {"front_end.0.mel_scale.fb": torch.zeros(257, 64)}
     torch.save({"model": weights} if wrapped else weights | front, path)
+
+
+def under(weights: dict[str, torch.Tensor], names: dict[str, str], prefix: str = "") -> dict[str, torch.Tensor]:
+    """Weights under others' names: `names` tells what their beginnings become."""
+    found = {}
+    for name, value in weights.items():
+        ours = next((start for start in names if name.startswith(start)), "")
+        found[prefix + names.get(ours, "") + name.removeprefix(ours)] = value
+    return found
+
+
+IMAGE = {
+    "cls_token": "modality_encoders.IMAGE.extra_tokens",
+    "patch_embed.": "modality_encoders.IMAGE.local_encoder.proj.",
+    "positions": "modality_encoders.IMAGE.fixed_positional_encoder.positions",
+    "pre_norm.": "modality_encoders.IMAGE.context_encoder.norm.",
+    "trunk.": "blocks.",
+}
+
+
+def save_eat(encoder: Eat, path: Path, layout: str = "pretrained") -> Path:
+    """Write an EAT as its authors do, pre-trained or fine-tuned, or as a folder of the hub (layout 'hub')."""
+    weights = encoder.state_dict()
+    if layout == "hub":
+        bare = {name: theirs.removeprefix("modality_encoders.IMAGE.") for name, theirs in IMAGE.items()}
+        path.mkdir(exist_ok=True)
+        stored = under(weights, bare | {"pre_norm.": "pre_norm."}, "model.") | {"model.head.bias": torch.zeros(5)}
+        write_safetensors(path / "model.safetensors", stored)
+        config = {"model_type": "eat", "num_heads": encoder.trunk[0].attn.heads, "patch_size": 16, "mel_bins": 128}
+        (path / "config.json").write_text(json.dumps(config))
+        return path
+    if layout == "fine_tuned":
+        stored = under(weights, IMAGE, "model.") | {
+            "fc_norm.bias": torch.zeros(encoder.dim),
+            "head.bias": torch.ones(5),
+        }
+    else:
+        stored = under(weights, IMAGE) | {"modality_encoders.IMAGE.decoder.proj.bias": torch.zeros(3)}
+        stored["_ema"] = {name: torch.zeros_like(value) for name, value in under(weights, IMAGE).items()}
+    torch.save({"cfg": {"model": {}}, "model": stored}, path)
+    return path
+
+
+def save_dasheng(encoder: Dasheng, path: Path, layout: str = "original") -> Path:
+    """Write a Dasheng as its authors do, 'original' or 'fine_tuned', or as a folder of the hub (layout 'hub')."""
+    names = {"standardise.": "init_bn.1.", "patch_embed.": "patch_embed.proj.", "trunk.": "blocks."}
+    weights = encoder.state_dict()
+    weights["patch_embed.weight"] = weights["patch_embed.weight"].transpose(2, 3)
+    weights = under(weights, names) | {"init_bn.1.num_batches_tracked": torch.tensor(7)}
+    heads = {"num_heads": encoder.trunk[0].attn.heads}
+    if layout == "hub":
+        path.mkdir(exist_ok=True)
+        stored = {f"encoder.{name}": value for name, value in weights.items()} | {"outputlayer.1.bias": torch.ones(5)}
+        write_safetensors(path / "model.safetensors", stored)
+        (path / "config.json").write_text(json.dumps({"model_type": "dasheng", "encoder_kwargs": heads}))
+        return path
+    weights["front_end.0.mel_scale.fb"] = torch.zeros(257, 64)
+    bare = weights | {"outputlayer.1.bias": torch.zeros(5)}
+    torch.save(bare if layout == "fine_tuned" else {"model": weights, "config": heads}, path)
+    return path
+
+
+def save_fisher(encoder: Fisher, path: Path, **cfg) -> Path:
+    """Write a FISHER as its authors do."""
+    told = {"num_heads": encoder.trunk[0].attn.heads, "band_width": encoder.width, "depth": len(encoder.trunk)}
+    image = {"patch_size": 16, "flatten": "freq", "max_length": 128}
+    model = {**told, "modalities": {"image": image}, **cfg}
+    torch.save({"cfg": {"model": model}, "model": under(encoder.state_dict(), IMAGE)}, path)
+    return path

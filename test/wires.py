@@ -89,6 +89,7 @@ CHUNKS = ("embed.segment=chunk", "embed.hop_seconds=0.1")
 BEATS = (f"encoder={{name: beats, train: true, arch: {ARCH}}}",)
 VIT = "{embed_dim: 16, depth: 2, num_heads: 2}"
 VIT_WIRES = {"embed_dim": "8", "depth": "1", "num_heads": "4"}
+FISHER = (f"encoder={{name: fisher, train: true, arch: {VIT}}}",)
 WEIGHTS = ("encoder.arch=null", "encoder.checkpoint=a.pt")
 BRIEF = (*NO_BLOCKS, "train.steps=1", "train.batch_size=2")
 CLAP_ARCH = "{embed_dim: 2, depths: [1, 1, 1, 1], num_heads: [1, 1, 1, 1]}"
@@ -253,6 +254,11 @@ WIRES: dict[str, Any] = {
     "encoder.logmel.layers": Wire("1", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
     **encoder("ast", VIT, VIT_WIRES, "an AST file is a dict of tensors"),
     **encoder("ced", VIT, VIT_WIRES, "no tensor 'time_pos_embed' in it"),
+    **encoder("dasheng", VIT, VIT_WIRES, "no tensor 'time_pos_embed' in it"),
+    **encoder("eat", VIT, VIT_WIRES, "no tensor 'cls_token' in it"),
+    "encoder.eat.clean_up": Wire("true", (f"encoder={{name: eat, train: true, arch: {VIT}}}",), until="build"),
+    **encoder("fisher", VIT, VIT_WIRES, "no dict 'model' under 'cfg' in it"),
+    "encoder.fisher.sample_rate": Wire("8000", FISHER, until="build"),
     **encoder("atst_clip", VIT, VIT_WIRES, "an ATST file is a torch file of"),
     **encoder("atst_frame", VIT, VIT_WIRES, "an ATST file is a torch file of"),
     **encoder("imagebind", VIT, VIT_WIRES, "an ImageBind file is a torch file of"),
@@ -329,7 +335,10 @@ WIRES: dict[str, Any] = {
     **pooled("rdp", {"gamma": "9.0", "weights": "frame"}),
     **pooled("hybrid", {"gamma": "1.0", "p": "1.0", "weights": "frame"}),
     "embed.arrays.cls.pooling": Wire(("embed.arrays.cls={pooling: cls}",), refused=NO_SPECIALS),
-    "embed.arrays.cls.bands": Wire(("embed.arrays.cls={pooling: cls, bands: true}",), refused="Input should be False"),
+    "embed.arrays.cls.bands": [
+        embed("true", *FISHER, "train.steps=0", "embed.arrays.cls={pooling: cls}"),
+        Wire(("embed.arrays.cls={pooling: cls, bands: true}",), refused=NO_SPECIALS),
+    ],
     "embed.arrays.cls.layers": Wire(("embed.arrays.cls={pooling: cls, layers: 1}",), refused=NO_SPECIALS),
     "embed.batch_size": embed("3", looks="heard"),
     "embed.precision": embed("bfloat16"),

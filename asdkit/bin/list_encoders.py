@@ -37,7 +37,8 @@ def tables(names: list[str]) -> str:
     entries = [CATALOGUE[name] for name in names]
     sizes = [[one.name, size, *_counted(one.name, arch)] for one in entries for size, arch in one.sizes.items()]
     facts = [
-        [one.name, f"{one.rate} kHz", one.frontend, _licences(one.name), one.formats, one.proven] for one in entries
+        [one.name, f"{one.rate} kHz" if one.rate else "any", one.frontend, _licences(one.name), one.formats, one.proven]
+        for one in entries
     ]
     return table(list(SIZES), sizes) + "\n" + _text_table(list(FACTS), facts)
 

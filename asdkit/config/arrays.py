@@ -77,7 +77,11 @@ class PoolCls(AnyPooling):
     """The tokens that stand for the whole clip."""
 
     pooling: Literal["cls"] = Field("cls", description="cls: the mean of the tokens that stand for the whole clip")
-    bands: Literal[False] = Field(False, description="such tokens have no bands")
+    bands: bool = Field(
+        False,
+        description="keep apart what the encoder hears apart (fisher: 4 kHz each), a matrix for each clip; false: side "
+        "by side",
+    )
 
 
 PoolingConfig = one_of("pooling", PoolMean, PoolStd, PoolMax, PoolGem, PoolGwrp, PoolRdp, PoolHybrid, PoolCls)

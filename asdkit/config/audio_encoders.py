@@ -74,6 +74,55 @@ class CedEncoder(SizedEncoder):
     arch: VitArch | None = Field(None, description="size of the network with random weights (default: CED base)")
 
 
+class DashengEncoder(SizedEncoder):
+    """Dasheng (Dinkel et al., 2024): 40-ms slices of the mel spectrogram through a vision transformer."""
+
+    LINEARS = VIT_LINEARS
+    frontend = "mel_ced"
+
+    name: Literal["dasheng"] = Field("dasheng", description="dasheng")
+    arch: VitArch | None = Field(None, description="size of the network with random weights (default: Dasheng base)")
+
+
+class SineArch(VitArch):
+    """Size of a vision transformer with random weights and fixed positions."""
+
+    embed_dim: int = Field(768, ge=4, multiple_of=4, description="size of a token; 4 and num_heads divide it")
+
+
+class EatEncoder(SizedEncoder):
+    """EAT (Chen et al., 2024): patches of the log-mel spectrogram, and a token for the whole clip."""
+
+    LINEARS = VIT_LINEARS
+    frontend = "fbank_eat"
+
+    name: Literal["eat"] = Field("eat", description="eat")
+    arch: SineArch | None = Field(None, description="size of the network with random weights (default: EAT base)")
+    clean_up: bool = Field(
+        False, description="of what the blocks give, values under 0.1 become 0, those over 0.5 their tanh"
+    )
+
+
+class FisherArch(SineArch):
+    """Size of a FISHER with random weights."""
+
+    embed_dim: int = Field(384, ge=4, multiple_of=4, description="size of a token; 4 and num_heads divide it")
+    num_heads: int = Field(6, ge=1, description="attention heads of a block")
+
+
+class FisherEncoder(SizedEncoder):
+    """FISHER (Fan et al., 2025): the spectrum at any rate, of any sensor, in bands of 4 kHz."""
+
+    LINEARS = VIT_LINEARS
+    frontend = "log_spectrum"
+
+    name: Literal["fisher"] = Field("fisher", description="fisher")
+    arch: FisherArch | None = Field(None, description="size of the network with random weights (default: small)")
+    sample_rate: int = Field(
+        16000, ge=1000, description="rate of the recordings, Hz, as dataset.yaml has it; nothing is resampled"
+    )
+
+
 class ClapArch(Section):
     """Size of an HTSAT with random weights: four stages, each of half the resolution and twice the width before."""
 

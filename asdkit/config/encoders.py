@@ -11,6 +11,9 @@ from asdkit.config.audio_encoders import (
     AtstFrameEncoder,
     CedEncoder,
     ClapEncoder,
+    DashengEncoder,
+    EatEncoder,
+    FisherEncoder,
     ImageBindEncoder,
 )
 from asdkit.config.autoencoder import AutoencoderConfig
@@ -51,6 +54,9 @@ EncoderConfig = one_of(
     AstEncoder,
     CedEncoder,
     ClapEncoder,
+    EatEncoder,
+    DashengEncoder,
+    FisherEncoder,
     AutoencoderConfig,
     Wav2Vec2Encoder,
     UniSpeechEncoder,

@@ -12,6 +12,9 @@ from asdkit.encoders.beats_checkpoint import build_beats
 from asdkit.encoders.ced import build_ced
 from asdkit.encoders.clap_checkpoint import build_clap
 from asdkit.encoders.cnn import build_cnn10
+from asdkit.encoders.dasheng import build_dasheng
+from asdkit.encoders.eat import build_eat
+from asdkit.encoders.fisher import build_fisher
 from asdkit.encoders.imagebind import build_imagebind
 from asdkit.encoders.logmel import build_logmel
 from asdkit.encoders.mobilenet import build_mobilenet
@@ -27,6 +30,9 @@ ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what make
     "cnn10": build_cnn10,
     "imagebind": build_imagebind,
     "clap": build_clap,
+    "dasheng": build_dasheng,
+    "eat": build_eat,
+    "fisher": build_fisher,
     "logmel": build_logmel,
     "wav2vec2": build_speech,
     "unispeech": build_speech,

@@ -19,6 +19,8 @@ class Encoder(nn.Module):
     `bands`: tokens of a frame, one for each frequency band. `specials`: tokens in front that stand for the whole clip
     (class, distillation); the poolings leave them out, and `cls` takes nothing else. Tokens are time-major, those that
     the blocks give as well: N = specials + frames * bands, and band f of frame t is token specials + t * bands + f.
+    `apart`: parts of the spectrum that the network hears each by itself; specials are then each part's, one after the
+    other, and `cls` puts the parts' side by side.
     """
 
     sample_rate: int
@@ -28,14 +30,15 @@ class Encoder(nn.Module):
     layer_drop: float = 0.0
     bands: int = 1
     specials: int = 0
+    apart: int = 1
 
     def frontend(self, wav: Tensor) -> Tensor:
         """wav [B, T], floats in [-1, 1] -> features [B, frames, bands] or samples [B, T], as the network wants them.
 
         Chunks of a recording are cut from its features: frame i depends on samples i * hop to i * hop + window alone,
         or, with window 0, on those around i * hop (at a cut these are the recording's own instead of reflected ones)
-        and on a floor below the loudest of what the front end was given. A clip's features are those that it has alone.
-        Raises ValueError for clips shorter than one window.
+        and on a floor below the loudest of what the front end was given, or on its mean. A clip's features are those
+        that it has alone. Raises ValueError for clips shorter than one window.
         """
         raise NotImplementedError
 

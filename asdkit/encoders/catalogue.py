@@ -14,7 +14,8 @@ LIBRARY = "transformers runs it"
 class Entry:
     """An encoder: `encoder.name`, what it hears, which files it reads, what its numbers were compared with.
 
-    sizes: name of a published size -> its `arch`, {} for the default one. rate: kHz of what the front end analyses.
+    sizes: name of a published size -> its `arch`, {} for the default one. rate: kHz of what the front end analyses; 0:
+    the recordings' own.
     """
 
     name: str
@@ -55,6 +56,32 @@ CATALOGUE = {
                 "small": SMALL,
                 "base": {},
             },
+        ),
+        Entry(
+            "eat",
+            "log-mel, 128 bands, 25 ms every 10 ms",
+            "authors' .pt, hub's folder",
+            AUTHORS,
+            {"base": {}, "large": {"embed_dim": 1024, "depth": 24, "num_heads": 16}},
+        ),
+        Entry(
+            "dasheng",
+            "mel in dB, 64 bands, 32 ms every 10 ms",
+            "authors' .pt, hub's folder",
+            AUTHORS,
+            {
+                "base": {},
+                "0.6B": {"embed_dim": 1280, "depth": 32, "num_heads": 16},
+                "1.2B": {"embed_dim": 1536, "depth": 40, "num_heads": 24},
+            },
+        ),
+        Entry(
+            "fisher",
+            "log spectrum, 25 ms every 10 ms",
+            "authors' .pt",
+            AUTHORS,
+            {"tiny": {"embed_dim": 192, "num_heads": 3}, "mini": {"embed_dim": 256, "num_heads": 4}, "small": {}},
+            rate=0,
         ),
         Entry(
             "clap",

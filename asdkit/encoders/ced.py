@@ -15,7 +15,6 @@ from asdkit.layers.vit import EPS, STD, Patches, Trunk
 
 MELS, FFT, PATCH = 64, 512, 16
 FRAMES = 1012  # of a piece: as many as the table of positions holds
-COLUMNS = FRAMES // PATCH
 LEVEL, SPREAD = -15.0, 30.0  # dB, with random weights: the range of recordings, about -80 to 50, becomes -2 to 2
 
 HOLDS = "a CED file is a dict of tensors, or such a dict under 'model'"
@@ -42,14 +41,16 @@ class Ced(InPieces):
     sample_rate, window, hop = 16000, 0, 160
     named, mels, bands = "ced", MELS, MELS // PATCH
     least, longest, piece, step = PATCH, FRAMES, FRAMES, FRAMES
+    patch = (PATCH, PATCH)  # frames, mel bands
 
     def __init__(self, arch: VitArch, hidden: int | None = None) -> None:
         super().__init__()
         self.dim = dim = arch.embed_dim
         self.spectrogram = MelSpectrogram(FFT, self.hop, htk_filters(FFT, self.sample_rate, MELS, 0, 8000), top_db=120)
         self.standardise = Standardise(MELS, LEVEL, SPREAD)
-        self.patch_embed = Patches(MELS, dim, (PATCH, PATCH))
-        self.time_pos_embed = nn.Parameter(STD * torch.randn(1, dim, 1, COLUMNS))
+        self.patch_embed = Patches(MELS, dim, self.patch)
+        columns = self.patch_embed.columns(self.longest)
+        self.time_pos_embed = nn.Parameter(STD * torch.randn(1, dim, 1, columns))
         self.freq_pos_embed = nn.Parameter(STD * torch.randn(1, dim, self.bands, 1))
         self.trunk = Trunk(arch.depth, dim, arch.num_heads, hidden or 4 * dim)
         self.norm = nn.LayerNorm(dim, EPS)
@@ -62,7 +63,7 @@ class Ced(InPieces):
         return self.spectrogram(wav)
 
     def network(self, feats: Tensor) -> Tensor:
-        """Features [B, F, 64] of 16 to 1012 frames -> tokens [B, F // 16 * 4, dim]."""
+        """Features [B, F, 64] of `least` to `longest` frames -> tokens [B, columns * bands, dim]."""
         return self.norm(self.trunk(self.prepare(self.patch_embed(self.standardise(feats)))))
 
     def prepare(self, x: Tensor) -> Tensor:

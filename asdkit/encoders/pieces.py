@@ -8,6 +8,7 @@ from torch import Tensor
 from asdkit.encoders.base import Encoder
 from asdkit.layers.block import Block
 from asdkit.layers.fbank import Fbank
+from asdkit.layers.log_spectrum import LogSpectrum
 from asdkit.layers.mel import MelSpectrogram
 from asdkit.layers.vit import Patches, Trunk
 
@@ -17,7 +18,8 @@ class InPieces(Encoder):
 
     Each piece goes through by itself, with positions from the start, as does what is left at the end if it gives a
     token (`least` frames). The clip's tokens, also those that the blocks give, are those of all pieces one after the
-    other; the special tokens are the mean over the pieces', each with the weight of its tokens.
+    other; the special tokens are the mean over the pieces', each with the weight of its tokens. Parts of the spectrum
+    that are heard `apart` go through the blocks as items of their own.
     """
 
     named: str  # in messages
@@ -26,13 +28,17 @@ class InPieces(Encoder):
     longest: int
     piece: int
     step: int
-    spectrogram: Fbank | MelSpectrogram
+    spectrogram: Fbank | MelSpectrogram | LogSpectrum
     patch_embed: Patches
     trunk: Trunk
 
     def network(self, feats: Tensor) -> Tensor:
         """Features [B, F, mels] of `least` to `longest` frames -> tokens [B, N, dim]."""
         raise NotImplementedError
+
+    def together(self, x: Tensor) -> Tensor:
+        """What a block gives for pieces, [B * apart, N, dim] -> their tokens, as `network` gives them."""
+        return x
 
     def forward(self, feats: Tensor) -> Tensor:
         """Features [B, F, mels] -> tokens [B, N, dim]; raises ValueError for another width or below `least` frames."""
@@ -44,7 +50,9 @@ class InPieces(Encoder):
         parts, numbers = self.cut(feats), list(wanted)
         traced = super().traced  # which calls `forward`, for each piece by itself
         found = [traced(part.flatten(0, 1), numbers) for part in parts]
-        blocks = {number: self._joined([outputs[number] for _, outputs in found], parts) for number in numbers}
+        blocks = {
+            number: self._joined([self.together(outputs[number]) for _, outputs in found], parts) for number in numbers
+        }
         return self._joined([tokens for tokens, _ in found], parts), blocks
 
     def cut(self, feats: Tensor) -> list[Tensor]:
@@ -73,7 +81,8 @@ class InPieces(Encoder):
         if frames > self.longest:
             count = 1 + (frames - self.piece) // self.step
             pieces = [(count, self.piece), (1, max(frames - count * self.step, 0))]
-        tokens = [(count, self.specials + self.patch_embed.columns(length) * self.bands) for count, length in pieces]
+        specials, bands = self.specials // self.apart, self.bands // self.apart
+        tokens = [(count * self.apart, specials + self.patch_embed.columns(own) * bands) for count, own in pieces]
         needs = [self.trunk.memory(own, count * clips, device, precision) for count, own in tokens]
         return max(needs) + self.spectrogram.memory(samples)
 

@@ -47,10 +47,14 @@ BEATS = "https://github.com/microsoft/unilm/tree/master/beats"
 AST = "https://github.com/YuanGongND/ast"
 ATST = "https://github.com/Audio-WestlakeU/audiossl"
 CED = "https://github.com/RicherMans/CED"
+DASHENG = "https://github.com/RicherMans/Dasheng"
+EAT = "https://github.com/cwx-worst-one/EAT"
+FISHER = "https://github.com/jianganbai/FISHER"
 CLAP = "https://github.com/LAION-AI/CLAP"
 OSS = "https://checkpointstorage.oss-cn-beijing.aliyuncs.com/atst"
 DRIVE = "https://drive.google.com/file/d"
 HUB = "https://huggingface.co"
+APACHE = "the authors' code is under Apache-2.0"
 GPL = "the authors' code is under GPL-3.0; the copy on the hub says Apache-2.0"
 WAVLM = "https://github.com/microsoft/unilm/tree/master/wavlm"
 UNILM = "its page points to the licence of the repository microsoft/UniSpeech"
@@ -71,6 +75,16 @@ def _ced(size: str, score: int, megabytes: int) -> list[Published]:
         Published(f"ced_{size}", "ced", "not stated", CED, file, record=8275347, megabytes=megabytes, note=GPL),
         _hub(f"ced_{size}_hub", "ced", "Apache-2.0", f"mispeech/ced-{size}", megabytes),
     ]
+
+
+def _dasheng(name: str, hub: str, megabytes: int) -> list[Published]:
+    return [
+        Published(
+            f"dasheng_{name}", "dasheng", "not stated", DASHENG, f"dasheng_{name}.pt", record=11511780,
+            megabytes=megabytes, note=APACHE,
+        ),
+        _hub(f"dasheng_{name}_hub", "dasheng", "Apache-2.0", f"mispeech/dasheng-{hub}", megabytes),
+    ]  # fmt: skip
 
 
 def _atst_frame(size: str, identity: str, megabytes: int) -> Published:
@@ -97,6 +111,28 @@ _ALL = [
     *_ced("small", 4958, 87),
     *_ced("mini", 4896, 39),
     *_ced("tiny", 4814, 22),
+    *(
+        Published(f"eat_{name}", "eat", "MIT", EAT, f"EAT-{name}.pt", browser=EAT, megabytes=size)
+        for name, size in (("base_epoch30_pretrain", 0), ("large_epoch20_pretrain", 0))
+    ),
+    *(
+        _hub(f"eat_{name}_hub", "eat", "MIT", f"worstchan/EAT-{name}", size)
+        for name, size in (
+            ("base_epoch30_pretrain", 360), ("base_epoch30_finetune_AS2M", 362), ("large_epoch20_pretrain", 1236),
+            ("large_epoch20_finetune_AS2M", 1238),
+        )
+    ),
+    *_dasheng("base", "base", 342),
+    *_dasheng("06b", "0.6B", 2521),
+    *_dasheng("12b", "1.2B", 4540),
+    Published(
+        "dasheng_audioset", "dasheng", "not stated", DASHENG, "dasheng_audioset_mAP497.pt", record=13315686,
+        megabytes=344, note=APACHE,
+    ),
+    *(
+        Published(f"fisher_{size}", "fisher", "MIT", FISHER, f"FISHER-{size}-0723.pt", browser=FISHER, megabytes=big)
+        for size, big in (("tiny", 26), ("mini", 45), ("small", 95))
+    ),
     Published(
         "clap", "clap", "not stated", CLAP, "630k-audioset-best.pt",
         url=f"{HUB}/lukewys/laion_clap/resolve/main/630k-audioset-best.pt", megabytes=1900,

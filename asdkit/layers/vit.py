@@ -1,7 +1,8 @@
 """What vision transformers over spectrograms are made of.
 
-Dosovitskiy et al., 'An Image is Worth 16x16 Words', ICLR 2021. Blocks are pre-norm: x + attention(norm(x)), then
-x + mlp(norm(x)). Attribute names are those that the published files of AST, ATST, CED and others share.
+Dosovitskiy et al., 'An Image is Worth 16x16 Words', ICLR 2021. Blocks are pre-norm, x + attention(norm(x)), then
+x + mlp(norm(x)), or post-norm, norm(x + attention(x)), then norm(x + mlp(x)), as in EAT and FISHER. Attribute names are
+those that the published files of AST, ATST, CED and others share.
 """
 
 import torch
@@ -83,12 +84,20 @@ class Mlp(nn.Module):
 
 
 class VitBlock(nn.Module):
-    """A pre-norm block; `qkv_bias` and `extra` as for `Attention`."""
+    """A pre-norm block, or a post-norm one (`post`); `qkv_bias` and `extra` as for `Attention`."""
 
     def __init__(
-        self, dim: int, heads: int, hidden: int, qkv_bias: bool = True, extra: bool = False, eps: float = EPS
+        self,
+        dim: int,
+        heads: int,
+        hidden: int,
+        qkv_bias: bool = True,
+        extra: bool = False,
+        eps: float = EPS,
+        post: bool = False,
     ) -> None:
         super().__init__()
+        self.post = post
         self.norm1 = nn.LayerNorm(dim, eps)
         self.attn = Attention(dim, heads, qkv_bias, extra)
         self.norm2 = nn.LayerNorm(dim, eps)
@@ -96,6 +105,9 @@ class VitBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, N, D] -> [B, N, D]"""
+        if self.post:
+            x = self.norm1(x + self.attn(x))
+            return self.norm2(x + self.mlp(x))
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
@@ -117,8 +129,9 @@ class Trunk(nn.ModuleList):
         qkv_bias: bool = True,
         extra: bool = False,
         eps: float = EPS,
+        post: bool = False,
     ) -> None:
-        super().__init__(VitBlock(dim, heads, hidden, qkv_bias, extra, eps) for _ in range(depth))
+        super().__init__(VitBlock(dim, heads, hidden, qkv_bias, extra, eps, post) for _ in range(depth))
         self.width = dim + 2 * hidden
         _initialise(self)
 
@@ -140,6 +153,20 @@ class Trunk(nn.ModuleList):
         for block in self:
             x = block(x)
         return x
+
+
+def sine_table(columns: int, bands: int, dim: int) -> Tensor:
+    """Fixed positions of a grid of patches, row = column * bands + band: [1, columns * bands, dim], float32.
+
+    The first half of a row tells the band, the second half the column: sines, then cosines, of the number times
+    10000^(-i / (dim / 4)). As in He et al., 'Masked Autoencoders Are Scalable Vision Learners', CVPR 2022.
+    """
+    with torch.device("cpu"):  # even where a network is built on the meta device
+        speed = 10000 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
+        band, column = (torch.arange(count, dtype=torch.float64)[:, None] * speed for count in (bands, columns))
+    halves = [torch.cat([angle.sin(), angle.cos()], 1) for angle in (band, column)]  # [bands, dim / 2], [columns, ...]
+    grid = (columns, bands, dim // 2)
+    return torch.cat([halves[0].expand(grid), halves[1][:, None].expand(grid)], 2).flatten(0, 1)[None].float()
 
 
 def _initialise(module: nn.Module) -> None:

@@ -37,7 +37,7 @@ class Embedder(nn.Module):
             add_group_adapter(self.encoder, config.model.group_adapter)
         # What a softmax makes weights of: all the same before anything is trained.
         self.layer_weights = nn.Parameter(torch.zeros(blocks)) if weighted else None
-        self.pooling = build_pooling(config.model, self._width(self.chosen, "encoder.layers"))
+        self.pooling = build_pooling(config.model, self._width(self.chosen, "encoder.layers"), self.encoder.apart)
         self.dim = config.model.embedding_dim or self.pooling.dim
         self.projection = nn.Identity()
         if config.model.embedding_dim:
@@ -73,7 +73,7 @@ class Embedder(nn.Module):
                 found[name] = pool(feats, 1, how)
                 continue
             tokens = last if layers is None else torch.stack([outputs[index] for index in layers]).mean(0)
-            found[name] = pool(heard(tokens, self.encoder.specials, how.pooling), self._bands(layers), how)
+            found[name] = pool(heard(tokens, self.encoder.specials, how.pooling), self._bands(layers, how), how)
         return found
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -100,7 +100,7 @@ class Embedder(nn.Module):
             self._check_specials(how.pooling, f"{where}.pooling")
             layers = self._chosen(how.layers, f"{where}.layers")
             self._width(layers, f"{where}.layers")
-            if how.bands and self._bands(layers) == 1:
+            if how.bands and self._bands(layers, how) == 1:
                 raise ValueError(f"{where}.bands: the tokens of this encoder have no frequency bands")
             found[name] = (how, layers)
         return found
@@ -141,6 +141,11 @@ class Embedder(nn.Module):
             raise ValueError(f"{where}: tokens of these blocks differ in size ({told}): name blocks of one size")
         return next(iter(widths.values()))
 
-    def _bands(self, chosen: list[int] | None) -> int:
-        """Tokens of a frame that the chosen blocks give, or the network; blocks of one width have as many."""
+    def _bands(self, chosen: list[int] | None, how: PoolingConfig) -> int:
+        """Tokens of a frame that the chosen blocks give, or the network; blocks of one width have as many.
+
+        For `cls` the parts of the spectrum that have special tokens of their own.
+        """
+        if how.pooling == "cls":
+            return self.encoder.apart
         return chosen and self.encoder.blocks()[chosen[0]].bands or self.encoder.bands

@@ -18,6 +18,18 @@ class MeanPooling(nn.Module):
         return x.float().mean(1)
 
 
+class ClipPooling(nn.Module):
+    """Tokens that stand for the clip: the mean over those of each of `apart` parts of the spectrum, side by side."""
+
+    def __init__(self, dim: int, apart: int) -> None:
+        super().__init__()
+        self.apart, self.dim = apart, apart * dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, specials, D] -> [B, apart * D]"""
+        return x.float().unflatten(1, (self.apart, -1)).mean(2).flatten(1)
+
+
 class MeanStdPooling(nn.Module):
     """Mean and standard deviation over tokens."""
 
@@ -49,11 +61,16 @@ class AttentivePooling(nn.Module):
         return torch.cat([mean, variance.clamp(min=1e-8).sqrt()], dim=2).squeeze(1)
 
 
-def build_pooling(config: ModelConfig, dim: int) -> nn.Module:
-    """The pooling that `model.pooling` names, of the tokens that `heard` gives; its `dim` is the size of its result."""
+def build_pooling(config: ModelConfig, dim: int, apart: int = 1) -> nn.Module:
+    """The pooling that `model.pooling` names, of the tokens that `heard` gives; its `dim` is the size of its result.
+
+    dim: of a token. apart: parts of the spectrum that have special tokens of their own.
+    """
     if config.pooling == "attentive":
         return AttentivePooling(dim, config.attention_dim)
-    return {"mean": MeanPooling, "mean_std": MeanStdPooling, "cls": MeanPooling}[config.pooling](dim)
+    if config.pooling == "cls":
+        return ClipPooling(dim, apart)
+    return {"mean": MeanPooling, "mean_std": MeanStdPooling}[config.pooling](dim)
 
 
 def heard(tokens: Tensor, specials: int, pooling: str) -> Tensor:

@@ -76,10 +76,12 @@ def deviation_weights(x: Tensor, gamma: float, per_band: bool = True, mask: Tens
 def pool(tokens: Tensor, bands: int, how: PoolingConfig, mask: Tensor | None = None) -> Tensor:
     """Tokens [B, T * bands, D], time-major, as a configuration says: [B, bands, D], or their mean [B, D]; float32.
 
-    For `cls` the tokens that stand for the whole clip, [B, specials, D]. mask [B, T] as for `mean`.
+    For `cls` the tokens that stand for the whole clip, [B, specials, D], and their mean in each of `bands` parts of the
+    spectrum: [B, bands, D], or side by side [B, bands * D]. mask [B, T] as for `mean`.
     """
     if how.pooling == "cls":
-        return tokens.float().mean(1)
+        parts = tokens.float().unflatten(1, (bands, -1)).mean(2)
+        return parts if how.bands else parts.flatten(1)
     x = tokens.float().unflatten(1, (-1, bands))  # [B, T, F, D]
     found = {
         "mean": lambda: mean(x, mask),
