@@ -144,6 +144,8 @@ FAULTS = [
           "embedder::weighted_blocks"),
     Fault("group adapters of the encoder's width", "asdkit/adapt/group_adapter.py", "block.dim or encoder.dim",
           "encoder.dim", "embedder::blocks_of_another_width"),
+    Fault("the last references of a block are passed over", "asdkit/detectors/bank.py",
+          "rest = np.arange(groups * GROUP, values.shape[1])", "rest = np.arange(0)", "knn::the_largest_of_rows"),
     Fault("layers 0 pools the network's tokens", EMBEDDER, "found[name] = pool(feats, 1, how)",
           "found[name] = pool(last, self.encoder.bands, how)", "arrays::one_pass_of_the_encoder_serves_all_arrays"),
     Fault("deviation over all frames", POOLING, "mean(x, mask)[:, None]).square(), mask)",

@@ -31,6 +31,17 @@ def test_mean_cosine_distance_to_the_k_nearest(k, monkeypatch):
         np.testing.assert_array_equal(knn.anomaly_score(test), distances.mean(axis=1))
 
 
+@pytest.mark.parametrize(("columns", "k"), [(4096, 5), (1000, 3), (331, 5), (40, 1)])
+def test_the_largest_of_rows(columns, k):
+    values = np.random.default_rng(columns).integers(0, 500, (50, columns)).astype(np.float32)  # many are equal
+    values[3] = -np.inf
+    values[:20, -1] = 600 + np.arange(20)  # in what is left over by groups
+    place = bank._largest(values, k)
+    assert all(len(set(row)) == k for row in place.tolist())
+    found = np.sort(np.take_along_axis(values, place, axis=1), axis=1)
+    np.testing.assert_array_equal(found, np.sort(values, axis=1)[:, -k:])
+
+
 def test_block_size_does_not_change_a_score(monkeypatch):
     train, test = embeddings(500, 64), embeddings(40, 64, seed=1)
     scores = []

@@ -9,6 +9,7 @@ import numpy as np
 ROWS = 512  # queries per block: the product is then bound by arithmetic, not by memory
 BLOCK_BYTES = 1 << 24  # of a block of products
 NONE = -1  # stands for a neighbour where all others were left out
+GROUP = 32  # columns of a block of products whose largest value is found first
 SPARE = 4  # neighbours that are found beyond those asked for, before the exact distances decide
 CANCELLED = 1e4  # a weight so far above the median would magnify what float32 loses: such references take float64
 
@@ -194,6 +195,23 @@ def _leave_out(values: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], rows: s
     values[queries[here], place[here]] = -np.inf
 
 
+def _largest(values: np.ndarray, k: int) -> np.ndarray:
+    """Where the k largest of each row of values [Q, C] are, [Q, k], in any order.
+
+    They lie in the k groups of columns whose own largest value is largest: most columns are looked at once.
+    """
+    groups = values.shape[1] // GROUP
+    if groups <= 2 * k:
+        return np.argpartition(values, -k, axis=1)[:, -k:]
+    whole = values[:, : groups * GROUP].reshape(len(values), GROUP, groups)  # a group is every groups-th column
+    chosen = np.argpartition(whole.max(axis=1), -k, axis=1)[:, -k:]
+    place = (chosen[:, :, None] + groups * np.arange(GROUP)).reshape(len(values), -1)
+    rest = np.arange(groups * GROUP, values.shape[1])
+    place = np.hstack([place, np.broadcast_to(rest, (len(values), len(rest)))])
+    keep = np.argpartition(np.take_along_axis(values, place, axis=1), -k, axis=1)[:, -k:]
+    return np.take_along_axis(place, keep, axis=1)
+
+
 def _merge(best: np.ndarray, found: np.ndarray, values: np.ndarray, columns: np.ndarray, k: int) -> None:
     """Keep the k largest of what was best and the values [Q, C] of further references, in place."""
     if k == 1:
@@ -203,7 +221,7 @@ def _merge(best: np.ndarray, found: np.ndarray, values: np.ndarray, columns: np.
         best[better, 0], found[better, 0] = value[better], columns[place[better]]
         return
     if values.shape[1] > k:
-        place = np.argpartition(values, -k, axis=1)[:, -k:]
+        place = _largest(values, k)
         values, columns = np.take_along_axis(values, place, axis=1), columns[place]
     else:
         columns = np.broadcast_to(columns, values.shape)
