@@ -320,8 +320,8 @@ FAULTS = [
           "fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass",
           "report::two_experiments_that_end_together_are_both_in_the_table"),
     # speech encoders
-    Fault("speech: nothing is masked", SPEECH, "if self.training and self.section.mask_time_prob:", "if False:",
-          "[encoder.wav2vec2.mask_time_prob]"),
+    Fault("speech: masks are left to the library", SPEECH, "if self.training and self.section.mask_time_prob:",
+          "if False:", "speech::masks_act_in_training_alone"),
     Fault("speech: masks of one length", SPEECH, "self.section.mask_time_prob, self.section.mask_time_length)",
           "self.section.mask_time_prob, 10)", "[encoder.wav2vec2.mask_time_length]"),
     Fault("speech: the library's own layer drop", SPEECH, '"layerdrop": config.layerdrop, ', "",
