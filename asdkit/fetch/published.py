@@ -112,8 +112,11 @@ _ALL = [
     *_ced("mini", 4896, 39),
     *_ced("tiny", 4814, 22),
     *(
-        Published(f"eat_{name}", "eat", "MIT", EAT, f"EAT-{name}.pt", browser=EAT, megabytes=size)
-        for name, size in (("base_epoch30_pretrain", 0), ("large_epoch20_pretrain", 0))
+        Published(f"eat_{name}", "eat", "MIT", EAT, f"EAT-{name}.pt", browser=f"{DRIVE}/{identity}/view")
+        for name, identity in (
+            ("base_epoch30_pretrain", "19hfzLgHCkyqTOYmHt8dqVa9nm-weBq4f"),
+            ("large_epoch20_pretrain", "1PEgriRvHsqrtLzlA478VemX7Q0ZGl889"),
+        )
     ),
     *(
         _hub(f"eat_{name}_hub", "eat", "MIT", f"worstchan/EAT-{name}", size)
@@ -130,8 +133,14 @@ _ALL = [
         megabytes=344, note=APACHE,
     ),
     *(
-        Published(f"fisher_{size}", "fisher", "MIT", FISHER, f"FISHER-{size}-0723.pt", browser=FISHER, megabytes=big)
-        for size, big in (("tiny", 26), ("mini", 45), ("small", 95))
+        Published(
+            f"fisher_{size}", "fisher", "MIT", FISHER, f"FISHER-{size}-0723.pt",
+            url=f"https://cloud.tsinghua.edu.cn/f/{identity}/?dl=1", megabytes=big, note="the repository's licence",
+        )
+        for size, identity, big in (
+            ("tiny", "630a4b1b2962481a9150", 26), ("mini", "60b3bfc0977f45f48dff", 45),
+            ("small", "f997a6932b614046915e", 95),
+        )
     ),
     Published(
         "clap", "clap", "not stated", CLAP, "630k-audioset-best.pt",
