@@ -18,6 +18,7 @@ from asdkit.infer.network import fold, load_system
 from asdkit.models.checkpoint import save_checkpoint
 from asdkit.models.classifier import Classifier
 from asdkit.models.embedder import Embedder
+from asdkit.models.size import macs, without_weights
 from asdkit.utils.typed_yaml import validate
 
 LORA, ADAPTER = {"branches": 2, "rank": 2}, {"groups": 3, "hidden": 4}
@@ -193,6 +194,13 @@ def test_tokens_are_time_major(encoder):
         low = feats.clone()
         low[:, :, : feats.shape[2] // encoder.bands // 2] += feats.std()
         assert change(encoder, feats, low).mean(0).argmax() <= (encoder.hop > 500)  # convolutions mix neighbours
+
+
+def test_its_cost_is_counted_without_weights(name, section):
+    system = Classifier(config_of(name), ["a", "b"]).eval()
+    feats = features(system.model, 2.0, 1)
+    found = macs(without_weights(system), feats.to("meta"))
+    assert found == macs(system, feats) and (found > 0 or name == "logmel")
 
 
 def test_gradients_reach_what_is_trained_and_nothing_else(name, section):

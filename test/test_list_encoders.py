@@ -20,13 +20,19 @@ def cells(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def same(row, other):
+    """Rows of a table; versions of torch may count an operation or two otherwise, and not all have transformers."""
+    if len(row) == 4 and row[:2] == other[:2] and row[0] != "encoder":
+        known = row[2] != "needs transformers"
+        return not known or row[2] == other[2] and float(row[3]) == pytest.approx(float(other[3]), rel=0.01)
+    return row == other
+
+
 def test_the_readme_has_what_the_program_prints(printed):
     there = [cells(line) for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("|")]
     for line in printed.splitlines():
         if line and not line.startswith("| -"):
-            row = cells(line)
-            missing = row[2] == "needs transformers"
-            assert any(other[:2] == row[:2] if missing else other == row for other in there), f"README.md lacks {line}"
+            assert any(same(cells(line), other) for other in there), f"README.md lacks {line}"
 
 
 def test_every_encoder_is_told_of():

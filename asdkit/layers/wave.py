@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asdkit.layers.beats_layers import PositionConv
+from asdkit.utils.device import float32_throughout
 
 
 class WaveConvolutions(nn.Module):
@@ -72,7 +73,7 @@ def _convolved_over_clip(x: Tensor, conv: nn.Conv1d, norm: nn.GroupNorm) -> Tens
     """
     windows = x.squeeze(2).unfold(1, conv.kernel_size[0], conv.stride[0])  # [B, N, kernel]
     weight = conv.weight.squeeze(1)  # [D, kernel]
-    with torch.autocast(x.device.type, enabled=False):
+    with float32_throughout(x):
         wide = windows.double()
         mean = wide.mean(1, keepdim=True)  # [B, 1, kernel]
         wide = wide - mean
