@@ -85,6 +85,8 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
             check_recordings(prepared.rows(name), load_dataset(args.data), name)
     world = join_world(args.device)
     trainer = fine_tuning(config, classes, args.seed, folder, done.inputs, world, done.reread)
+    # before blocks are recorded as CUDA graphs, which play for the system's own weights alone
+    size = size_of(trainer.system) if world.rank == 0 else {}
     trainer.resume()
     framing = Framing(trainer.system.sample_rate, trainer.system.window, trainer.system.hop)
     where = (args.data, args.dump, args.exp, args.seed)
@@ -103,7 +105,6 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     if world.rank == 0:
         if config.train.steps:
             write_trained(folder, config, prepared)
-        size = size_of(trainer.system)
         write_json(folder / "checkpoint" / SIZE, size if config.train.steps else size | {"trained": 0})
         done.finish()
     leave_world(world)

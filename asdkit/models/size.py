@@ -42,19 +42,23 @@ def size_of(system: System) -> dict[str, int]:
     the network can do without (device meta), so that this takes little time and memory.
     """
     network = system.embedding_network()
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with torch.no_grad():
-        feats = system.frontend(torch.zeros(1, SECONDS * system.sample_rate, device=device))
     bare = merge_lora(without_weights(system)).eval()
     try:
-        cost = macs(bare, feats.to("meta"))
+        cost = _cost(bare)
     except (RuntimeError, NotImplementedError):  # the network looks at values
-        cost = macs(merge_lora(copy.deepcopy(system)).eval(), feats)
+        cost = _cost(merge_lora(copy.deepcopy(system)).eval())
     return {
         "parameters": sum(p.numel() for p in bare.embedding_network().parameters()),
         "trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "macs": cost,
     }
+
+
+def _cost(system: System) -> int:
+    device = next((tensor.device for tensor in [*system.parameters(), *system.buffers()]), None)
+    with torch.no_grad():
+        feats = system.frontend(torch.zeros(1, SECONDS * system.sample_rate, device=device))
+    return macs(system, feats)
 
 
 def macs(system: System, feats: Tensor) -> int:
