@@ -11,6 +11,7 @@ BLOCK_BYTES = 1 << 24  # of a block of products
 NONE = -1  # stands for a neighbour where all others were left out
 GROUP = 32  # columns of a block of products whose largest value is found first
 SPARE = 4  # neighbours that are found beyond those asked for, before the exact distances decide
+CONFUSED = 1e-4  # cosine distances that differ by less may change places in float32
 CANCELLED = 1e4  # a weight so far above the median would magnify what float32 loses: such references take float64
 
 
@@ -66,6 +67,8 @@ class Bank:
                 if left_out is not None:
                     _leave_out(values, left_out, rows, columns)
                 _merge(best[rows], found[rows], values, columns, k)
+        if spare and self.distance == "cosine":
+            found = _without_clear_losers(best, found, wanted, times)
         values, found = self._exact(x, norms, found, own, times, minus)
         return values[:, :wanted], found[:, :wanted]
 
@@ -79,23 +82,27 @@ class Bank:
         minus: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         nobody = found == NONE
-        found, values = np.where(nobody, 0, found), np.empty(found.shape)
+        found, values = np.where(nobody, 0, found), np.zeros(found.shape)
         for start in range(0, len(x), ROWS):
             rows = slice(start, start + ROWS)
             queries = self._scaled(x[rows], norms[rows])
-            for column, chosen in enumerate(found[rows].T):
-                difference = self._scaled(self.x[chosen], self.norms[chosen]) - queries  # [Q, D]
+            for column in range(found.shape[1]):
+                asked = np.flatnonzero(~nobody[rows, column])
+                chosen = found[start + asked, column]
+                difference = self._scaled(self.x[chosen], self.norms[chosen])  # [Q, D]
+                difference -= queries if len(asked) == len(queries) else queries[asked]
                 squared = np.einsum("qd,qd->q", difference, difference)
                 if self.distance == "euclid":
-                    values[rows, column] = np.sqrt(squared)
+                    values[start + asked, column] = np.sqrt(squared)
                 else:
                     # Half the square is 1 - cosine of unit vectors, without its loss of digits for near ones.
-                    empty = (norms[rows] == 0) | (self.norms[chosen] == 0)
-                    values[rows, column] = np.where(empty, 1.0, squared / 2)
+                    empty = (norms[start + asked] == 0) | (self.norms[chosen] == 0)
+                    values[start + asked, column] = np.where(empty, 1.0, squared / 2)
         values = values * times[found] if times is not None else values - minus[found] if minus is not None else values
+        values[nobody] = np.inf
         if own is not None:
             same = self.recordings[found][..., None] == _columns(own)[:, None, None]  # [M, k, parents, parents]
-            values[same.any(axis=(2, 3)) | nobody] = np.inf
+            values[same.any(axis=(2, 3))] = np.inf
         order = np.argsort(values, axis=1, kind="stable")
         return np.take_along_axis(values, order, axis=1), np.take_along_axis(found, order, axis=1)
 
@@ -193,6 +200,19 @@ def _leave_out(values: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], rows: s
     place = np.searchsorted(columns, references).clip(max=len(columns) - 1)
     here = columns[place] == references
     values[queries[here], place[here]] = -np.inf
+
+
+def _without_clear_losers(best: np.ndarray, found: np.ndarray, wanted: int, times: np.ndarray | None) -> np.ndarray:
+    """References found [M, k], the nearest first, without those beyond the `wanted` that float32 cannot have confused.
+
+    best [M, k]: their negated cosine distances, multiplied by `times`.
+    """
+    order = np.argsort(-best, axis=1)
+    best, found = np.take_along_axis(best, order, axis=1), np.take_along_axis(found, order, axis=1)
+    weight = 1.0 if times is None else times[np.maximum(found, 0)].max(axis=1)[:, None]
+    lost = best[:, wanted:] < best[:, wanted - 1, None] - CONFUSED * weight
+    found[:, wanted:][lost] = NONE
+    return found
 
 
 def _largest(values: np.ndarray, k: int) -> np.ndarray:

@@ -54,27 +54,32 @@ def density(bank: Bank, k: int, rank: float | None = None, total: bool = False) 
     rank: weights rank^0, rank^1, ... over all others instead; total: the sum instead of the mean.
     Raises ValueError for fewer than k others.
     """
+    return _density(bank, k, rank, total)[0]
+
+
+def _density(bank: Bank, k: int, rank: float | None, total: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The density [R], the distance [R] to the nearest other and which that is [R]."""
     own = np.unique(np.stack(bank.pairs(bank.recordings)), axis=1)[0]
     others = len(bank) - int(np.bincount(own, minlength=len(bank)).max())
     if rank is not None:
         k = max(1, min(others, len(bank) if rank == 1 else int(np.ceil(np.log(NEGLIGIBLE) / np.log(rank)))))
     if others < k:
         raise ValueError(f"a density of k = {k} neighbours, but {others} other training clips: lower k, or add clips")
-    values = bank.nearest(bank.x, k, bank.recordings)[0]
+    values, found = bank.nearest(bank.x, k, bank.recordings)
     weight = np.ones(k) if rank is None else np.power(rank, np.arange(k))
-    return np.maximum((values * weight).sum(axis=1) / (1 if total else weight.sum()), NEAREST)
+    mean = np.maximum((values * weight).sum(axis=1) / (1 if total else weight.sum()), NEAREST)
+    return mean, values[:, 0], found[:, 0]
 
 
 def rescale(bank: Bank, how: Rescale | None) -> Rescaled:
     """What rescales the distances to a bank's clips; None: nothing. Errors as for `density`."""
     if how is None:
         return Rescaled()
-    found = density(bank, how.k, how.rank, how.total)
+    found, nearest, donor = _density(bank, how.k, how.rank, how.total)
     if how.kind == "ratio":
         return Rescaled(times=1 / found)
     if how.kind == "difference":
         return Rescaled(minus=found)
-    nearest, donor = (column[:, 0] for column in bank.nearest(bank.x, 1, bank.recordings))
     if how.kind == "variance":
         alpha = _slope(nearest, found[donor])
         return Rescaled(minus=alpha * found, alpha=alpha)

@@ -1,7 +1,8 @@
 """One detector per machine, section and domain as configured, and the scores of training and test clips."""
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,8 +84,8 @@ def recordings_of(rows: Sequence[Row], x: np.ndarray) -> np.ndarray:
     alone = [row.get("digest", UNKNOWN) for row in rows]
     texts = [digest if digest != UNKNOWN else f"row {i}" for i, digest in enumerate(alone)]
     content = np.ascontiguousarray(x.reshape(len(x), -1) + x.dtype.type(0))  # of -0 makes 0
-    bits = content.view(np.dtype((np.void, content.dtype.itemsize * content.shape[1])))[:, 0]
-    keys = [np.unique(values, return_inverse=True)[1] for values in (np.array(texts), bits)]
+    bits = [hashlib.blake2b(row, digest_size=16).digest() for row in content]
+    keys = [_numbered(values) for values in (texts, bits)]
     number = np.arange(len(rows))
     while True:  # copies of copies
         before = number
@@ -94,6 +95,12 @@ def recordings_of(rows: Sequence[Row], x: np.ndarray) -> np.ndarray:
             number = least[key]
         if (number == before).all():
             return np.unique(number, return_inverse=True)[1]
+
+
+def _numbered(values: Sequence[Hashable]) -> np.ndarray:
+    """A number for each value, the same for equal ones: [N]."""
+    known: dict[Hashable, int] = {}
+    return np.array([known.setdefault(value, len(known)) for value in values], int)
 
 
 def groups(config: ScoreConfig, rows: list[Row]) -> dict[Key, list[int]]:
