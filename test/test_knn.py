@@ -5,6 +5,7 @@ from asdkit.config import KnnConfig
 from asdkit.detectors import DETECTORS, bank
 from asdkit.detectors.bank import ROWS
 from asdkit.detectors.knn import KNN
+from asdkit.detectors.rescale import Rescale
 from asdkit.detectors.scoring import PerDomain, score_sets
 
 
@@ -40,6 +41,20 @@ def test_the_largest_of_rows(columns, k):
     assert all(len(set(row)) == k for row in place.tolist())
     found = np.sort(np.take_along_axis(values, place, axis=1), axis=1)
     np.testing.assert_array_equal(found, np.sort(values, axis=1)[:, -k:])
+
+
+def test_neighbours_that_float32_confuses_are_told_apart():
+    """Five references at nearly one distance: single precision orders them at random, the scores do not."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=64)
+    train = base + rng.normal(size=(60, 64))
+    train[:5] = base + 1e-5 * rng.normal(size=(5, 64))  # cosine distances of 1e-10
+    detector = KNN(how=Rescale("difference", 2)).fit(train)
+    distance = all_distances(train, train)
+    np.fill_diagonal(distance, np.inf)
+    density = np.maximum(np.sort(distance, axis=1)[:, :2].mean(axis=1), 1e-9)
+    found = detector.leave_one_out(train, np.arange(60))
+    np.testing.assert_allclose(found, (distance - density).min(axis=1), rtol=0, atol=1e-12)
 
 
 def test_block_size_does_not_change_a_score(monkeypatch):
