@@ -97,6 +97,8 @@ CLAP = (f"encoder={{name: clap, train: true, arch: {CLAP_ARCH}}}", *BRIEF)
 CLAP_FILE = ("encoder={name: clap, train: true, checkpoint: clap_a.pt}", *BRIEF)
 ONE_KIND = "has no weights"
 NO_SPECIALS = "no token of this encoder stands for the whole clip"
+AST = ("encoder={name: ast, train: true, arch: {embed_dim: 16, depth: 2, num_heads: 2}}",)
+CLS = (*AST, "train.steps=0", "embed.arrays.cls={pooling: cls}")
 AUTOENCODER = ("encoder={name: autoencoder, hidden: 8}", "model={}", "loss={}")
 FROM_SCRATCH = "trained from random weights always"
 TEACHER = ("tokenizer.teacher=a.pt",)
@@ -303,7 +305,7 @@ WIRES: dict[str, Any] = {
     "model.group_adapter.position": ["ffn", "transformer"],
     "model.group_adapter.hidden": "5",
     "model.group_adapter.temperature": "0.2",
-    "model.pooling": ["mean", "mean_std", Wire("cls", refused=NO_SPECIALS)],
+    "model.pooling": ["mean", "mean_std", Wire("cls", AST)],
     "model.attention_dim": "7",
     "model.embedding_dim": ["9", "null"],
     "loss.normalise": "false",
@@ -334,12 +336,12 @@ WIRES: dict[str, Any] = {
     **pooled("gwrp", {"r": "0.9"}),
     **pooled("rdp", {"gamma": "9.0", "weights": "frame"}),
     **pooled("hybrid", {"gamma": "1.0", "p": "1.0", "weights": "frame"}),
-    "embed.arrays.cls.pooling": Wire(("embed.arrays.cls={pooling: cls}",), refused=NO_SPECIALS),
+    "embed.arrays.cls.pooling": embed("max", *CLS),
     "embed.arrays.cls.bands": [
         embed("true", *FISHER, "train.steps=0", "embed.arrays.cls={pooling: cls}"),
         Wire(("embed.arrays.cls={pooling: cls, bands: true}",), refused=NO_SPECIALS),
     ],
-    "embed.arrays.cls.layers": Wire(("embed.arrays.cls={pooling: cls, layers: 1}",), refused=NO_SPECIALS),
+    "embed.arrays.cls.layers": embed("1", *CLS),
     "embed.batch_size": embed("3", looks="heard"),
     "embed.precision": embed("bfloat16"),
     "embed.memory_gb": embed("1.0"),
