@@ -13,6 +13,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["asdkit", "asdkit.*"]),
+    package_data={"asdkit.page": ["*.html", "*.css", "*.js"]},
     install_requires=[
         # torch.load(weights_only=True) has to keep a checkpoint from running code: below 2.6 it runs code all the same
         # (CVE-2025-32434), below 2.10 a made-up file corrupts memory (CVE-2026-24747).

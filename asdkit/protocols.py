@@ -1,7 +1,7 @@
 """The challenge's scoring rules: which clips a value is computed from, and how values become one official score."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,6 +97,39 @@ def evaluate(clips: Iterable[ScoredClip], protocol: str) -> dict[str, Any]:
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol!r}, allowed: {', '.join(PROTOCOLS)}")
     rule, notes = PROTOCOLS[protocol], _Notes()
+    machines = _machines(clips, rule, notes)
+    sections = [section for own in machines.values() for section in own]
+    return {
+        **_summary("official", list(machines.values()), rule.mean),
+        "half_width95": _half_width95(sections, rule.mean, notes),
+        "clips": sum(len(section.scores) for section in sections),
+        "machines": [{"machine": name, **_summary("score", [own], rule.mean)} for name, own in machines.items()],
+        "sections": [section.row() for section in sections],
+        "notes": notes.lines(),
+    }
+
+
+def machine_half_widths95(clips: Iterable[ScoredClip], protocol: str) -> dict[str, dict[str, float | None]]:
+    """Half width of the 95% interval of each machine's official values, as `evaluate` gives that of the score.
+
+    Returns machine -> value -> half width, None where one is not defined. protocol: one of PROTOCOLS.
+    """
+    rule, found = PROTOCOLS[protocol], {}
+    for machine, own in _machines(clips, rule, _Notes()).items():
+        names = dict.fromkeys(name for section in own for name in section.values)
+        found[machine] = {name: _half_width95(own, rule.mean, _Notes(), [name]) for name in names}
+    return found
+
+
+def combine(dev: float | None, evaluation: float | None, protocol: str) -> float | None:
+    """The paper's 'All': the mean (harmonic; dcase2020: arithmetic) of the official scores of the two sets."""
+    if dev is None or evaluation is None:
+        return None
+    return _mean([[dev, evaluation]], PROTOCOLS[protocol].mean)
+
+
+def _machines(clips: Iterable[ScoredClip], rule: Protocol, notes: "_Notes") -> dict[str, list["_Section"]]:
+    """The sections of each machine, sorted by name."""
     groups: dict[tuple[str, str], list[ScoredClip]] = defaultdict(list)
     for clip in clips:
         if clip.condition not in CONDITIONS or clip.domain not in DOMAINS:
@@ -105,25 +138,10 @@ def evaluate(clips: Iterable[ScoredClip], protocol: str) -> dict[str, Any]:
                 f"{clip.machine}: condition {clip.condition!r}, domain {clip.domain!r}, allowed: {allowed}"
             )
         groups[clip.machine, clip.section].append(clip)
-    sections = [_Section(key, groups[key], rule, notes) for key in sorted(groups)]
     machines: dict[str, list[_Section]] = defaultdict(list)
-    for section in sections:
-        machines[section.machine].append(section)
-    return {
-        **_summary("official", list(machines.values()), rule.mean),
-        "half_width95": _half_width95(sections, rule.mean, notes),
-        "clips": sum(map(len, groups.values())),
-        "machines": [{"machine": name, **_summary("score", [own], rule.mean)} for name, own in machines.items()],
-        "sections": [section.row() for section in sections],
-        "notes": notes.lines(),
-    }
-
-
-def combine(dev: float | None, evaluation: float | None, protocol: str) -> float | None:
-    """The paper's 'All': the mean (harmonic; dcase2020: arithmetic) of the official scores of the two sets."""
-    if dev is None or evaluation is None:
-        return None
-    return _mean([[dev, evaluation]], PROTOCOLS[protocol].mean)
+    for key in sorted(groups):
+        machines[key[0]].append(_Section(key, groups[key], rule, notes))
+    return machines
 
 
 class _Notes:
@@ -170,8 +188,10 @@ class _Section:
             "extras": self.extras,
         }
 
-    def official(self) -> list[float]:
-        return [value for value in self.values.values() if value is not None]
+    def official(self, names: Sequence[str] | None = None) -> list[float]:
+        """Its official values that are defined; of these names alone, where they are given."""
+        chosen = self.values if names is None else names
+        return [value for name in chosen if (value := self.values.get(name)) is not None]
 
     def strata(self) -> list[np.ndarray]:
         """Clips of one condition and domain, as masks [clips]."""
@@ -181,11 +201,11 @@ class _Section:
             for anomalous in (False, True)
         ]
 
-    def shifts(self, weight: float, mean: str) -> np.ndarray:
+    def shifts(self, weight: float, mean: str, names: Sequence[str] | None = None) -> np.ndarray:
         """Change of the weighted sum of (inverted, if harmonic) official values when each clip is left out, [clips]."""
         shift = np.zeros(len(self.scores))
         for name, value in self.values.items():
-            if value is not None:
+            if value is not None and (names is None or name in names):
                 mask = self._mask(self.rules[name])
                 max_fpr = MAX_FPR[self.rules[name].metric]
                 left = without_each(self.scores[mask], self.anomalous[mask], max_fpr)
@@ -237,23 +257,26 @@ def _mean(machines: list[list[float | None]], mean: str) -> float | None:
     return float(np.mean([np.mean(values) for values in defined]))
 
 
-def _half_width95(sections: list[_Section], mean: str, notes: _Notes) -> float | None:
-    """Half width of the official score's 95% interval: delete-one jackknife, stratified by section, domain, condition.
+def _half_width95(
+    sections: list[_Section], mean: str, notes: _Notes, names: Sequence[str] | None = None
+) -> float | None:
+    """Half width of the official score's 95% interval, or that of the mean of the values `names`: delete-one
+    jackknife, stratified by section, domain, condition.
 
     1.96 sqrt(sum over strata of (n - 1) / n sum (score without clip i - their mean)^2) (Efron and Tibshirani 1993).
     """
-    counts = Counter(section.machine for section in sections for _ in section.official())
+    counts = Counter(section.machine for section in sections for _ in section.official(names))
     if not counts:
         return None
     weights = {machine: 1 / (len(counts) * count) for machine, count in counts.items()}
     if mean == "harmonic":
         weights = dict.fromkeys(counts, 1 / counts.total())
-    sections = [section for section in sections if section.official()]
-    total = sum(weights[s.machine] * _term(value, mean) for s in sections for value in s.official())
+    sections = [section for section in sections if section.official(names)]
+    total = sum(weights[s.machine] * _term(value, mean) for s in sections for value in s.official(names))
     variance = 0.0
     for section in sections:
         try:
-            scores = _term(total + section.shifts(weights[section.machine], mean), mean)
+            scores = _term(total + section.shifts(weights[section.machine], mean, names), mean)
         except Undefined as reason:
             notes.add(section.name, f"no 95% interval, {reason}")
             return None

@@ -173,5 +173,5 @@ if begin 6 report; then
     published=()
     [[ ! -f conf/published.yaml ]] || published=(--published conf/published.yaml)
     run report --data "$data" --exp "$exp" "${published[@]}" "${chosen[@]}" "${forced[@]}"
-    [[ $dry_run == true ]] || echo "== results: $exp/RESULTS.md"
+    [[ $dry_run == true ]] || printf '== %s\n' "results: $exp/RESULTS.md" "page: $exp/report/index.html"
 fi

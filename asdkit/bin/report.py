@@ -20,6 +20,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Evaluate what is not evaluated yet, write the tables and print the short ones."""
     args = get_parser().parse_args(argv)
+    from asdkit.page.contents import contents
+    from asdkit.page.write import write_page
     from asdkit.report.comparison import beside_published, write_comparison
     from asdkit.report.published import load_published
     from asdkit.report.results import over_seeds
@@ -37,6 +39,8 @@ def main(argv: list[str] | None = None) -> None:
     published = {name: beside_published(found, systems) for name, found in results["scores"].items()}
     write_text(args.exp / "RESULTS.md", pages(results, published))
     write_comparison(folder, systems)
+    page = args.exp / "report"
+    write_page(page / "index.html", contents(args.exp, results, systems, args.data, page))
     for found in ordered(results["scores"]).values():
         print(f"{title(found)}, {found['protocol']}, seeds {', '.join(map(str, found['seeds']))}:")
         print(overview(found), end="")

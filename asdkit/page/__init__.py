@@ -1,0 +1,1 @@
+"""The report as a page that is looked at and listened to, from disk, without a network."""
