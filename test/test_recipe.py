@@ -27,7 +27,7 @@ def whole(corpus, tmp_path_factory):
 def test_ends_with_results(whole):
     recipe, output = whole
     assert [int(n) for n in re.findall(r"^== stage (\d)", output, re.M)] == [1, 2, 3, 4, 5, 6]
-    assert output.rstrip().endswith(f"== results: {recipe.exp}/RESULTS.md")
+    assert output.rstrip().endswith(f"== page: {recipe.exp}/report/index.html")
     results = json.loads((recipe.exp / "seed0/score/knn/results.json").read_text())
     text = json.dumps(results)
     assert results["asdkit"] == asdkit.__version__

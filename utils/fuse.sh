@@ -56,4 +56,4 @@ call python3 -m asdkit.bin.fuse --data "$data" --exp "$expdir/$tag" --members "$
     --threshold-percentile "$threshold_percentile" "${forced[@]}" || die "nothing was fused"
 call python3 -m asdkit.bin.report --data "$data" --exp "$expdir/$tag" "${published[@]}" "${forced[@]}" ||
     die "the fusion is there, the report failed"
-[[ $dry_run == true ]] || echo "== results: $expdir/$tag/RESULTS.md"
+[[ $dry_run == true ]] || printf '== %s\n' "page: $expdir/$tag/report/index.html" "results: $expdir/$tag/RESULTS.md"
