@@ -35,7 +35,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "cnn10": {"arch": {"channels": 4, "dropout": 0.0}},
     "mobilenet": {"arch": {"width": 0.1}},
     "logmel": {},
+    "envelope": {},
 }
+WEIGHTLESS = ("logmel", "envelope")
 SPEECH = {
     "hidden_size": 24,
     "num_hidden_layers": 2,

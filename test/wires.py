@@ -85,6 +85,7 @@ FIELDS |= leaves(PretrainConfig, "pretrain.")
 
 NO_BLOCKS = ("model.lora=null", "model.group_adapter=null")
 LOGMEL = ("encoder={name: logmel}",)
+ENVELOPE = ("encoder={name: envelope}",)
 CHUNKS = ("embed.segment=chunk", "embed.hop_seconds=0.1")
 BEATS = (f"encoder={{name: beats, train: true, arch: {ARCH}}}",)
 VIT = "{embed_dim: 16, depth: 2, num_heads: 2}"
@@ -129,6 +130,13 @@ def encoder(name: str, arch: str, own: dict[str, str], foreign: str) -> dict[str
         **{f"arch.{field}": Wire(other, there, until="build") for field, other in own.items()},
     }
     return {f"encoder.{name}.{field}": wire for field, wire in fields.items()}
+
+
+def spectrum(name: str, own: dict[str, str]) -> dict[str, Wire]:
+    """The fields of a spectrum without weights: `own`, and the rate and upper edge, which all have."""
+    there = (f"encoder={{name: {name}}}", *NO_BLOCKS)
+    fields = {"sample_rate": "8000", "high": "6000", **own}
+    return {f"encoder.{name}.{field}": Wire(other, there, until="build") for field, other in fields.items()}
 
 
 def convolutional(name: str, own: dict[str, str]) -> dict[str, Wire]:
@@ -254,6 +262,12 @@ WIRES: dict[str, Any] = {
     "encoder.logmel.checkpoint": Wire("a.pt", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.logmel.train": Wire("true", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.logmel.layers": Wire("1", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
+    **spectrum("logmel", {"low": "100", "bands": "64", "scale": "linear"}),
+    "encoder.envelope.name": Wire(LOGMEL, (*ENVELOPE, *NO_BLOCKS), until="build"),
+    "encoder.envelope.checkpoint": Wire("a.pt", (*ENVELOPE, *NO_BLOCKS), refused=ONE_KIND),
+    "encoder.envelope.train": Wire("true", (*ENVELOPE, *NO_BLOCKS), refused=ONE_KIND),
+    "encoder.envelope.layers": Wire("1", (*ENVELOPE, *NO_BLOCKS), refused=ONE_KIND),
+    **spectrum("envelope", {"low": "2000", "frame_seconds": "0.25", "highest": "100"}),
     **encoder("ast", VIT, VIT_WIRES, "an AST file is a dict of tensors"),
     **encoder("ced", VIT, VIT_WIRES, "no tensor 'time_pos_embed' in it"),
     **encoder("dasheng", VIT, VIT_WIRES, "no tensor 'time_pos_embed' in it"),

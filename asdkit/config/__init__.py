@@ -18,7 +18,7 @@ from asdkit.config.audio_encoders import (
 from asdkit.config.autoencoder import AutoencoderConfig
 from asdkit.config.beats import BeatsArch, BeatsEncoder, check_sizes
 from asdkit.config.cnn_encoders import Cnn10Arch, Cnn10Encoder, MobileNetArch, MobileNetEncoder
-from asdkit.config.encoders import EncoderConfig, LogmelEncoder
+from asdkit.config.encoders import EncoderConfig
 from asdkit.config.experiment import Config, check_checkpoint, check_new, load_config, open_config
 from asdkit.config.models import GroupAdapterConfig, LoraConfig, ModelConfig
 from asdkit.config.scoring import (
@@ -33,6 +33,7 @@ from asdkit.config.scoring import (
     MahalanobisConfig,
     ScoreConfig,
 )
+from asdkit.config.spectrum_encoders import EnvelopeEncoder, LogmelEncoder
 from asdkit.config.speech_encoders import SpeechArch, SpeechEncoder, Wav2Vec2Encoder
 from asdkit.config.training import (
     AamConfig,
@@ -67,6 +68,7 @@ __all__ = [
     "EatEncoder",
     "EmbedConfig",
     "EncoderConfig",
+    "EnvelopeEncoder",
     "FisherEncoder",
     "GivenConfig",
     "GmmConfig",

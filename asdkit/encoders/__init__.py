@@ -14,6 +14,7 @@ from asdkit.encoders.clap_checkpoint import build_clap
 from asdkit.encoders.cnn import build_cnn10
 from asdkit.encoders.dasheng import build_dasheng
 from asdkit.encoders.eat import build_eat
+from asdkit.encoders.envelope import build_envelope
 from asdkit.encoders.fisher import build_fisher
 from asdkit.encoders.imagebind import build_imagebind
 from asdkit.encoders.logmel import build_logmel
@@ -32,6 +33,7 @@ ENCODERS: dict[str, Callable[[Any], Encoder]] = {  # `encoder.name` -> what make
     "clap": build_clap,
     "dasheng": build_dasheng,
     "eat": build_eat,
+    "envelope": build_envelope,
     "fisher": build_fisher,
     "logmel": build_logmel,
     "wav2vec2": build_speech,

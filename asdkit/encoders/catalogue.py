@@ -114,7 +114,20 @@ CATALOGUE = {
         Entry("mobilenet", "log-mel, 128 bands, 64 ms every 32 ms", "none: from scratch", "its paper's sizes"),
         Entry("autoencoder", "log-mel, 128 bands, 64 ms every 32 ms", "none: from scratch", "the official baseline"),
         Entry(
-            "logmel", "log-mel, 128 bands, 25 ms every 10 ms", "none: nothing to learn", "Kaldi's filterbank", {"-": {}}
+            "logmel",
+            "log-mel, 128 bands, 25 ms every 10 ms",
+            "none: nothing to learn",
+            "Kaldi's filterbank",
+            {"-": {}},
+            rate=0,
+        ),
+        Entry(
+            "envelope",
+            "envelope spectrum, 250 bands, 500 ms every 250 ms",
+            "none: nothing to learn",
+            "closed forms",
+            {"-": {}},
+            rate=0,
         ),
     )
 }

@@ -9,24 +9,26 @@ from asdkit.layers.fbank import Fbank
 
 
 class Logmel(Encoder):
-    """One token per 25-ms frame: its 128 natural-log mel energies, of samples in [-1, 1] times 2^15."""
+    """One token per 25-ms frame: the natural logs of its bands' energies, of samples in [-1, 1] times 2^15."""
 
-    sample_rate, window, hop = Fbank.sample_rate, Fbank.window, Fbank.hop
-    dim = 128
-
-    def __init__(self) -> None:
+    def __init__(self, config: LogmelEncoder | None = None) -> None:
         super().__init__()
-        self.fbank = Fbank(self.dim)
+        config = config or LogmelEncoder()
+        self.fbank = Fbank(
+            config.bands, sample_rate=config.sample_rate, scale=config.scale, low=config.low, high=config.high
+        )
+        self.sample_rate, self.window, self.hop = self.fbank.sample_rate, self.fbank.window, self.fbank.hop
+        self.dim = config.bands
 
     def frontend(self, wav: Tensor) -> Tensor:
-        """wav [B, T], floats in [-1, 1] -> log-mel energies [B, 1 + (T - 400) // 160, 128].
+        """wav [B, T], floats in [-1, 1] -> log energies [B, 1 + (T - window) // hop, bands].
 
         Raises ValueError for clips shorter than one frame (25 ms).
         """
         return self.fbank(wav.float() * 2**15)
 
     def forward(self, feats: Tensor) -> Tensor:
-        """feats [B, F, 128] -> the same as tokens."""
+        """feats [B, F, bands] -> the same as tokens."""
         return feats
 
     def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
@@ -39,5 +41,5 @@ class Logmel(Encoder):
 
 
 def build_logmel(config: LogmelEncoder) -> Logmel:
-    """The encoder of a configuration, which has nothing to choose."""
-    return Logmel()
+    """The encoder of a configuration."""
+    return Logmel(config)

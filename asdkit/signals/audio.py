@@ -38,7 +38,8 @@ class AudioReader:
             raise ValueError(
                 f"the encoder works at {rate} Hz, the dataset description says {self.sample_rate} Hz: "
                 f"set 'sample_rate: {rate}' and 'resample: true' there and run stage 1 again. Those that take "
-                f"recordings at their own rate, clap and fisher, are told it: encoder.sample_rate={self.sample_rate}"
+                "recordings at their own rate (clap, envelope, fisher, logmel) are told it: "
+                f"encoder.sample_rate={self.sample_rate}"
             )
 
     def length(self, path: str | Path, content: bool = False) -> int:
