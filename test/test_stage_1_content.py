@@ -172,7 +172,7 @@ def test_what_was_looked_at_again_is_known(stages, monkeypatch):
     os.chmod(stages.corpus / "press/train/normal_0000.wav", 0o600)
     read = []
     monkeypatch.setattr(
-        "asdkit.corpus.content.measure_all", lambda paths, n: read.extend(paths) or measure_all(paths, n)
+        "asdkit.corpus.content.measure_all", lambda paths, *more: read.extend(paths) or measure_all(paths, *more)
     )
     stage_1(stages)
     stage_1(stages)

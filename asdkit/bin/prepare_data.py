@@ -23,7 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder to write")
     parser.add_argument("--machines", help="only these machines, separated by commas")
     parser.add_argument("--sections", help="only these sections (machine ids), separated by commas")
-    parser.add_argument("--channel", type=int, help="channel of recordings with several, instead of the description's")
+    parser.add_argument("--channel", type=_channel, help="number or name of the channel, instead of the description's")
     parser.add_argument("--resample", type=cli.boolean, help="true: resample other rates, instead of the description's")
     parser.add_argument(
         "--revealed-attributes", help="folder of hidden attributes that the organisers told after the challenge"
@@ -38,6 +38,10 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _channel(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
 def main(argv: list[str] | None = None) -> None:
     """Find, check, write; a failure leaves what an earlier run wrote."""
     args = get_parser().parse_args(argv)
@@ -49,6 +53,9 @@ def main(argv: list[str] | None = None) -> None:
     what = description.load_description(args.dataset, channel=args.channel, resample=args.resample)
     machines, sections = (text.split(",") if text else None for text in (args.machines, args.sections))
     found = find.find(what, args.corpus, machines, sections)
+    if what.channels:
+        for name, sensor in what.channels.items():
+            logging.info("channel %s: %s in %s, %d Hz", name, sensor.kind, sensor.unit or "full scale 1", sensor.rate)
     for note in found.notes:
         logging.info("%s", note)
     if found.doubt and (args.force or not Path(args.data, ".done").exists()):
@@ -72,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     perhaps_other = _look_at_recordings(args, dataset, tables, last)
     if dataset.resample and not last.whole:
         clips = [(clip.machine, clip.split, clip.name.condition, str(found.root / clip.path)) for clip in found.clips]
-        for line in rates.remarks(clips, dataset.sample_rate):
+        for line in rates.remarks(clips, dataset.sample_rate, dataset.signal):
             logging.info("%s", line)
     news = last.news(dataset, tables) if last.whole else []
     if news or not last.whole:
@@ -109,8 +116,10 @@ def _look_at_recordings(
     if last.whole and read:
         os.utime(args.data / "dataset.yaml")  # what was read is known from now on
     if args.check_content:
-        content.check_dead(sets, dataset.channel, refuse=not last.whole)
-        content.warn_of_copies(sets, {row["utt"]: row["condition"] for table in tables.values() for row in table.ref})
+        unit = dataset.signal and dataset.signal.unit
+        content.check_dead(sets, dataset.channel, not last.whole, unit)
+        known_conditions = {row["utt"]: row["condition"] for table in tables.values() for row in table.ref}
+        content.warn_of_copies(sets, known_conditions, unit)
     return perhaps_other
 
 

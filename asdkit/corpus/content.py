@@ -33,15 +33,18 @@ class Known:
     dataset: Dataset | None = None
     looked: int = 0
 
-    def content(self, row: Row, root: str, changed: int | None) -> dict[str, str]:
+    def content(self, row: Row, dataset: Dataset, changed: int | None) -> dict[str, str]:
         """Content of a recording that is where it was, of the same size and time; empty: not known.
 
-        changed: when anything of the file was changed last, its name or its times too, ns; None: times do not count.
+        dataset: how it is read now. changed: when anything of the file was changed last, its name or its times too, ns;
+        None: times do not count.
         """
         old = self.rows.get(row["wav"])
         if not old or old["digest"] == UNKNOWN or old["bytes"] != row["bytes"]:
             return {}
-        moved = self.dataset is None or self.dataset.root != root
+        if self.dataset and self.dataset.signal != dataset.signal:
+            return {}
+        moved = self.dataset is None or self.dataset.root != dataset.root
         if changed is not None and (moved or old["mtime"] != row["mtime"] or changed > self.looked):
             return {}
         return {column: old[column] for column in CONTENT_COLUMNS}
@@ -67,7 +70,7 @@ def measure_clips(rows: list[Row], dataset: Dataset, known: Known, wanted: bool,
         found = os.stat(path) if wanted else None
         if found:
             row["mtime"] = str(found.st_mtime_ns)
-        kept = known.content(row, dataset.root, found and found.st_ctime_ns)
+        kept = known.content(row, dataset, found and found.st_ctime_ns)
         if wanted and not kept:
             whole.append((row, path))
             continue
@@ -78,7 +81,7 @@ def measure_clips(rows: list[Row], dataset: Dataset, known: Known, wanted: bool,
     counts = sample_counts(reader, [path for _, path in headers]) if headers else []
     for (row, _), samples in zip(headers, counts, strict=True):
         row["samples"] = str(samples)
-    contents = measure_all([path for _, path in whole], _threads()) if whole else []
+    contents = measure_all([path for _, path in whole], _threads(), dataset.signal) if whole else []
     for (row, path), found in zip(whole, contents, strict=True):
         row["samples"] = str(reader.measured_length(found, path))
         row |= {"digest": found.digest, "peak": f"{found.peak:.6g}", "rms": ",".join(f"{x:.6g}" for x in found.rms)}
@@ -92,29 +95,33 @@ def written_since(rows: list[Row], dataset: Dataset, known: Known) -> list[Row]:
     return [row for row in kept if os.stat(os.path.join(dataset.root, row["wav"])).st_ctime_ns > known.looked]
 
 
-def find_dead(sets: Sets, channel: int | None) -> dict[str, list[tuple[Row, str]]]:
+def find_dead(sets: Sets, channel: int | None, unit: str | None = None) -> dict[str, list[tuple[Row, str]]]:
     """Recordings without signal in the channel that is used, by set, and what each of them is.
 
-    Without signal: below QUIET, or ROOM below the median of its machine's training clips.
+    Without signal: below QUIET, or ROOM below the median of its machine's training clips. unit: what levels are in;
+    None: full scale is 1. In a unit, what varies by less than CONSTANT of its peak is none.
     """
     levels: dict[str, list[float]] = defaultdict(list)
     for name, rows in sets.items():
         for row in rows if split_set(name)[1] == "train" else ():
             if row["rms"] != UNKNOWN:
                 levels[row["machine"]].append(_levels(row)[channel or 0])
-    limits = {machine: max(QUIET, statistics.median(found) / 10 ** (ROOM / 20)) for machine, found in levels.items()}
+    least = 0.0 if unit else QUIET
+    limits = {machine: max(least, statistics.median(found) / 10 ** (ROOM / 20)) for machine, found in levels.items()}
     dead: dict[str, list[tuple[Row, str]]] = {}
     for name, rows in sets.items():
         for row in rows:
-            limit = limits.get(row["machine"], QUIET)
-            if row["rms"] != UNKNOWN and _levels(row)[channel or 0] < limit:
-                dead.setdefault(name, []).append((row, _describe(row, channel or 0, limit)))
+            if row["rms"] == UNKNOWN:
+                continue
+            limit, level = limits.get(row["machine"], least), _levels(row)[channel or 0]
+            if level < limit or level <= _still(row, unit):
+                dead.setdefault(name, []).append((row, _describe(row, channel or 0, limit, unit)))
     return dead
 
 
-def check_dead(sets: Sets, channel: int | None, refuse: bool = True) -> None:
+def check_dead(sets: Sets, channel: int | None, refuse: bool = True, unit: str | None = None) -> None:
     """Raise ValueError for training clips without signal (not `refuse`: warn), warn of test clips without."""
-    for name, found in sorted(find_dead(sets, channel).items(), key=lambda item: "train" not in item[0]):
+    for name, found in sorted(find_dead(sets, channel, unit).items(), key=lambda item: "train" not in item[0]):
         told = _listed(f"{row['wav']}: {what}" for row, what in found)
         if split_set(name)[1] == "train" and refuse:
             raise ValueError(
@@ -125,7 +132,7 @@ def check_dead(sets: Sets, channel: int | None, refuse: bool = True) -> None:
         logging.warning("%s: %d of %d recordings hold no signal: %s", name, len(found), len(sets[name]), told)
 
 
-def find_copies(sets: Sets) -> tuple[list[list[tuple[str, Row]]], list[list[tuple[str, Row]]]]:
+def find_copies(sets: Sets, unit: str | None = None) -> tuple[list[list[tuple[str, Row]]], list[list[tuple[str, Row]]]]:
     """(set, row) of recordings of equal content, together: those of one split alone, those in training and test.
 
     What stands still is alike without being a copy, and is left out.
@@ -133,16 +140,16 @@ def find_copies(sets: Sets) -> tuple[list[list[tuple[str, Row]]], list[list[tupl
     groups: dict[str, list[tuple[str, Row]]] = defaultdict(list)
     for name, rows in sets.items():
         for row in rows:
-            if row["digest"] != UNKNOWN and max(_levels(row)) >= QUIET:
+            if row["digest"] != UNKNOWN and max(_levels(row)) >= (_still(row, unit) or QUIET):
                 groups[row["digest"]].append((name, row))
     copies = [group for group in groups.values() if len(group) > 1]
     both = [group for group in copies if len({split_set(name)[1] for name, _ in group}) == 2]
     return [group for group in copies if group not in both], both
 
 
-def warn_of_copies(sets: Sets, conditions: dict[str, str]) -> None:
+def warn_of_copies(sets: Sets, conditions: dict[str, str], unit: str | None = None) -> None:
     """Warn of recordings of equal content. conditions: of test clips by utt, where known."""
-    within, both = find_copies(sets)
+    within, both = find_copies(sets, unit)
     for split in ("train", "test"):
         groups = [group for group in within if split_set(group[0][0])[1] == split]
         if groups:
@@ -167,13 +174,20 @@ def warn_of_copies(sets: Sets, conditions: dict[str, str]) -> None:
         )
 
 
-def _describe(row: Row, channel: int, limit: float) -> str:
+def _still(row: Row, unit: str | None) -> float:
+    """What a recording's level in a unit is above if it varies at all; 0 without one, where QUIET holds."""
+    return CONSTANT * float(row["peak"]) if unit else 0.0
+
+
+def _describe(row: Row, channel: int, limit: float, unit: str | None) -> str:
     levels = _levels(row)
     level = levels[channel]
     if float(row["peak"]) == 0:
         what = "is silent"
-    elif level < CONSTANT:
+    elif level <= (_still(row, unit) or CONSTANT):
         what = "is constant" if len(levels) == 1 else "is silent or constant"
+    elif unit:
+        what = f"is nearly still ({level:.3g} {unit}, {ROOM} dB or more below the median of its machine's training)"
     elif level < QUIET:
         what = f"is nearly silent ({_decibels(level)}, below a step of 16 bits, {_decibels(QUIET)})"
     else:

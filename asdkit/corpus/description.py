@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from asdkit.corpus.channels import Channel, choose_channel
 from asdkit.corpus.names import SETS, STYLES
-from asdkit.signals.audio import RATE, AudioReader
+from asdkit.signals.audio import RATE, SUFFIXES, AudioReader
+from asdkit.signals.recording import Signal
 from asdkit.signals.reference import TreatedReader
 from asdkit.utils.typed_yaml import Section, dump_yaml, read_yaml, validate
 
@@ -46,6 +48,9 @@ class Counts(Section):
     test: int | None = Field(None, ge=0, description="of each section of each machine, both domains")
 
 
+_LATER = ("reference_channel", "channels")  # fields that are written where they are given
+
+
 class Description(Section):
     """A corpus: where its machines lie, how file names are read, how it is scored."""
 
@@ -65,14 +70,30 @@ class Description(Section):
         None, ge=0, description="channel of a second microphone, far from the machine; none: no such"
     )
     resample: bool = Field(False, description="resample recordings of another rate instead of refusing them")
+    channels: dict[str, Channel] | None = Field(
+        None, max_length=1, description="sensors of a machine by name, of which --channel chose one; none: sound"
+    )
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a second microphone as older versions wrote it, so that stage 1 finds its own files."""
+        """Without a second microphone and channels as older versions wrote it, so that stage 1 finds its own files."""
         found = dump(self)
-        if found["reference_channel"] is None:
-            del found["reference_channel"]
-        return found
+        return {key: found[key] for key in found if key not in _LATER or found[key] is not None}
+
+    @property
+    def sensor(self) -> Channel | None:
+        """The channel that is prepared; None: sound of full scale 1, as corpora without `channels` have it."""
+        return next(iter(self.channels.values())) if self.channels else None
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the recordings' names."""
+        return (self.sensor.files,) if self.sensor and self.sensor.files else SUFFIXES
+
+    @property
+    def signal(self) -> Signal | None:
+        """What of a file is the recording, where that was declared."""
+        return self.sensor.signal() if self.sensor else None
 
     def reader(self, reference: str = "none") -> AudioReader:
         """What reads this corpus's recordings, the second microphone taken out as `data.reference` says.
@@ -80,7 +101,7 @@ class Description(Section):
         Raises ValueError where the description names no second microphone.
         """
         if reference == "none":
-            return AudioReader(self.sample_rate, self.channel, self.resample)
+            return AudioReader(self.sample_rate, self.channel, self.resample, signal=self.signal)
         if self.channel is None or self.reference_channel is None:
             raise ValueError(
                 f"data.reference {reference}: the dataset description says channel: {_null(self.channel)} and "
@@ -92,7 +113,8 @@ class Description(Section):
                 f"data.reference {reference}: channel and reference_channel of the dataset description are both "
                 f"{self.channel}: take another channel, or set data.reference=none"
             )
-        return TreatedReader(self.sample_rate, self.channel, self.resample, self.reference_channel, reference)
+        near = self.sample_rate, self.channel, self.resample
+        return TreatedReader(*near, self.reference_channel, reference, signal=self.signal)
 
 
 class Dataset(Description):
@@ -107,11 +129,12 @@ class Dataset(Description):
 def load_description(path: str | Path, **overrides: object) -> Description:
     """Read conf/dataset.yaml; `overrides` (channel, resample) that are not None replace its values.
 
-    Raises ValueError naming file, key, what was got and what is allowed.
+    channel: a number, or the name of one of `channels`, of which that alone is kept. Raises ValueError naming file,
+    key, what was got and what is allowed.
     """
     raw = read_yaml(path)
     raw.update({key: value for key, value in overrides.items() if value is not None})
-    return validate(Description, raw, str(path))
+    return validate(Description, choose_channel(raw, str(path)), str(path))
 
 
 def load_dataset(data_dir: str | Path) -> Dataset:

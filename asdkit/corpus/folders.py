@@ -28,12 +28,13 @@ def from_folders(description: Description, corpus: Path, machines: list[str] | N
     bases = dict(_bases(description, corpus, notes))
     there = {}
     for part, (base, chosen) in bases.items():
-        there[part] = _machines(base, chosen, machines is None, style, notes)
+        there[part] = _machines(base, chosen, machines is None, description, notes)
     found = {machine for names in there.values() for machine in names}
     if not found:
-        looks = [f"found in {base}: {_what_is_there(base)}" for base, _ in bases.values()]
+        looks = [f"found in {base}: {_what_is_there(base, description.suffixes)}" for base, _ in bases.values()]
+        kind = description.suffixes[0]
         raise ValueError(
-            f"no corpus in {corpus}: expected <machine>/train/*.wav and <machine>/test/*.wav. "
+            f"no corpus in {corpus}: expected <machine>/train/*{kind} and <machine>/test/*{kind}. "
             f"{'; '.join(looks or notes)}. egs/mimii reads <machine>/id_<nn>/{{normal,abnormal}}/*.wav; for another "
             "layout list the recordings in a CSV file"
         )
@@ -43,8 +44,8 @@ def from_folders(description: Description, corpus: Path, machines: list[str] | N
     for part, (base, _) in bases.items():
         for machine in there[part]:
             if machine in wanted:
-                clips += _machine_clips(corpus, base / machine, part, style, notes)
-                supplemental += _supplemental(corpus, base / machine, part, notes)
+                clips += _machine_clips(corpus, base / machine, part, description, notes)
+                supplemental += _supplemental(corpus, base / machine, part, description.suffixes, notes)
     if STYLES[style].deep and (told_of := Counter(c.name.condition for c in clips if c.split == "test")):
         words = {"normal": "normal", "anomaly": "anomalous", UNKNOWN: "unknown"}
         notes.append(f"test clips by their names: {', '.join(f'{told_of[key]} {words[key]}' for key in words)}")
@@ -62,7 +63,7 @@ def from_conditions(description: Description, corpus: Path, machines: list[str] 
     notes: list[str] = []
     groups: dict[tuple[str, str, str], dict[str, list[tuple[str, str]]]] = {}
     for part, (base, _) in dict(_bases(description, corpus, notes)).items():
-        left = Left(base)
+        left = Left(base, description.suffixes)
         for folders, entry in recordings(base, left):
             match = style.tree.fullmatch("/".join((*folders, entry.name)))
             if match is None:
@@ -74,7 +75,9 @@ def from_conditions(description: Description, corpus: Path, machines: list[str] 
             places.append((entry.path, match["id"].replace("/", "-")))
         notes += left.notes()
     if not groups:
-        raise ValueError(f"no corpus in {corpus}: expected {style.example}. Found: {_what_is_there(corpus)}")
+        raise ValueError(
+            f"no corpus in {corpus}: expected {style.example}. Found: {_what_is_there(corpus, description.suffixes)}"
+        )
     known = {machine for _, machine, _ in groups}
     wanted = known if machines is None else choose(machines, known, f"{corpus}: no machine")
     clips: list[FoundClip] = []
@@ -123,8 +126,11 @@ def _bases(
         yield part, (base / "raw" if (base / "raw").is_dir() else base, chosen)
 
 
-def _machines(base: Path, chosen: PartDescription, all_needed: bool, style: str, notes: list[str]) -> list[str]:
+def _machines(
+    base: Path, chosen: PartDescription, all_needed: bool, description: Description, notes: list[str]
+) -> list[str]:
     """The machines of a part that are on disk; all that the description lists must be there if `all_needed`."""
+    style, kinds = description.name_style, description.suffixes
     inside = [entry for entry in entries(base) if not is_junk(entry.name)]
     folders = sorted(entry.name for entry in inside if entry.is_dir())
     found = [name for name in folders if any(_split_folders(base / name, style))]
@@ -138,10 +144,12 @@ def _machines(base: Path, chosen: PartDescription, all_needed: bool, style: str,
         )
     ignored = [name for name in folders if name not in names and (listed is None or composed(name) not in listed)]
     if ignored:
-        counts = [(shown(name), sum(is_recording(entry.name) for _, entry in walk(base / name))) for name in ignored]
+        counts = [
+            (shown(name), sum(is_recording(entry.name, kinds) for _, entry in walk(base / name))) for name in ignored
+        ]
         lines = [f"{name} ({count} recordings)" if count else name for name, count in counts]
         notes.append(f"ignored in {base}: {', '.join(lines)}")
-    if loose := [entry.name for entry in inside if is_recording(entry.name) and not entry.is_dir()]:
+    if loose := [entry.name for entry in inside if is_recording(entry.name, kinds) and not entry.is_dir()]:
         notes.append(f"ignored: {len(loose)} recordings in {base} itself, such as {shown(min(loose))}")
     return names
 
@@ -153,13 +161,16 @@ def _split_folders(folder: Path, style: str) -> Iterator[tuple[str, str]]:
             yield entry.name, entry.name.lower()
 
 
-def _machine_clips(corpus: Path, folder: Path, part: str, style: str, notes: list[str]) -> Iterator[FoundClip]:
-    rules, left, read = STYLES[style], Left(folder), dict(_split_folders(folder, style))
+def _machine_clips(
+    corpus: Path, folder: Path, part: str, description: Description, notes: list[str]
+) -> Iterator[FoundClip]:
+    style, kinds = description.name_style, description.suffixes
+    rules, left, read = STYLES[style], Left(folder, kinds), dict(_split_folders(folder, style))
     for entry in entries(folder):
         if entry.is_dir() and not is_junk(entry.name) and entry.name != "supplemental" and entry.name not in read:
-            for _, other in recordings(entry.path, Left(folder)):
+            for _, other in recordings(entry.path, Left(folder, kinds)):
                 left.add(other.path)
-        elif is_recording(entry.name):
+        elif is_recording(entry.name, kinds):
             left.add(entry.path, "that lie beside its folders")
     for name, sub in read.items():
         for folders, entry in recordings(folder / name, left):
@@ -186,10 +197,12 @@ def _condition(condition: str, names: tuple[str, ...], where: str) -> str:
     return found.pop() if found else UNKNOWN
 
 
-def _supplemental(corpus: Path, folder: Path, part: str, notes: list[str]) -> list[dict[str, str]]:
+def _supplemental(
+    corpus: Path, folder: Path, part: str, kinds: tuple[str, ...], notes: list[str]
+) -> list[dict[str, str]]:
     """Clips of the clean machine, or of the noise alone (their names say so)."""
     found = sorted((folder / "supplemental").glob("*")) if (folder / "supplemental").is_dir() else []
-    found = [path for path in found if is_recording(path.name)]
+    found = [path for path in found if is_recording(path.name, kinds)]
     if found:
         notes.append(f"ignored: {len(found)} supplemental clips in {folder}; supplemental.tsv lists them")
     return [
@@ -203,8 +216,10 @@ def _supplemental(corpus: Path, folder: Path, part: str, notes: list[str]) -> li
     ]
 
 
-def _what_is_there(base: Path) -> str:
+def _what_is_there(base: Path, kinds: tuple[str, ...]) -> str:
     """The folders with recordings below one, the first three, for messages."""
-    found = Counter("/".join(folders) or "." for folders, entry in walk(base) if is_recording(entry.name))
-    some = ", ".join(f"{shown(name)}/*.wav ({number})" for name, number in sorted(found.items())[:3])
-    return some + (f" and {len(found) - 3} more folders" if len(found) > 3 else "") if found else "no wav or flac"
+    found = Counter("/".join(folders) or "." for folders, entry in walk(base) if is_recording(entry.name, kinds))
+    if not found:
+        return f"no {' or '.join(kind[1:] for kind in kinds)}"
+    some = ", ".join(f"{shown(name)}/*{kinds[0]} ({number})" for name, number in sorted(found.items())[:3])
+    return some + (f" and {len(found) - 3} more folders" if len(found) > 3 else "")

@@ -181,7 +181,7 @@ def write_recordings(
     folder = Path(dump_dir) / "raw" / set_name
     rows = read_measured(data_dir, set_name)
     check_recordings(rows, dataset, set_name)
-    inputs = {"manifest": digest(rows), "root": dataset.root, **vars(dataset.reader())}
+    inputs = {"manifest": digest(rows), "root": dataset.root, **dataset.reader().settings()}
     marker = folder / ".done"
     earlier = read_earlier(Path(data_dir) / set_name)
     old = read_json(marker) if marker.exists() and not force else {}
@@ -208,7 +208,8 @@ def check_recordings(rows: Iterable[Row], dataset: Dataset, set_name: str) -> No
             raise ValueError(_changed(row, path, set_name, f"has {found.st_size} bytes, stage 1 found {row['bytes']}"))
         if row["mtime"] not in (UNKNOWN, str(found.st_mtime_ns)):
             touched.append((row, path))
-    for (row, path), content in zip(touched, measure_all([path for _, path in touched], 2), strict=True):
+    contents = measure_all([path for _, path in touched], 2, dataset.signal)
+    for (row, path), content in zip(touched, contents, strict=True):
         if content.digest != row["digest"]:
             raise ValueError(_changed(row, path, set_name, "has another sound than stage 1 found"))
 

@@ -5,32 +5,37 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from asdkit.signals.arrays import ArrayRecording
 from asdkit.signals.content import Content
-from asdkit.signals.recording import Recording, open_recording
+from asdkit.signals.formats import SOUND, open_signal
+from asdkit.signals.recording import Recording, Signal
 from asdkit.signals.resample import FILTER, resample, resampled_length
 from asdkit.utils.cli import progress
 
 RATE = 16000  # Hz, what everything is read at unless the dataset description says otherwise
-SUFFIXES = (".wav", ".flac")
+SUFFIXES = SOUND  # what is looked for unless it says otherwise
 _AT_ONCE = 64  # headers that a thread reads before it is given more
 
 
 @dataclass(frozen=True)
 class AudioReader:
-    """Reads wav and flac files of one rate (Hz).
+    """Reads recordings of one rate (Hz): wav, flac, and the FORMATS of measurements.
 
     channel: None takes mono files only, N takes that channel. resample: other rates are resampled, else refused.
+    signal: what of a file is the recording, where that was declared.
     """
 
     sample_rate: int = RATE
     channel: int | None = None
     resample: bool = False
+    signal: Signal | None = field(default=None, kw_only=True)
 
     def check_rate(self, rate: int) -> None:
         """Raise ValueError unless recordings are read at `rate`, the encoder's (Hz)."""
@@ -63,6 +68,8 @@ class AudioReader:
     def read(self, path: str | Path, start: int = 0, samples: int = -1, length: int | None = None) -> np.ndarray:
         """Samples [start, start + samples) at the reader's rate as float32 [T] in [-1, 1]; samples -1: to the end.
 
+        Where a unit was declared they are in that unit, over its full scale if that was declared too.
+
         Reads only that part of the file. length: of the whole recording, as it was listed. Raises ValueError naming
         the file when it is broken, ends early, holds NaN or infinity, or has another rate, number of channels or
         length than asked for.
@@ -84,13 +91,20 @@ class AudioReader:
             new, old = self._ratio(recording.rate)
             return read(start, stop) if new == old else resample(read, recording.frames, start, stop, old, new)
 
-    def identity(self) -> dict[str, int | bool | str | None]:
+    def identity(self) -> dict[str, Any]:
         """What samples depend on beside the files: for done markers."""
-        return vars(self) | ({"filter": FILTER} if self.resample else {})
+        return self.settings() | ({"filter": FILTER} if self.resample else {})
 
-    def _samples(self, recording: Recording, start: int, stop: int) -> np.ndarray:
+    def settings(self) -> dict[str, Any]:
+        """What was declared of the recordings; without a declared signal as older versions had it."""
+        told = {"sample_rate": self.sample_rate, "channel": self.channel, "resample": self.resample}
+        return told | ({f"signal.{key}": value for key, value in vars(self.signal).items()} if self.signal else {})
+
+    def _samples(self, recording: Recording | ArrayRecording, start: int, stop: int) -> np.ndarray:
         blocks = [block[:, self.channel or 0] for block in recording.blocks(start, stop)]
-        return np.concatenate([np.empty(0, "float32"), *blocks])
+        samples = np.concatenate([np.empty(0, "float32"), *blocks])
+        full = self.signal and self.signal.full_scale
+        return samples / np.float32(full) if full else samples
 
     def _length(self, frames: int, rate: int) -> int:
         new, old = self._ratio(rate)
@@ -101,8 +115,8 @@ class AudioReader:
         return self.sample_rate // common, rate // common
 
     @contextmanager
-    def _open(self, path: str | Path) -> Iterator[Recording]:
-        with open_recording(path) as recording:
+    def _open(self, path: str | Path) -> Iterator[Recording | ArrayRecording]:
+        with open_signal(path, self.signal) as recording:
             self._check_header(recording.channels, recording.rate, path)
             yield recording
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from asdkit.signals.recording import BLOCK, open_recording
+from asdkit.signals.formats import open_signal
+from asdkit.signals.recording import BLOCK, Signal
 from asdkit.utils.cli import progress
 
 _ONES = np.ones(BLOCK, np.float32)
@@ -22,8 +23,8 @@ class Content:
     """A recording decoded whole, at its own rate.
 
     digest: SHA-256 of rate, channels and samples, the same for a wav and its flac copy. samples: of each channel. rate:
-    Hz. peak: largest magnitude over the channels, full scale = 1. rms: root mean square of each channel about its mean,
-    so that one that stands still has 0.
+    Hz. peak: largest magnitude over the channels, full scale = 1 or in the declared unit. rms: root mean square of each
+    channel about its mean, so that one that stands still has 0.
     """
 
     digest: str
@@ -33,12 +34,15 @@ class Content:
     rms: tuple[float, ...]
 
 
-def measure(path: str | Path) -> Content:
-    """Decode a recording once, block by block; raises ValueError naming it when it is broken anywhere."""
-    with open_recording(path) as recording:
+def measure(path: str | Path, signal: Signal | None = None) -> Content:
+    """Decode a recording once, block by block; raises ValueError naming it when it is broken anywhere.
+
+    signal: what of the file it is.
+    """
+    with open_signal(path, signal) as recording:
         recording.check_end(whole=True)
         channels, frames = recording.channels, recording.frames
-        steps = recording.file.subtype == "PCM_16"  # half the bytes to hash, and no conversion before it
+        steps = recording.steps  # half the bytes to hash, and no conversion before it
         scale = 2.0**-15 if steps else 1.0
         digest = _Digest(f"{recording.rate} {channels}")
         peak, power, total, shift = 0.0, np.zeros(channels), np.zeros(channels), np.zeros(channels, np.float32)
@@ -82,11 +86,11 @@ class _Digest:
         return (self.steps or self.floats).hexdigest()
 
 
-def measure_all(paths: Sequence[str | Path], workers: int) -> Iterator[Content]:
+def measure_all(paths: Sequence[str | Path], workers: int, signal: Signal | None = None) -> Iterator[Content]:
     """`measure` of each path, in their order, several at a time, with progress; raises for the first broken file."""
 
     def some(first: int) -> list[Content]:
-        return [measure(path) for path in paths[first : first + _AT_ONCE]]
+        return [measure(path, signal) for path in paths[first : first + _AT_ONCE]]
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         parts = pool.map(some, range(0, len(paths), _AT_ONCE))

@@ -15,16 +15,16 @@ _UNREAD = (".mp3", ".m4a", ".mp4", ".aac", ".ogg", ".opus", ".wma", ".aif", ".ai
 class Left:
     """What of one folder is not read, for notes: recordings counted by reason, other files apart."""
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
+        self.folder, self.suffixes = Path(folder), suffixes
         self.found: dict[str, list[str]] = {}
 
     def add(self, path: str, reason: str = "in folders that are not read") -> None:
         """Note a file; `reason` is for recordings in a format that is read."""
         name = os.path.basename(path)
-        if not is_recording(name):
-            unread = name.lower().endswith(_UNREAD) and not is_junk(name)
-            reason = "of formats that are not read (only wav and flac are)" if unread else ""
+        if not is_recording(name, self.suffixes):
+            unread = name.lower().endswith((*_UNREAD, *SUFFIXES)) and not is_junk(name)
+            reason = f"of formats that are not read (only {told(self.suffixes)} are)" if unread else ""
         self.found.setdefault(reason, []).append(path)
 
     def notes(self) -> Iterator[str]:
@@ -67,16 +67,21 @@ def recordings(folder: str | Path, left: Left) -> Iterator[tuple[tuple[str, ...]
     Raises ValueError for a recording whose name no list can hold.
     """
     for folders, entry in walk(folder):
-        if is_recording(entry.name):
+        if is_recording(entry.name, left.suffixes):
             checked(entry.path)
             yield folders, entry
         else:
             left.add(entry.path)
 
 
-def is_recording(name: str) -> bool:
-    """Whether a file's name is that of a recording that can be read."""
-    return name.lower().endswith(SUFFIXES) and not is_junk(name)
+def is_recording(name: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
+    """Whether a file's name is that of a recording, by its ending."""
+    return name.lower().endswith(suffixes) and not is_junk(name)
+
+
+def told(suffixes: tuple[str, ...]) -> str:
+    """Endings in words: wav and flac."""
+    return " and ".join(suffix[1:] for suffix in suffixes)
 
 
 def is_junk(name: str) -> bool:

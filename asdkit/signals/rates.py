@@ -5,24 +5,30 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import soundfile
+from asdkit.signals.formats import open_signal
+from asdkit.signals.recording import Signal
 
 
-def remarks(clips: list[tuple[str, str, str, str]], wanted: int) -> list[str]:
+def remarks(clips: list[tuple[str, str, str, str]], wanted: int, signal: Signal | None = None) -> list[str]:
     """Lines for the user about the rates of readable recordings, which are to be read at `wanted` Hz.
 
-    clips: (machine, train|test, condition, path) of each. Rates with counts where several occur, a warning for each
-    below the wanted one, and one for each machine whose training and test clips, or normal and anomalous ones, hold
-    different bands.
+    clips: (machine, train|test, condition, path) of each; signal: what of a file is the recording. Rates with counts
+    where several occur, a warning for each below the wanted one, and one for each machine whose training and test
+    clips, or normal and anomalous ones, hold different bands.
     """
+
+    def rate(path: str) -> int:
+        with open_signal(path, signal) as recording:
+            return recording.rate
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        rates = list(pool.map(lambda clip: soundfile.info(clip[3]).samplerate, clips))
+        rates = list(pool.map(lambda clip: rate(clip[3]), clips))
     lines = [f"sample rates: {_counts(rates)}"] if len(set(rates)) > 1 else []
-    for rate in sorted({rate for rate in rates if rate < wanted}):
-        held = [clip[3] for clip, own in zip(clips, rates, strict=True) if own == rate]
+    for low in sorted({own for own in rates if own < wanted}):
+        held = [clip[3] for clip, own in zip(clips, rates, strict=True) if own == low]
         lines.append(
-            f"WARNING: {len(held)} recordings of {rate} Hz, such as {held[0]}, are read at {wanted} Hz: what lies "
-            f"above {rate // 2} Hz is empty in them"
+            f"WARNING: {len(held)} recordings of {low} Hz, such as {held[0]}, are read at {wanted} Hz: what lies "
+            f"above {low // 2} Hz is empty in them"
         )
     machines: dict[str, dict[str, list[int]]] = {}
     for (machine, split, condition, _), rate in zip(clips, rates, strict=True):

@@ -19,6 +19,22 @@ _OTHERS = {b"OggS": "Ogg", b"FORM": "AIFF", b"caff": "CAF", b".snd": "AU", b"\xf
 
 
 @dataclass(frozen=True)
+class Signal:
+    """What of a file is the recording, as it was declared.
+
+    variable: name of the array in files that hold several. rate: Hz, of files that tell none. unit: what samples are
+    in; None: full scale is 1. scale: what 1 in the file is in that unit; None: the file says so. full_scale: what in
+    that unit a network hears as 1; None: 1.
+    """
+
+    variable: str | None = None
+    rate: int | None = None
+    unit: str | None = None
+    scale: float | None = None
+    full_scale: float | None = None
+
+
+@dataclass(frozen=True)
 class Recording:
     """An open wav or flac file; `frames`: samples of each channel, at its own rate."""
 
@@ -26,6 +42,7 @@ class Recording:
     file: soundfile.SoundFile
     frames: int
     start: int  # byte at which the file proper begins
+    scale: float | None = None  # what full scale is in the unit asked for; None: full scale is 1
 
     @property
     def rate(self) -> int:
@@ -47,8 +64,15 @@ class Recording:
         """Whether its samples are floating-point numbers, which alone can be none, or beyond full scale."""
         return self.file.subtype in ("FLOAT", "DOUBLE")
 
+    @property
+    def steps(self) -> bool:
+        """Whether its samples are to be had as integers of 16 bits."""
+        return self.file.subtype == "PCM_16" and self.scale is None
+
     def read(self, start: int, stop: int, dtype: str = "float32") -> np.ndarray:
         """Samples [start, stop) of all channels: float32 [T, C], full scale 1; or `dtype` int16, full scale 2^15.
+
+        In the unit asked for, where the file was opened with one.
 
         Raises ValueError naming the file where it is broken or ends early, or holds what are no samples.
         """
@@ -61,8 +85,8 @@ class Recording:
         if len(samples) != stop - start:
             raise ValueError(f"{self.path}: ends early: {len(samples)} of {stop - start} samples from {start} on")
         if self.floating and samples.size:
-            _check_floats(samples, self.path)
-        return samples
+            check_floats(samples, self.path, self.scale is not None)
+        return samples if self.scale is None else samples * np.float32(self.scale)
 
     def blocks(self, start: int, stop: int, dtype: str = "float32") -> Iterator[np.ndarray]:
         """Samples [start, stop) as `read` gives them, in blocks of bounded size."""
@@ -88,12 +112,20 @@ class Recording:
 
 
 @contextmanager
-def open_recording(path: str | Path) -> Iterator[Recording]:
+def open_recording(path: str | Path, signal: Signal | None = None) -> Iterator[Recording]:
     """Open a wav or flac file whose header agrees with what it holds; else raises ValueError naming it.
 
-    What can only be told by decoding is told by `Recording.check_end`.
+    A unit is asked for with its scale, for such files tell none. What can only be told by decoding is told by
+    `Recording.check_end`.
     """
     start, wav = _read_header(path)
+    if signal and signal.variable:
+        raise ValueError(f"{path}: a sound file has no names: take 'variable: {signal.variable}' out of the channel")
+    if signal and signal.unit and signal.scale is None:
+        raise ValueError(
+            f"{path}: samples are asked for in {signal.unit}, and a sound file tells no unit: declare 'scale', what "
+            f"full scale is in {signal.unit}, of the channel in the dataset description"
+        )
     try:
         file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
@@ -107,7 +139,7 @@ def open_recording(path: str | Path) -> Iterator[Recording]:
         frames = wav.frames(file.frames, path) if wav else file.frames
         if frames == 0:
             raise ValueError(f"{path}: holds no samples")
-        yield Recording(path, file, frames, start)
+        yield Recording(path, file, frames, start, signal.scale if signal and signal.unit else None)
 
 
 def _read_header(path: str | Path) -> tuple[int, Wav | None]:
@@ -133,15 +165,24 @@ def _read_header(path: str | Path) -> tuple[int, Wav | None]:
     raise ValueError(f"{path}: not a readable wav or flac file: {what if name else f'it begins with {head!r}'}")
 
 
-def _check_floats(samples: np.ndarray, path: str | Path) -> None:
+def shown_unit(unit: str) -> str:
+    """A unit in one spelling: m/s² and m/s**2 are m/s^2."""
+    return unit.replace("²", "^2").replace("**", "^").replace(" ", "")
+
+
+def check_floats(samples: np.ndarray, path: str | Path, physical: bool = False) -> None:
+    """Raise ValueError naming the file for NaN and infinite samples, and, not `physical`, for those far over 1."""
     peak = float(max(samples.max(), -samples.min()))
     if not np.isfinite(peak):  # max and min of what holds a NaN are NaN
         raise ValueError(f"{path}: holds NaN or infinite samples")
+    if physical:
+        return
     whole = peak >= 2 and bool((samples == np.rint(samples)).all())
     if whole or peak > _LOUDEST:
         bits = next(bits for bits in (8, 16, 24, 32) if peak <= 2 ** (bits - 1) or bits == 32)
         what = f"integers of {bits} bits, it seems: divide them by {2 ** (bits - 1)} and write them again"
         other = "of another unit, it seems, or damaged: divide them by what full scale is and write them again"
         raise ValueError(
-            f"{path}: floating-point samples up to {peak:g}, where full scale is 1: {what if whole else other}"
+            f"{path}: floating-point samples up to {peak:g}, where full scale is 1: {what if whole else other}. "
+            "Samples in a physical unit are declared in 'channels' of the dataset description"
         )

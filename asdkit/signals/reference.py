@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class TreatedReader(AudioReader):
     how: str = "complex"
     levels: dict[str, Levels] = field(default_factory=dict, compare=False, repr=False)
 
-    def identity(self) -> dict[str, int | bool | str | None]:
+    def identity(self) -> dict[str, Any]:
         """What samples depend on beside the files and `how`: for done markers."""
         return self._near().identity() | {"reference_channel": self.reference}
 
@@ -61,14 +61,14 @@ class TreatedReader(AudioReader):
         """As `AudioReader.read`; raises ValueError also for what is too short or lacks the second microphone."""
         near = super().read(path, length=length)
         check_length(len(near), self.sample_rate, self.how, path)
-        far = AudioReader(self.sample_rate, self.reference, self.resample).read(path)
+        far = AudioReader(self.sample_rate, self.reference, self.resample, signal=self.signal).read(path)
         with memory_told(f"taking the second microphone out of {path}, {len(near)} samples", "cut the recording"):
             made = treat(near, far, self.sample_rate, self.how)
         self.levels[str(path)] = Levels(*(float(np.std(x, dtype=np.float64)) for x in (near, far, made)))
         return made[start : len(made) if samples < 0 else start + samples]
 
     def _near(self) -> AudioReader:
-        return AudioReader(self.sample_rate, self.channel, self.resample)
+        return AudioReader(self.sample_rate, self.channel, self.resample, signal=self.signal)
 
     def _check_header(self, channels: int, rate: int, path: str | Path) -> None:
         if self.reference >= channels:
