@@ -1,4 +1,4 @@
-"""A second microphone, far from the machine: what it hears is taken out of the near one's recording (DCASE 2026)."""
+"""A second microphone, far from the machine: what it hears is taken out of the near one's recording."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -95,7 +95,7 @@ def treat(near: np.ndarray, far: np.ndarray, rate: int, how: str) -> np.ndarray:
     """`near` without what `far` hears of it: float32 [T] of [T] and [T], at `rate` Hz.
 
     complex: least squares, one transfer function for the whole recording (`transfer`). magnitude: the difference of the
-    magnitudes, at least a tenth of the near one, with its phase (Chu and Qian, DCASE 2026). Neither models delays
+    magnitudes, at least a tenth of the near one, with its phase (report of Chu and Qian). Neither models delays
     beyond a frame. Both as asd-experiments computes them (kasahart), but for recordings whose end the last frame hardly
     reaches: dividing by its faded window would leave a click of many times full scale there, so a frame is added.
     """
