@@ -36,6 +36,8 @@ cmd=run_local.sh             # runs the programs: --cmd "run_slurm.sh --partitio
 nj=2                         # jobs that share the features (stage 2) and embeddings (stage 4)
 gpu=0                        # GPUs of a training job, for $cmd; more than one: one process on each, by torchrun
 num_threads=                 # threads of a job, for $cmd (default: it divides the machine's cores)
+report_clips=                # so many of the most wrong of each kind and machine in report/index.html, or all (default: 20)
+report_single_file=          # true: their pictures and sounds within report/index.html (default: files beside it)
 force=false                  # true: make again what the chosen stages made
 dry_run=false                # true: print the commands, run nothing
 # End of options
@@ -172,6 +174,7 @@ fi
 if begin 6 report; then
     published=()
     [[ ! -f conf/published.yaml ]] || published=(--published conf/published.yaml)
-    run report --data "$data" --exp "$exp" "${published[@]}" "${chosen[@]}" "${forced[@]}"
+    shown=(${report_clips:+--clips "$report_clips"} ${report_single_file:+--single-file "$report_single_file"})
+    run report --data "$data" --exp "$exp" "${published[@]}" "${shown[@]}" "${chosen[@]}" "${forced[@]}"
     [[ $dry_run == true ]] || printf '== %s\n' "results: $exp/RESULTS.md" "page: $exp/report/index.html"
 fi

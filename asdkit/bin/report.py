@@ -13,15 +13,29 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
     parser.add_argument("--score", help="evaluate only these scores, separated by commas (default: all)")
     parser.add_argument("--published", type=Path, help="others' figures to show beside these: conf/published.yaml")
+    parser.add_argument(
+        "--clips",
+        type=_clips,
+        default=20,
+        help="of each kind and machine, with pictures and sounds on the page; or all",
+    )
+    parser.add_argument(
+        "--single-file", type=cli.boolean, default=False, help="true: pictures and sounds within report/index.html"
+    )
     parser.add_argument("--force", type=cli.boolean, default=False, help="true: evaluate again")
     return parser
+
+
+def _clips(text: str) -> int | None:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor all")
+    return None if text == "all" else int(text)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Evaluate what is not evaluated yet, write the tables and print the short ones."""
     args = get_parser().parse_args(argv)
-    from asdkit.page.contents import contents
-    from asdkit.page.write import write_page
+    from asdkit.page.write import make_page
     from asdkit.report.comparison import beside_published, write_comparison
     from asdkit.report.published import load_published
     from asdkit.report.results import over_seeds
@@ -39,8 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     published = {name: beside_published(found, systems) for name, found in results["scores"].items()}
     write_text(args.exp / "RESULTS.md", pages(results, published))
     write_comparison(folder, systems)
-    page = args.exp / "report"
-    write_page(page / "index.html", contents(args.exp, results, systems, args.data, page))
+    make_page(args.exp, results, systems, args.data, args.clips, args.single_file)
     for found in ordered(results["scores"]).values():
         print(f"{title(found)}, {found['protocol']}, seeds {', '.join(map(str, found['seeds']))}:")
         print(overview(found), end="")

@@ -23,7 +23,7 @@ const mediaOf = (set) => (data.media && data.media.sets[set] && Object.keys(data
 const groupOf = (test, i) => { const own = `${test.machine[i]}\t${test.section[i]}`, keys = groupsOf(state.set).map(([key]) => key); return state.group.startsWith(`${test.machine[i]}\t`) ? state.group : keys.includes(own) ? own : `${test.machine[i]}\t`; };
 
 function startClips() {
-  byId("search").oninput = byId("kind").onchange = byId("scope").onchange = () => { state.shown = SHOWN; state.open = null; drawTable(); };
+  byId("search").oninput = byId("kind").onchange = byId("scope").onchange = () => { state.shown = SHOWN; state.open = state.detail = null; stopSound(); drawTable(); };
   byId("more").onclick = () => { state.shown += 100; drawTable(); };
 }
 
@@ -45,17 +45,133 @@ function drawTable() {
     name ? make("button", { type: "button", onclick: () => { state.sort = [name, by === name ? -way : ["name", "machine", "domain"].includes(name) ? 1 : -1]; drawTable(); } }, title + (name === by ? (way < 0 ? " ↓" : " ↑") : "")) : ""))));
   byId("table").tBodies[0].replaceChildren(...rows.slice(0, state.shown).flatMap((i) => {
     const above = own[i] > limit(i), isWrong = test.labelled && above !== (test.condition[i] === "anomaly"), open = state.open === i && media && media[i];
-    const button = media && media[i] ? make("button", { type: "button", "aria-expanded": Boolean(open), onclick: () => { stopSound(); state.open = open ? null : i; drawTable(); } }, open ? "close" : "look, listen") : "";
-    const row = make("tr", {}, make("td", { class: "name" }, make("a", { href: test.link[i], title: test.utt[i] }, test.file[i])), make("td", {}, test.machine[i] + (test.section[i] === "-" ? "" : ` ${test.section[i]}`)), make("td", {}, test.domain[i] === "-" ? "" : test.domain[i]),
+    const button = media && media[i] ? make("button", { type: "button", "data-clip": i, "aria-expanded": String(Boolean(open)), onclick: () => { stopSound(); state.open = open ? null : i; state.detail = null; drawTable(); const again = document.querySelector(`[data-clip="${i}"]`); if (again) again.focus({ preventScroll: true }); } }, open ? "close" : "look, listen") : "";
+    const row = make("tr", {}, make("td", { class: "name" }, make("a", { href: test.link[i], title: test.utt[i] }, breakable(test.file[i]))), make("td", {}, test.machine[i] + (test.section[i] === "-" ? "" : ` ${test.section[i]}`)), make("td", {}, test.domain[i] === "-" ? "" : test.domain[i]),
       test.labelled ? make("td", {}, make("span", { class: `mark is-${test.condition[i]}` }, test.condition[i])) : "", make("td", { class: "right", "data-head": "score" }, short(own[i])), make("td", { class: isWrong ? "bad" : null, "data-head": "decision" }, above ? "anomaly" : "normal"),
       test.labelled ? make("td", { class: "right", "data-head": "wrong side" }, wrong[i] === null ? "" : `${percent(wrong[i], 0)} %`) : "", make("td", { class: "right" }, button));
-    return open ? [row, make("tr", { class: "detail" }, make("td", { colspan: columns.length }, detailOf(media[i], i)))] : [row];
+    return open ? [row, make("tr", { class: "detail" }, make("td", { colspan: columns.length }, (state.detail = state.detail || detailOf(media[i], i))))] : [row];
   }));
   fill("found", `${rows.length} of ${inScope.length} clips${rows.length > state.shown ? `, the first ${state.shown} of them shown` : ""}.`);
   byId("more").hidden = rows.length <= state.shown;
   fill("clips-note", (test.labelled ? "Wrong side: how many of the machine's clips of the other kind it is confused with (anomalies with a lower score than a normal clip, normal clips with a higher one than an anomaly). " : "") + "Decisions follow the line above. A name opens the recording where it lies, if this page lies where it was made." + (data.media && data.media.said ? ` ${data.media.said}` : ""));
 }
 
-function stopSound() {}
+// ---------------------------------------------------------------- one clip
 
-function detailOf() { return ""; }
+const player = { clip: null, near: null, which: "clip", timer: null };
+
+function fileOf(name) {
+  const held = document.querySelector(`script[data-file="${name}"]`);
+  return held ? held.textContent : name;
+}
+
+function stopSound() {
+  for (const one of [player.clip, player.near]) if (one) one.pause();
+  clearInterval(player.timer);
+  Object.assign(player, { clip: null, near: null, which: "clip" });
+}
+
+function detailOf(entry, i) {
+  const test = clips(), near = entry.near, scale = data.media.machines[`${state.set}\t${test.machine[i]}`];
+  const found = make("div", {}, playerOf(entry), make("div", { class: "pictures" },
+    figureOf(["This clip ", make("small", {}, breakable(test.file[i]))], entry, "clip", [`${scale.low} dB`, `${scale.high} dB`], data.media.ramp),
+    near ? figureOf(["Nearest training clip ", make("small", {}, make("a", { href: near.link, title: near.utt }, breakable(near.file)), `${near.domain === "-" ? "" : `, ${near.domain}`}, distance ${short(near.distance)}`)], near, "near", [`${scale.low} dB`, `${scale.high} dB`], data.media.ramp) : make("p", { class: "note" }, "No nearest training clip is known."),
+    entry.difference ? figureOf(["Their difference, ", make("small", {}, "dB: this clip less the other, moment by moment as both are recorded")], { ...entry, picture: entry.difference }, "", [`-${data.media.difference} dB`, `+${data.media.difference} dB`], data.media.signed) : ""));
+  if (!entry.over && entry.picture) found.append(make("p", { class: "note" }, "No score over time: stage 4 wrote no chunks (embed.chunks)."));
+  return found;
+}
+
+function figureOf(caption, entry, which, ends, ramp) {
+  if (!entry.picture) return make("figure", {}, make("figcaption", {}, caption), make("p", { class: "warn" }, `Cannot be shown or played: ${entry.fault}`));
+  const [low, high] = data.media.hertz.map((f) => Math.log1p(f / 700)), ticks = [100, 300, 1000, 2000, 4000, 8000, 16000, 24000].filter((f) => f <= data.media.hertz[1]);
+  const hertz = ticks.map((f) => make("span", { class: "hz", style: `bottom:${100 * (Math.log1p(f / 700) - low) / (high - low)}%` }, f < 1000 ? `${f} Hz` : `${f / 1000} kHz`));
+  const seconds = entry.seconds, times = ticksOf(0, seconds, 4).values;
+  const picture = make("div", { class: "picture", "data-which": which, onclick: (event) => { const box = event.currentTarget.getBoundingClientRect(); seek((event.clientX - box.left) / box.width * seconds); } },
+    make("img", { src: fileOf(entry.picture), alt: "spectrogram" }), hertz, make("span", { class: "head", "data-seconds": seconds, style: "left:0%" }));
+  return make("figure", {}, make("figcaption", {}, caption), picture,
+    make("div", { class: "axis seconds" }, times.map((t) => make("span", { style: `left:${100 * t / seconds}%` }, `${t === 0 ? "0 s" : Number(t.toFixed(2))}`))),
+    make("div", { class: "ramp", style: `background:linear-gradient(to right, ${ramp.join(",")})` }), make("div", { class: "ramp-ends" }, make("span", {}, ends[0]), make("span", {}, ends[1])),
+    which === "clip" && entry.over ? overTime(entry) : "");
+}
+
+function overTime(entry) {
+  const { times, distances, usual } = entry.over, most = 1.1 * Math.max(usual, ...distances), top = distances.indexOf(Math.max(...distances));
+  const x = (t) => 100 * t / entry.seconds, y = (v) => 40 - 40 * v / most;
+  const inside = times.map((t, i) => [t, distances[i]]).filter(([t]) => t <= entry.seconds);
+  return [make("svg", { class: "over", viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": "score over time" },
+    make("line", { class: "diagonal", x1: 0, x2: 100, y1: y(usual), y2: y(usual), "vector-effect": "non-scaling-stroke" }),
+    make("path", { class: "curve f-anomaly", style: "fill:none", "vector-effect": "non-scaling-stroke", d: pathOf(inside.map(([t, v]) => [x(t), y(v)])) }),
+    inside.map(([t, v]) => make("path", { class: "f-anomaly", style: "stroke-width:6;stroke-linecap:round", "vector-effect": "non-scaling-stroke", d: `M${x(t)} ${y(v)}h0.01` }))),
+    make("p", { class: "note seconds" }, `Over time: distance of each chunk to the nearest chunk of a training clip, the largest ${short(distances[top])} around ${Number(times[top].toFixed(2))} s. Dashed: ${short(usual)}, below which nine of ten training chunks lie.`)];
+}
+
+function playerOf(entry) {
+  const near = entry.near;
+  if (!entry.sound) return make("p", { class: "warn" }, `The recording cannot be read: ${entry.fault}`);
+  Object.assign(player, { clip: new Audio(fileOf(entry.sound)), near: near && near.sound ? new Audio(fileOf(near.sound)) : null, which: "clip", chain: false });
+  const longest = Math.max(entry.seconds, player.near ? near.seconds : 0), gain = data.media.machines[`${state.set}\t${clips().machine[Number(state.open)]}`].gain_db;
+  const play = make("button", { type: "button", id: "play", onclick: () => (playing() ? pause() : begin()) }, "Play");
+  const chain = make("button", { type: "button", id: "chain", onclick: () => { pause(); setTime(0); select("clip"); player.chain = true; begin(); } }, "One after the other");
+  const one = (which, title) => make("button", { type: "button", "data-play": which, "aria-pressed": String(which === "clip"), onclick: () => { player.chain = false; select(which); } }, title);
+  for (const audio of [player.clip, player.near]) if (audio) audio.onended = () => ended(audio);
+  return make("div", {}, make("div", { class: "player" }, play, player.near ? [make("span", { class: "both", role: "group", "aria-label": "which one is heard" }, one("clip", "this clip"), one("near", "training clip")), chain] : "",
+    make("input", { type: "range", id: "seek", min: 0, max: longest, step: 0.01, value: 0, "aria-label": "position, seconds", oninput: (event) => seek(Number(event.target.value)) }), make("span", { id: "clock", class: "note" }, `0.0 of ${longest.toFixed(1)} s`)),
+    make("p", { class: "note" }, `Switching keeps the position. All clips of this machine are played ${gain < 0 ? `${-gain} dB quieter` : `${gain} dB louder`} than recorded; compressed${longest >= data.media.cut ? `, the first ${data.media.cut} s` : ""}.`));
+}
+
+const heard = () => player[player.which];
+const playing = () => Boolean(heard() && !heard().paused && !heard().ended);
+
+function setTime(seconds) {
+  for (const one of [player.clip, player.near]) if (one) one.currentTime = Math.min(seconds, one.duration || seconds);
+  show();
+}
+
+function seek(seconds) { if (player.clip) setTime(Math.max(0, seconds)); }
+
+// Both run, one of them silent: to switch is to say which.
+function select(which) {
+  if (!player[which]) return;
+  const at = heard().currentTime, runs = playing();
+  player.which = which;
+  if (Math.abs(heard().currentTime - at) > 0.02) heard().currentTime = Math.min(at, heard().duration || at);
+  for (const name of ["clip", "near"]) if (player[name]) player[name].muted = name !== which;
+  if (runs && heard().paused) heard().play();
+  show();
+}
+
+function begin() {
+  if (heard().ended) setTime(0);
+  for (const name of ["clip", "near"]) if (player[name]) { player[name].muted = name !== player.which; player[name].play(); }
+  clearInterval(player.timer);
+  player.timer = setInterval(show, matchMedia("(prefers-reduced-motion: reduce)").matches ? 500 : 40);
+  show();
+}
+
+function pause() {
+  player.chain = false;
+  for (const one of [player.clip, player.near]) if (one) one.pause();
+  show();
+}
+
+function ended(audio) {
+  if (audio !== heard()) return;
+  if (player.chain && player.which === "clip" && player.near) {
+    player.chain = false;
+    player.which = "near";
+    setTime(0);
+    begin();
+  } else pause();
+}
+
+function show() {
+  const now = heard() ? heard().currentTime : 0;
+  if (!byId("seek")) return;
+  byId("seek").value = now;
+  byId("clock").textContent = `${now.toFixed(1)} of ${Number(byId("seek").max).toFixed(1)} s`;
+  byId("play").textContent = playing() ? "Pause" : "Play";
+  for (const head of document.querySelectorAll(".head")) head.style.left = `${Math.min(100, 100 * now / Number(head.dataset.seconds))}%`;
+  for (const button of document.querySelectorAll("[data-play]")) button.setAttribute("aria-pressed", String(button.dataset.play === player.which));
+  for (const picture of document.querySelectorAll(".picture")) picture.classList.toggle("on", playing() && picture.dataset.which === player.which);
+  if (!playing()) clearInterval(player.timer);
+}

@@ -17,7 +17,7 @@ from asdkit.report.results import seed_folders
 from asdkit.report.tables import HEADINGS, marks, ordered
 
 DAY = 86400  # seconds
-TOLD = ("utt", "machine", "section", "file", "link", "condition", "domain", "labelled", "clips_a_day")
+TOLD = ("utt", "path", "machine", "section", "file", "link", "condition", "domain", "labelled", "clips_a_day")
 TRAINING_SHOWN = 200  # scores of training clips that stand for all of a machine's, evenly spaced in order
 
 
@@ -124,6 +124,7 @@ def _tests(data: Path, page: Path) -> dict[str, dict[str, Any]]:
         found[name] = {
             **{key: [row[key] for row in rows] for key in ("utt", "machine", "section")},
             "file": [row["wav"].rpartition("/")[2] for row in rows],
+            "path": [row["wav"] for row in rows],
             "link": [link(recording(dataset, row), page) for row in rows],
             "condition": [ref[row["utt"]][0] if ref else "-" for row in rows],
             "domain": [ref[row["utt"]][1] if ref else row["domain"] for row in rows],

@@ -13,6 +13,9 @@ function make(name, attributes, ...children) {
   return element;
 }
 
+// A name that may be broken after each underscore and dash.
+function breakable(name) { return name.split(/(?<=[_-])/).flatMap((part, i) => (i ? [make("wbr"), part] : [part])); }
+
 function byId(id) { return document.getElementById(id); }
 
 function fill(id, ...children) { byId(id).replaceChildren(...children.flat(Infinity).filter(Boolean)); }

@@ -2,7 +2,7 @@
 
 const data = JSON.parse(byId("data").textContent);
 const SHOWN = 20; // rows of the table, until more are asked for
-const state = { score: 0, set: null, group: null, limits: new Map(), perDay: {}, shown: SHOWN, sort: ["wrong", -1], open: null };
+const state = { score: 0, set: null, group: null, limits: new Map(), perDay: {}, shown: SHOWN, sort: ["wrong", -1], open: null, detail: null };
 const SETS = { dev: "development set", eval: "evaluation set", all: "development and evaluation set" };
 const KINDS = ["normal source", "normal target", "normal -", "anomaly source", "anomaly target", "anomaly -"];
 
@@ -274,7 +274,7 @@ function drawRoc(found, limit) {
 
 // ---------------------------------------------------------------- choosing
 
-function choose(group) { state.group = group; byId("pick-group").value = group; state.shown = SHOWN; state.open = null; drawThreshold(); drawTable(); }
+function choose(group) { state.group = group; byId("pick-group").value = group; state.shown = SHOWN; state.open = state.detail = null; stopSound(); drawThreshold(); drawTable(); }
 
 function chooseSet(set) {
   state.set = set;

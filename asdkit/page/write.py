@@ -2,15 +2,40 @@
 
 import html
 import json
+import shutil
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from asdkit.page.contents import contents
+from asdkit.page.media import CLIPS, MARKER, add_media
+from asdkit.report.published import System
 from asdkit.utils.files import write_text
 
 SCRIPTS = ("numbers.js", "draw.js", "clips.js", "page.js")
 # In a script element text ends at what looks like its end tag, and two characters end lines for older readers.
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def make_page(
+    exp: Path, results: dict[str, Any], systems: list[System], data: Path | None, clips: int | None, single: bool
+) -> None:
+    """Write exp/<tag>/report: index.html and, unless `single`, pictures and sounds of clips in a folder beside it.
+
+    results: from `report.results.over_seeds`; systems: published ones; data: what stage 1 wrote (None: nothing is told
+    of single clips); clips: of each kind and machine (None: all, 0: none).
+    """
+    folder = exp / "report"
+    told, files = contents(exp, results, systems, data, folder), {}
+    told["media"] = None
+    if data and clips != 0 and told["scores"][0]["clips"]:
+        files = add_media(told, exp, data, folder, clips, single)
+    if single or told["media"] is None:
+        shutil.rmtree(folder / CLIPS, ignore_errors=True)
+        (folder / MARKER).unlink(missing_ok=True)
+    for test in told["sets"].values():
+        del test["path"]
+    write_page(folder / "index.html", told, files)
 
 
 def write_page(path: Path, told: dict[str, Any], files: dict[str, str] | None = None) -> None:
