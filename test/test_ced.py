@@ -147,6 +147,24 @@ def test_both_layouts_are_one_network(small, tmp_path, dtype, wrapped):
     assert all(torch.equal(x, read.state_dict()[name]) for name, x in again.state_dict().items())
 
 
+def test_a_folder_of_the_hub(small, tmp_path):
+    save_ced(small, tmp_path / "ced")
+    feats = 20 * torch.randn(2, 70, 64) - 40
+    for path in (tmp_path / "ced", tmp_path / "ced/model.safetensors"):
+        assert torch.equal(build_encoder(CedEncoder(checkpoint=str(path))).eval()(feats), small(feats))
+    made = Ced(VitArch(embed_dim=24, depth=1, num_heads=3))
+    save_ced(made, tmp_path / "odd")
+    assert load_ced(tmp_path / "odd").trunk[0].attn.heads == 3
+    for changes, message in (
+        ({"patch_stride": 10}, "config.json: patch_stride is 10, expected 16"),
+        ({"num_heads": "3"}, "num_heads is '3', expected a whole number"),
+        ({"model_type": "dasheng"}, "model_type is 'dasheng', expected 'ced': another network"),
+    ):
+        (tmp_path / "ced/config.json").write_text(json.dumps({"model_type": "ced"} | changes))
+        with pytest.raises(ValueError, match=message):
+            load_ced(tmp_path / "ced")
+
+
 def test_training_does_not_move_the_statistics(small):
     feats = 20 * torch.randn(4, 40, 64) - 20
     expected, before = small(feats), small.standardise.running_mean.clone()

@@ -205,6 +205,10 @@ def test_other_files_and_folders(small, tmp_path):
     torch.save({"weights": {}}, tmp_path / "x.pt")
     with pytest.raises(ValueError, match="x.pt: no dict under 'model' in it; an EAT file"):
         load_eat(tmp_path / "x.pt")
+    contents = torch.load(save_eat(small, tmp_path / "x.pt"), weights_only=True)
+    torch.save(contents | {"cfg": {"model": {"band_width": 100}}}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="x.pt: this is a FISHER: set encoder.name to fisher"):
+        load_eat(tmp_path / "x.pt")
     folder = save_eat(small, tmp_path / "hub", "hub")
     for changes, message in (
         ({"layer_norm_first": True}, r"layer_norm_first is True, expected False"),

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 from download_server import breaks_off, ignores_ranges, says, serves
+from pydantic import TypeAdapter
 
-from asdkit.encoders import ENCODERS
+from asdkit.config import EncoderConfig
+from asdkit.encoders import ENCODERS, build_encoder
 from asdkit.encoders.checkpoints import check_file
 from asdkit.fetch import https, weights
 from asdkit.fetch.published import LICENCES, PUBLISHED, Published
@@ -320,3 +322,13 @@ def test_every_entry_has_one_source_a_licence_and_an_encoder_of_ours():
         for url in filter(None, (one.url, one.browser, one.page)):
             https.check_url(url)
             assert url.startswith("https://")
+
+
+def test_a_hubs_folder_is_what_its_encoder_reads(tmp_path):
+    named = {one.encoder for one in PUBLISHED.values() if one.hub}
+    sections = [TypeAdapter(EncoderConfig).validate_python({"name": n, "checkpoint": str(tmp_path)}) for n in named]
+    assert {"ast", "ced", "clap", "dasheng", "eat"} == {one.name for one in sections if not one.on_hub}
+    for section in sections:
+        if not section.on_hub:  # the others are read by the library transformers
+            with pytest.raises(ValueError, match="no config.json in it; a folder of weights has it"):
+                build_encoder(section)

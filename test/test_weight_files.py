@@ -19,6 +19,7 @@ from asdkit.encoders.checkpoints import (
     read_weights,
     renamed,
     side,
+    vit_arch,
 )
 
 
@@ -118,6 +119,16 @@ def test_folders(tmp_path):
         (tmp_path / name).touch()
         assert read_folder(tmp_path, "hubert") == ({"model_type": "hubert", "x": 3}, tmp_path / name)
         assert read_folder(tmp_path / name, "hubert")[1] == tmp_path / name
+
+
+def test_what_no_network_can_be_in(tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path}: a folder, where this encoder reads a file: name the file"):
+        read_torch(tmp_path, "an X is this")
+    torch.save({3: torch.zeros(2)}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="x.pt: holds a dict in which 3 is a name; an X is this"):
+        read_weights(tmp_path / "x.pt", "an X is this")
+    with pytest.raises(ValueError, match="^f: no transformer blocks in it: no published X$"):
+        vit_arch("f", {"norm.weight": torch.zeros(64)}, 64, None, "no published X")
 
 
 def test_names():

@@ -91,13 +91,25 @@ def save_ast(encoder: Ast, path: Path, dtype: torch.dtype = torch.float32, bare:
 
 
 def save_ced(encoder: Ced, path: Path, dtype: torch.dtype = torch.float32, wrapped: bool = False) -> None:
-    """Write a CED as its authors do; wrapped: under 'model', and without the front end."""
-    names = {"standardise.": "init_bn.1.", "patch_embed.": "patch_embed.proj.", "trunk.": "blocks."}
+    """Write a CED as its authors do, or, without a suffix, as a folder of the hub; wrapped: under 'model', bare."""
+    hub = not path.suffix
+    names = {
+        "standardise.": "init_bn." if hub else "init_bn.1.",
+        "patch_embed.": "patch_embed.proj.",
+        "trunk.": "blocks.",
+    }
     weights = {name: value.to(dtype) for name, value in encoder.state_dict().items()}
     weights["patch_embed.weight"] = weights["patch_embed.weight"].transpose(2, 3)
     for ours, theirs in names.items():
         weights = {name.replace(ours, theirs) if name.startswith(ours) else name: x for name, x in weights.items()}
-    weights["init_bn.1.num_batches_tracked"] = torch.tensor(7)
+    weights[f"{names['standardise.']}num_batches_tracked"] = torch.tensor(7)
+    if hub:
+        path.mkdir(exist_ok=True)
+        stored = {f"encoder.{name}": x for name, x in weights.items()} | {"outputlayer.1.bias": torch.zeros(5)}
+        write_safetensors(path / "model.safetensors", stored, format="pt")
+        told = {"model_type": "ced", "embed_dim": encoder.dim, "num_heads": encoder.trunk[0].attn.heads}
+        (path / "config.json").write_text(json.dumps(told))
+        return
     weights["outputlayer.1.bias"] = torch.zeros(5)
     front = {} if wrapped else {"front_end.0.mel_scale.fb": torch.zeros(257, 64)}
     torch.save({"model": weights} if wrapped else weights | front, path)

@@ -48,7 +48,7 @@ CATALOGUE = {
         Entry(
             "ced",
             "mel in dB, 64 bands, 32 ms every 10 ms",
-            "authors' .pt, transformers",
+            "authors' .pt, hub's folder",
             AUTHORS,
             {
                 "tiny": {"embed_dim": 192, "num_heads": 3},

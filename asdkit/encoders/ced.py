@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.config import CedEncoder, VitArch
-from asdkit.encoders.checkpoints import check_weights, put_in, read_weights, renamed, side, vit_arch
+from asdkit.encoders.checkpoints import (
+    IN_FOLDER,
+    check_weights,
+    put_in,
+    read_folder,
+    read_weights,
+    renamed,
+    side,
+    vit_arch,
+)
 from asdkit.encoders.pieces import InPieces
 from asdkit.layers.mel import MelSpectrogram, Standardise, htk_filters
 from asdkit.layers.vit import EPS, STD, Patches, Trunk
@@ -17,7 +26,9 @@ MELS, FFT, PATCH = 64, 512, 16
 FRAMES = 1012  # of a piece: as many as the table of positions holds
 LEVEL, SPREAD = -15.0, 30.0  # dB, with random weights: the range of recordings, about -80 to 50, becomes -2 to 2
 
-HOLDS = "a CED file is a dict of tensors, or such a dict under 'model'"
+HOLDS = (
+    "a CED file is a dict of tensors, or such a dict under 'model', or model.safetensors in a folder with config.json"
+)
 ORIGINAL = {
     r"front_end\.": None,  # the window and the filters, which are made anew
     r"init_bn\.1\.num_batches_tracked$": None,
@@ -26,6 +37,16 @@ ORIGINAL = {
     r"blocks\.": "trunk.",
     r"outputlayer\.": None,
 }
+HUGGING_FACE = {
+    r"encoder\.init_bn\.num_batches_tracked$": None,
+    r"encoder\.init_bn\.": "standardise.",
+    r"encoder\.patch_embed\.proj\.": "patch_embed.",
+    r"encoder\.blocks\.": "trunk.",
+    r"encoder\.": "",
+    r"outputlayer\.": None,
+}
+# Where config.json states them, it has to state these.
+FIXED = {"patch_size": PATCH, "patch_stride": PATCH, "n_mels": MELS, "n_fft": FFT, "target_length": FRAMES}
 
 
 class Ced(InPieces):
@@ -78,14 +99,19 @@ def build_ced(config: CedEncoder) -> Ced:
 
 
 def load_ced(path: str | Path, heads: int | None = None) -> Ced:
-    """Read a published file of any size (tiny, mini, small, base), strictly.
+    """Read a published file of any size (tiny, mini, small, base), or a folder of the hub (or its file), strictly.
 
-    heads: of a block, if not the published `dim / 64`. The classifier and the stored front end are left out. Raises
-    ValueError naming the file and what is wrong: unreadable or damaged, code in it, missing, unknown or wrongly shaped
-    weights.
+    heads: of a block, if neither a folder tells them nor they are the published `dim / 64`. The classifier and the
+    stored front end are left out. Raises ValueError naming the file and what is wrong: unreadable or damaged, code in
+    it, another network, missing, unknown or wrongly shaped weights.
     """
-    contents: Mapping[str, Any] = read_weights(path, HOLDS)
-    weights = renamed(contents["model"] if isinstance(contents.get("model"), dict) else contents, ORIGINAL)
+    if Path(path).is_dir() or Path(path).name in IN_FOLDER:
+        config, path = read_folder(path, "ced")
+        heads = _checked(path.parent / "config.json", config) or heads
+        weights = renamed(read_weights(path, HOLDS), HUGGING_FACE)
+    else:
+        contents: Mapping[str, Any] = read_weights(path, HOLDS)
+        weights = renamed(contents["model"] if isinstance(contents.get("model"), dict) else contents, ORIGINAL)
     dim = side(path, weights, "time_pos_embed", 1, HOLDS)
     hidden = side(path, weights, "trunk.0.mlp.fc1.weight", 0, HOLDS)
     arch = vit_arch(path, weights, dim, heads, "no published CED")
@@ -95,3 +121,15 @@ def load_ced(path: str | Path, heads: int | None = None) -> Ced:
     # published patches have frequency first
     put_in(encoder, {**weights, "patch_embed.weight": weights["patch_embed.weight"].transpose(2, 3)})
     return encoder
+
+
+def _checked(path: Path, config: Mapping[str, Any]) -> int | None:
+    """The heads that config.json tells, if it does; ValueError where it tells of another network."""
+    wrong = [f"{name} is {config[name]!r}, expected {value!r}" for name, value in FIXED.items()
+             if config.get(name, value) != value]  # fmt: skip
+    heads = config.get("num_heads")
+    if not isinstance(heads, int | None) or heads == 0:
+        wrong.append(f"num_heads is {heads!r}, expected a whole number")
+    if wrong:
+        raise ValueError(f"{path}: {'; '.join(wrong)}")
+    return heads

@@ -30,6 +30,8 @@ DTYPES = {
 def check_file(path: str | Path) -> None:
     """Raise ValueError when no network can be in the file, or its SHA-256 is not what `<file>.sha256` says."""
     beside = Path(f"{path}.sha256")
+    if Path(path).is_dir():
+        raise ValueError(f"{path}: a folder, where this encoder reads a file: name the file of weights in it")
     if stray := strays(path):
         raise ValueError(f"{path}: {stray}")
     if beside.exists() and (expected := read_text(beside).split()[:1]) != [found := sha256_file(path)]:
@@ -69,6 +71,8 @@ def read_weights(path: str | Path, holds: str) -> dict[str, Any]:
     contents = read_safetensors(path) if kind(path) == TENSORS else read_torch(path, holds)
     if not isinstance(contents, dict):
         raise ValueError(f"{path}: holds {type(contents).__name__}; {holds}")
+    if foreign := [key for key in contents if not isinstance(key, str)]:
+        raise ValueError(f"{path}: holds a dict in which {foreign[0]!r} is a name; {holds}")
     return contents
 
 
@@ -164,7 +168,9 @@ def vit_arch(path: str | Path, weights: Mapping[str, Any], dim: int, heads: int 
     if dim % (heads or HEAD):
         wanted = f"{heads} heads" if heads else f"whole heads of {HEAD}"
         raise ValueError(f"{path}: tokens of {dim} numbers are not {wanted}: {what}")
-    return VitArch(embed_dim=dim, depth=depth(weights, "trunk."), num_heads=heads or dim // HEAD)
+    if not (blocks := depth(weights, "trunk.")):
+        raise ValueError(f"{path}: no transformer blocks in it: {what}")
+    return VitArch(embed_dim=dim, depth=blocks, num_heads=heads or dim // HEAD)
 
 
 def check_weights(path: str | Path, expected: Mapping[str, Tensor], got: Mapping[str, Any], what: str) -> None:

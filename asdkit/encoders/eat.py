@@ -148,6 +148,9 @@ def of_authors(path: str | Path, contents: Any) -> dict[str, Any]:
     stored = contents.get("model") if isinstance(contents, dict) else None
     if not isinstance(stored, dict):
         raise ValueError(f"{path}: no dict under 'model' in it; {HOLDS}")
+    cfg = contents["cfg"].get("model") if isinstance(contents.get("cfg"), dict) else None
+    if isinstance(cfg, dict) and "band_width" in cfg:  # of EAT's names and shapes
+        raise ValueError(f"{path}: this is a FISHER: set encoder.name to fisher")
     fine_tuned = any(str(name).startswith("model.") for name in stored)
     return renamed(stored, FINE_TUNED if fine_tuned else PRETRAINED)
 
