@@ -5,6 +5,8 @@ import pytest
 from experiments import DIM, Experiment
 
 from asdkit.bin import evaluate, score
+from asdkit.detectors.folder import read_scores
+from asdkit.utils.files import write_text
 
 
 def drop(*utts):
@@ -24,8 +26,8 @@ def put(utt, vector):
             "no embedding of 2 of 80 clips: fandev-test-03, fandev-",
         ),
         ("dev_train", put("fandev-train-05", np.ones(DIM + 1)), "'fandev-train-05' has 9 dimensions, .* has 8"),
-        ("dev_test", put("fandev-test-05", np.zeros(DIM)), "'fandev-test-05' is a zero vector or holds NaN"),
-        ("dev_test", put("fandev-test-05", np.full(DIM, np.nan)), "'fandev-test-05' is a zero vector or holds NaN"),
+        ("dev_test", put("fandev-test-05", np.zeros(DIM)), "'fandev-test-05' is a zero vector, which has no direction"),
+        ("dev_test", put("fandev-test-05", np.full(DIM, np.nan)), "'fandev-test-05' holds NaN or infinity"),
         ("dev_test", put("fandev-test-05", np.ones((2, DIM))), f"'fandev-test-05' has 2 x {DIM} dimensions"),
     ],
 )
@@ -154,3 +156,36 @@ def test_reference_that_does_not_fit(tmp_path, change, words):
     path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
     with pytest.raises(ValueError, match=words):
         experiment.run(evaluate)
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ("{}", True),
+        ("{distance: euclid}", False),
+        ("{distance: standardised, per_domain: false}", False),
+        ("{array: [embedding, deviation], distance: standardised, per_domain: false}", False),
+        ("{array: [embedding, deviation]}", False),
+        ("{detector: kmeans}", True),
+        ("{detector: kmeans, distance: euclid}", False),
+        ("{detector: mahalanobis}", False),
+    ],
+)
+def test_a_silent_clip_is_scored_where_zeros_are_a_value(tmp_path, settings, refused):
+    """Deviations over time of a silent recording are 0: the surest anomaly must not end stage 5."""
+    experiment = Experiment(tmp_path, sets=("dev",))
+    for name in ("dev_train", "dev_test"):
+        silent = put("fandev-test-05", np.zeros(DIM)) if name == "dev_test" else None
+        folder = experiment.embed(name, 0, len(name), silent)
+        for kind in ("ark", "scp"):
+            text = (folder / f"embedding.{kind}").read_bytes()
+            (folder / f"deviation.{kind}").write_bytes(text.replace(b"embedding.ark", b"deviation.ark"))
+    text = f"embed: {{arrays: {{deviation: {{pooling: std}}}}}}\nscore: {{knn: {settings}}}\n"
+    write_text(experiment.exp / "config.yaml", text)
+    if refused:
+        with pytest.raises(ValueError, match="dev_test/embedding.ark: 'fandev-test-05' is a zero vector, which has no"):
+            experiment.run(score)
+        return
+    experiment.run(score)
+    found = read_scores(experiment.exp / "seed0/score/knn/dev_test.tsv")
+    assert len(found) == 80 and found["fandev-test-05"] > 0 and all(np.isfinite([*found.values()]))

@@ -102,7 +102,7 @@ def _one(experiment: "Experiment", settings: "ScoreConfig") -> "Estimates":
     from asdkit.detectors.pseudo import estimate
     from asdkit.detectors.scoring import groups, recordings_of, title
 
-    sets = list(experiment.training(*settings.arrays).values())
+    sets = list(experiment.training(*settings.arrays, zeros=settings.zeros).values())
     rows, x = [row for own, _ in sets for row in own], np.concatenate([table for _, table in sets])
     recordings, machines = recordings_of(rows, x), np.array([row["machine"] for row in rows])
     found = {}

@@ -54,6 +54,11 @@ class DetectorConfig(Section):
         """The arrays that it reads, by name."""
         return [self.array] if isinstance(self.array, str) else self.array
 
+    @property
+    def zeros(self) -> bool:
+        """Whether a clip may have an array of zeros, as silence has in some: not where it alone gives a direction."""
+        return getattr(self, "distance", None) != "cosine" or len(self.arrays) > 1
+
     array: Array = Field("embedding", description="which of stage 4's arrays it reads: embed/<set>/<array>.ark")
     per_section: bool = Field(False, description="one detector per section (machine id) instead of per machine")
     per_domain: bool = Field(True, description="one detector per domain and the smaller score (paper Eq. 13)")

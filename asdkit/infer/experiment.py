@@ -17,7 +17,7 @@ from asdkit.data.chain import Prepared, check_embedded, check_filter, check_netw
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
 from asdkit.detectors.tables import side_by_side
-from asdkit.utils.ark import CHUNKS, read_arrays
+from asdkit.utils.ark import CHUNKS, check_directions, read_arrays
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_text, sha256_path
 from asdkit.utils.names import composed
@@ -199,7 +199,9 @@ class Experiment:
         key = self._key(name, machine, section)
         if (name, key) not in self._detectors:
             settings = self.settings(name)
-            self._detectors[name, key] = fit_detector(settings, self.training(*settings.arrays), key)
+            self._detectors[name, key] = fit_detector(
+                settings, self.training(*settings.arrays, zeros=settings.zeros), key
+            )
         return self._detectors[name, key]
 
     def threshold(self, name: str = "knn", machine: str | None = None, section: str = "00") -> float:
@@ -210,21 +212,25 @@ class Experiment:
             raise ValueError(f"{path}: no threshold of {title(key)}; there are some of {', '.join(map(title, limits))}")
         return limits[key]
 
-    def training(self, *arrays: str) -> dict[str, Embedded]:
+    def training(self, *arrays: str, zeros: bool = False) -> dict[str, Embedded]:
         """Manifest rows and arrays of the training clips, by set. Errors as for `load`."""
-        return {name: self.load(name, *arrays) for name in sets_of("train", self.sets())}
+        return {name: self.load(name, *arrays, zeros=zeros) for name in sets_of("train", self.sets())}
 
-    def load(self, name: str, *arrays: str) -> Embedded:
+    def load(self, name: str, *arrays: str, zeros: bool = False) -> Embedded:
         """Manifest rows of a set and its arrays of stage 4, [N, D] or [N, bands, D], read once; several side by side.
 
-        Raises ValueError for arrays that are not there or differ in shape, such as a row for each chunk.
+        Raises ValueError for arrays that are not there or differ in shape, such as a row for each chunk, and unless
+        `zeros` for one of zeros alone.
         """
         rows, arrays = self.rows(name), arrays or ("embedding",)
+        utts = [row["utt"] for row in rows]
         for array in arrays:
+            ark = self.seed_dir / "embed" / name / f"{array}.ark"
             if (name, array) not in self._loaded:
                 self.check_embedded(name)
-                ark, utts = self.seed_dir / "embed" / name / f"{array}.ark", [row["utt"] for row in rows]
-                self._loaded[name, array] = read_arrays(ark, utts, array.startswith("score."))
+                self._loaded[name, array] = read_arrays(ark, utts)
+            if not zeros:
+                check_directions(ark, utts, self._loaded[name, array])
         return rows, side_by_side([self._loaded[name, array] for array in arrays])
 
     def rows(self, name: str) -> list[Row]:

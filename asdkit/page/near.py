@@ -38,8 +38,8 @@ def neighbours(experiment: Experiment, score: str, name: str, wanted: set[str]) 
     """
     settings = experiment.settings(score)
     arrays = ["embedding"] if settings.detector == "given" else settings.arrays
-    rows, x = experiment.load(name, *arrays)
-    training, found = experiment.training(*arrays), {}
+    rows, x = experiment.load(name, *arrays, zeros=True)
+    training, found = experiment.training(*arrays, zeros=True), {}
     for key, places in groups(settings, rows).items():
         places = [i for i in places if rows[i]["utt"] in wanted]
         own = [(known[i], table[i]) for known, table in training.values() for i in groups(settings, known).get(key, ())]

@@ -102,12 +102,12 @@ def read_ark(path: str | Path) -> dict[str, np.ndarray]:
     return table
 
 
-def read_arrays(path: str | Path, utts: list[str], zeros: bool = False) -> np.ndarray:
+def read_arrays(path: str | Path, utts: list[str]) -> np.ndarray:
     """The arrays of `utts`, in this order, from the archive `path` with its .scp: [clips, ...] float32.
 
-    They are vectors, or matrices of one shape. zeros: an array of zeros is fine. Raises ValueError, naming file and
-    clip, where `read_ark` does, when the archive differs from its index, holds arrays of several shapes or a row for
-    each chunk of a clip, NaN, infinity or zeros alone, or lacks a clip.
+    They are vectors, or matrices of one shape. Raises ValueError, naming file and clip, where `read_ark` does, when the
+    archive differs from its index, holds arrays of several shapes or a row for each chunk of a clip, NaN or infinity,
+    or lacks a clip.
     """
     path = Path(path)
     if path.stem.endswith(CHUNKS):
@@ -128,10 +128,18 @@ def read_arrays(path: str | Path, utts: list[str], zeros: bool = False) -> np.nd
             raise ValueError(f"{path}: {utt!r} has {own} dimensions, {utts[0]!r} has {first}; run stage 4 again")
     x = np.stack([table[utt] for utt in utts])
     energy = np.einsum("nd,nd->n", *[x.reshape(len(x), -1)] * 2, dtype=np.float64)
-    unusable = ~np.isfinite(energy) | ((energy == 0) & (not zeros))
-    if unusable.any():
-        raise ValueError(f"{path}: {utts[int(unusable.argmax())]!r} is a zero vector or holds NaN or infinity")
+    if not (usable := np.isfinite(energy)).all():
+        raise ValueError(f"{path}: {utts[int(usable.argmin())]!r} holds NaN or infinity")
     return x
+
+
+def check_directions(path: str | Path, utts: list[str], x: np.ndarray) -> None:
+    """Raise ValueError naming the first clip whose array, of `read_arrays`, is zeros alone."""
+    if not (found := x.reshape(len(x), -1).any(axis=1)).all():
+        raise ValueError(
+            f"{path}: {utts[int(found.argmin())]!r} is a zero vector, which has no direction; listen to the recording: "
+            "is it silent? Leave it out, or take another distance than cosine"
+        )
 
 
 def _content(path: Path) -> bytes:
