@@ -17,7 +17,7 @@ class Browser:
     """One page of a headless Chromium: `with Browser() as browser: browser.open(path)`."""
 
     def __init__(self, width: int = 1280, height: int = 900, **media: str) -> None:
-        self.profile = tempfile.TemporaryDirectory()
+        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # its processes end a moment later
         to_child, self.out = os.pipe()
         self.back, from_child = os.pipe()
         words = ["--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio", "--disable-background-networking"]

@@ -118,7 +118,7 @@ def test_distance_over_time_finds_the_chunk_that_is_odd(tmp_path):
             for one in chunks.values():
                 one[3] = np.eye(DIM)[1]
         write_ark(experiment.exp / "seed0" / "embed" / name / "embedding.chunks.ark", chunks)
-    over = [one["over"] for one in page_of(experiment)["media"]["sets"]["dev"].values()]
+    over = [one["over"] for one in page_of(experiment, "--clips", "2")["media"]["sets"]["dev"].values()]
     assert over and all(int(np.argmax(one["distances"])) == 3 and one["distances"][3] > 0.9 for one in over)
     assert all(0 < one["usual"] < 0.01 and len(one["times"]) == 5 for one in over)
 
@@ -181,7 +181,7 @@ def test_a_fusion_or_foreign_scores_have_no_neighbours(made):
 def test_clips_are_looked_at_and_listened_to(tmp_path, single):
     experiment = recorded(tmp_path, machines=("fan",))
     experiment.run(score)
-    page_of(experiment, "--single-file", single, scored=False)
+    page_of(experiment, "--single-file", single, "--clips", "2", scored=False)
     folder = experiment.exp / "report"
     assert (folder / "clips").exists() == (single == "false")
     alone = tmp_path / "elsewhere <b>"

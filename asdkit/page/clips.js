@@ -38,15 +38,17 @@ function drawTable() {
   const passes = { all: () => true, missed: (i) => test.condition[i] === "anomaly" && own[i] <= limit(i), false: (i) => test.condition[i] === "normal" && own[i] > limit(i), above: (i) => own[i] > limit(i), media: (i) => media && media[i] };
   const rows = inScope.filter((i) => passes[kind](i) && (!text || test.file[i].toLowerCase().includes(text) || test.utt[i].toLowerCase().includes(text)));
   const keys = { name: (i) => test.file[i], machine: (i) => test.machine[i] + test.section[i], domain: (i) => test.domain[i], truth: (i) => test.condition[i], score: (i) => own[i], decision: (i) => own[i] - limit(i), wrong: (i) => (wrong[i] === null ? -1 : wrong[i]) };
+  const several = new Set(groupsOf(state.set).filter(([key]) => !key.endsWith("\t")).map(([key]) => key.split("\t")[0]));
+  const astray = (i) => (test.condition[i] === "anomaly" ? limit(i) - own[i] : own[i] - limit(i));
   const [by, way] = state.sort, key = keys[by];
-  rows.sort((a, b) => { const u = key(a), v = key(b); return way * (u < v ? -1 : u > v ? 1 : 0) || own[b] - own[a]; });
+  rows.sort((a, b) => { const u = key(a), v = key(b); return way * (u < v ? -1 : u > v ? 1 : 0) || astray(b) - astray(a); });
   const columns = [["name", "recording"], ["machine", "machine"], ["domain", "domain"], ...(test.labelled ? [["truth", "truth"]] : []), ["score", "score", true], ["decision", "decision"], ...(test.labelled ? [["wrong", "wrong side", true]] : []), ["", ""]];
   byId("table").tHead.replaceChildren(make("tr", {}, columns.map(([name, title, right]) => make("th", { scope: "col", class: right ? "right" : null, "aria-sort": name && name === by ? (way < 0 ? "descending" : "ascending") : null },
     name ? make("button", { type: "button", onclick: () => { state.sort = [name, by === name ? -way : ["name", "machine", "domain"].includes(name) ? 1 : -1]; drawTable(); } }, title + (name === by ? (way < 0 ? " ↓" : " ↑") : "")) : ""))));
   byId("table").tBodies[0].replaceChildren(...rows.slice(0, state.shown).flatMap((i) => {
     const above = own[i] > limit(i), isWrong = test.labelled && above !== (test.condition[i] === "anomaly"), open = state.open === i && media && media[i];
     const button = media && media[i] ? make("button", { type: "button", "data-clip": i, "aria-expanded": String(Boolean(open)), onclick: () => { stopSound(); state.open = open ? null : i; state.detail = null; drawTable(); const again = document.querySelector(`[data-clip="${i}"]`); if (again) again.focus({ preventScroll: true }); } }, open ? "close" : "look, listen") : "";
-    const row = make("tr", {}, make("td", { class: "name" }, make("a", { href: test.link[i], title: test.utt[i] }, breakable(test.file[i]))), make("td", {}, test.machine[i] + (test.section[i] === "-" ? "" : ` ${test.section[i]}`)), make("td", {}, test.domain[i] === "-" ? "" : test.domain[i]),
+    const row = make("tr", {}, make("td", { class: "name" }, make("a", { href: test.link[i], title: test.utt[i] }, breakable(test.file[i]))), make("td", { class: "machine" }, several.has(test.machine[i]) ? `${test.machine[i]} ${test.section[i]}` : test.machine[i]), make("td", {}, test.domain[i] === "-" ? "" : test.domain[i]),
       test.labelled ? make("td", {}, make("span", { class: `mark is-${test.condition[i]}` }, test.condition[i])) : "", make("td", { class: "right", "data-head": "score" }, short(own[i])), make("td", { class: isWrong ? "bad" : null, "data-head": "decision" }, above ? "anomaly" : "normal"),
       test.labelled ? make("td", { class: "right", "data-head": "wrong side" }, wrong[i] === null ? "" : `${percent(wrong[i], 0)} %`) : "", make("td", { class: "right" }, button));
     return open ? [row, make("tr", { class: "detail" }, make("td", { colspan: columns.length }, (state.detail = state.detail || detailOf(media[i], i))))] : [row];

@@ -3,6 +3,7 @@
 const data = JSON.parse(byId("data").textContent);
 const SHOWN = 20; // rows of the table, until more are asked for
 const state = { score: 0, set: null, group: null, limits: new Map(), perDay: {}, shown: SHOWN, sort: ["wrong", -1], open: null, detail: null };
+const LISTED = 8; // published systems, the best first, before the others are unfolded
 const SETS = { dev: "development set", eval: "evaluation set", all: "development and evaluation set" };
 const KINDS = ["normal source", "normal target", "normal -", "anomaly source", "anomaly target", "anomaly -"];
 
@@ -101,10 +102,12 @@ function drawPublished() {
     const rows = [...theirs.map((s) => ({ name: s.name, source: s.source, value: s.official / 100 })), { name: `this run: ${data.tag}, ${own.score}`, value: mine.mean, half, us: true }];
     rows.sort((a, b) => b.value - a.value);
     const low = Math.min(0.5, Math.floor(20 * Math.min(...rows.map((r) => r.value - (r.half || 0)))) / 20), high = Math.min(1, Math.ceil(20 * Math.max(...rows.map((r) => r.value + (r.half || 0)))) / 20);
-    tables.push(make("h3", {}, `This run and published systems, ${SETS[set]}`), make("div", { class: "ranks" },
-      rows.flatMap((r) => [make("div", { class: r.us ? "name us" : "name" }, r.name, r.source ? make("small", {}, r.source) : ""),
+    const listed = (some) => make("div", { class: "ranks" },
+      some.flatMap((r) => [make("div", { class: r.us ? "name us" : "name" }, r.name, r.source ? make("small", {}, r.source) : ""),
         track(low, high, [{ value: r.value, half: r.half, shape: "round", colour: r.us ? "c-source" : "c-partial", title: r.name }]), make("div", { class: r.us ? "number us" : "number" }, percent(r.value))]),
-      make("div", { class: "blank" }), axis(low, high)));
+      make("div", { class: "blank" }), axis(low, high));
+    const first = rows.filter((r, i) => r.us || i < LISTED), rest = rows.filter((r, i) => !r.us && i >= LISTED);
+    tables.push(make("h3", {}, `This run and published systems, ${SETS[set]}`), listed(first), rest.length ? make("details", {}, make("summary", {}, `${rest.length} more published systems`), listed(rest)) : "");
   }
   if (tables.length) tables.push(make("p", { class: "note" }, "Published: figures of others as their sources print them; they were not run here. The bar is the 95% interval of this run's score."));
   fill("published", ...tables);
@@ -125,12 +128,12 @@ function drawMachines() {
       make("div", { class: "of" }, first ? make("button", { type: "button", onclick: () => { choose(`${row.machine}\t`); byId("machine").scrollIntoView(); } }, row.machine) : ""), make("div", { class: "what" }, label),
       track(low, 1, [...marks, { value: value && value.mean, half, colour, shape, title: `${row.machine}, ${label}: ${withSpread(value)}` }]),
       make("div", { class: "number" }, value ? percent(value.mean) : "-", half ? make("small", {}, ` ± ${percent(half, 1)}`) : "")];
-    return [make("div", { class: "gap" }), ...lane(`${data.mean} mean`, row.score, null, "c-mean", "round", others(data.mean === "harmonic" ? "hmean" : "mean"), true),
+    return [make("div", { class: "gap" }), ...lane("mean", row.score, null, "c-mean", "round", others(data.mean === "harmonic" ? "hmean" : "mean"), true),
       ...names.filter((n) => row.values[n]).flatMap((n) => lane(named(n), row.values[n], (widths[row.machine] || {})[n], laneClass(n), laneShape(n), others(n)))];
   });
   fill("lanes", ...lanes, make("div", { class: "blank" }), make("div", { class: "what" }, "percent"), axis(low, 1));
   const some = theirs.some((s) => found.machines.some((row) => s.machines[row.machine]));
-  fill("machines-note", `The ${SETS[state.set] || state.set}. Filled: this run, the bar its 95% interval (the test clips are a sample: jackknife). ${some ? "Rings: published systems, whose names show when you point at them. " : ""}A machine's name leads to its threshold.`);
+  fill("machines-note", `The ${SETS[state.set] || state.set}. Filled: this run, the bar its 95% interval (the test clips are a sample: jackknife); mean: the ${data.mean} mean of a machine's values. ${some ? "Rings: published systems, whose names show when you point at them. " : ""}A machine's name leads to its threshold.`);
   drawTrade(found, theirs);
 }
 
