@@ -20,11 +20,11 @@ mini: env
 	egs/mini/run.sh
 
 test:
-	tools/setup_env.sh test,tensorboard,hf
+	tools/setup_env.sh test,tensorboard,hf,files
 	$(PYTEST) -m "not long"
 
 test-long:
-	tools/setup_env.sh test,tensorboard,hf
+	tools/setup_env.sh test,tensorboard,hf,files
 	$(PYTEST) -m long
 
 lint:

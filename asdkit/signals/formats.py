@@ -13,6 +13,14 @@ SOUND = (".wav", ".flac")
 FORMATS: dict[str, tuple[str, str, str, str]] = {
     ".npy": ("numpy_file", "open_npy", "", ""),
     ".npz": ("numpy_file", "open_npz", "", ""),
+    ".csv": ("columns", "open_csv", "", ""),
+    ".mat": ("matlab", "open_matlab", "hdf5", "h5py"),
+    ".h5": ("hdf5", "open_hdf5", "hdf5", "h5py"),
+    ".hdf5": ("hdf5", "open_hdf5", "hdf5", "h5py"),
+    ".tdms": ("tdms", "open_tdms", "tdms", "nptdms"),
+    ".uff": ("uff", "open_uff", "uff", "pyuff"),
+    ".unv": ("uff", "open_uff", "uff", "pyuff"),
+    ".parquet": ("columns", "open_parquet", "parquet", "pyarrow"),
 }
 SUFFIXES = (*SOUND, *FORMATS)
 
