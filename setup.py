@@ -4,7 +4,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
-FILES = {"hdf5": ["h5py>=3.10"], "tdms": ["nptdms>=1.9"], "uff": ["pyuff>=2.4"], "parquet": ["pyarrow>=15"]}
+FILES = {"hdf5": ["h5py>=3.11"], "tdms": ["nptdms>=1.9"], "uff": ["pyuff>=2.5"], "parquet": ["pyarrow>=17"]}
 setup(
     name="asdkit",
     version=re.search(r'^__version__ = "(.+)"', (here / "asdkit/__init__.py").read_text(encoding="utf-8"), re.M)[1],

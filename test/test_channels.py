@@ -1,14 +1,20 @@
 """Channels of a machine: what the dataset description declares of them, and how stage 1 reads them."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from corpora import manifest_of
+import soundfile
+from corpora import ROOT, manifest_of
+from stages import Stages
 
-from asdkit.bin import prepare_data
+from asdkit.bin import evaluate, fuse, prepare_data
 from asdkit.corpus.description import dump_dataset, load_dataset, load_description
+from asdkit.infer.experiment import Experiment
 from asdkit.signals.recording import Signal
+from asdkit.utils.files import read_json
 
 HEAD = "name: shop\nname_style: free\nprotocol: dcase2020\nsets:\n  dev: {path: .}\n"
 CHANNELS = """channels:
@@ -113,3 +119,67 @@ def test_a_sensor_that_stands_still_is_refused(tmp_path: Path) -> None:
         np.savez(path, acc=np.full(25600, 9.81), mic=np.zeros(5, "int16"))
     with pytest.raises(ValueError, match="3 of 6 training recordings hold no signal: .*is constant"):
         stage_1(tmp_path, HEAD + CHANNELS, "--channel", "vibration", "--force", "true")
+
+
+def write_sensors(corpus: Path) -> None:
+    """Two machines that a microphone (48 kHz, wav) and an accelerometer (25.6 kHz, m/s^2, npy) record at once.
+
+    Of every two anomalies one is heard, a whistle at 9 kHz, and one is felt, a vibration of 20 m/s^2 at 7 kHz.
+    """
+    heard, felt = np.arange(24000) / 48000, np.arange(12800) / 25600
+    for pitch, machine in ((180, "lathe"), (420, "mill")):
+        for number, place in enumerate(["train/normal"] * 6 + ["test/normal"] * 4 + ["test/anomaly"] * 4):
+            rng, odd = np.random.default_rng(pitch + number), "anomaly" in place
+            sound = 0.1 * np.sin(2 * np.pi * pitch * heard) + 0.01 * rng.standard_normal(24000)
+            vibration = 30 * np.sin(2 * np.pi * pitch * felt) + 3 * rng.standard_normal(12800)
+            sound += odd * (number % 2) * 0.05 * np.sin(2 * np.pi * 9000 * heard)
+            vibration += odd * (1 - number % 2) * 20 * np.sin(2 * np.pi * 7000 * felt)
+            for kind in ("sound", "vibration"):
+                (corpus / kind / machine / place).parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(corpus / f"sound/{machine}/{place}_{number:04d}.wav", sound, 48000, subtype="PCM_24")
+            np.save(corpus / f"vibration/{machine}/{place}_{number:04d}.npy", vibration.astype("float32"))
+
+
+def test_two_sensors_from_stage_1_to_6_and_as_one_score(tmp_path: Path) -> None:
+    write_sensors(tmp_path / "corpus")
+    found = {}
+    for name in ("sound", "vibration"):
+        stages = Stages(tmp_path, (ROOT / f"egs/custom/channels/{name}.yaml").read_text(), name)
+        stages.data = tmp_path / "data" / name
+        stages.work = ["--data", str(stages.data), "--exp", str(stages.exp)]
+        stages.lists = [*stages.work, "--dump", str(tmp_path / "dump" / name)]
+        stages.run(1, 1, "--dataset", str(ROOT / "egs/custom/channels/dataset.yaml"), "--channel", name)
+        stages.run(2)
+        found[name] = [stages.auc(machine) for machine in ("lathe", "mill")]
+        assert 70 < np.mean(found[name]) < 97  # half of the anomalies for certain, the others by chance
+        mill = tmp_path / f"corpus/{name}/mill/test"
+        told = Experiment.open(stages.exp, data=stages.data).score(
+            [str(path) for path in sorted(mill.glob("normal_0006*")) + sorted(mill.glob("anomaly_001*"))],
+            machine="mill",
+        )
+        assert (told > told[0]).sum() >= 2  # a new file is read as those of the corpus
+    words = [
+        "--members",
+        str(tmp_path / "exp/sound"),
+        str(tmp_path / "exp/vibration"),
+        "--exp",
+        str(tmp_path / "exp/both"),
+    ]
+    fuse.main(["--data", str(tmp_path / "data/sound"), *words])
+    evaluate.main(["--data", str(tmp_path / "data/sound"), "--exp", str(tmp_path / "exp/both")])
+    (both,) = read_json(tmp_path / "exp/both/seed0/score/fusion/results.json")["sets"].values()
+    assert [one["values"]["auc"] for one in both["machines"]] == [1.0, 1.0]
+
+
+def test_the_script_makes_an_experiment_for_each_channel_and_fuses_them(tmp_path: Path) -> None:
+    words = ["--dry-run", "--corpus", "x", "--seeds", "0 1", "--expdir", str(tmp_path / "exp")]
+    done = subprocess.run([ROOT / "egs/custom/channels.sh", *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    prepared = re.findall(r"prepare_data .*--data data/(\w+) .*--channel (\w+)", done.stdout)
+    assert prepared == [("sound", "sound"), ("vibration", "vibration")]
+    assert re.findall(r"bin\.fuse .*--members \S+/exp/(\w+) \S+/exp/(\w+)", done.stdout) == [("sound", "vibration")]
+    for bad, told in (("sound", "two channels or more"), ("sound smell", "no experiment channels/smell.yaml")):
+        done = subprocess.run(
+            [ROOT / "egs/custom/channels.sh", "--channels", bad, *words], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode != 0 and told in done.stderr

@@ -261,6 +261,13 @@ def test_a_rate_of_six_digits_is_the_declared_one(tmp_path: Path) -> None:
         reader(**declared, rate=51201, sample_rate=51201).read(tmp_path / "a.uff")
 
 
+def test_a_rate_of_six_digits_that_no_rounding_mends(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("t,x\n" + "".join(f"{n * 2.44141e-06:.12f},{n}\n" for n in range(50)))
+    assert len(AudioReader(409600, signal=Signal("x", 409600, "V", 1.0)).read(tmp_path / "a.csv")) == 50
+    with pytest.raises(ValueError, match="409599 Hz, expected 96000"):
+        AudioReader(96000, signal=Signal("x", 96000, "V", 1.0)).read(tmp_path / "a.csv")
+
+
 def test_matlab_files_of_version_7_3(tmp_path: Path) -> None:
     h5py, path = pytest.importorskip("h5py"), tmp_path / "a.mat"
     with h5py.File(path, "w", userblock_size=512) as file:
