@@ -157,6 +157,16 @@ def test_sounds_are_heard_as_they_were():
     assert np.corrcoef(again, wav)[0, 1] > 0.99
 
 
+@pytest.mark.parametrize("rate", [200, 8000, 48000, 256000])
+def test_any_rate_is_heard(rate):
+    wav = (0.5 * np.sin(2 * np.pi * 40 * np.arange(rate) / rate)).astype(np.float32)
+    again, heard = soundfile.read(io.BytesIO(sound(wav, rate)))
+    assert heard == min(max(rate, 8000), 96000) and len(again) == heard
+    expected = 0.5 * np.sin(2 * np.pi * 40 * np.arange(heard) / heard)
+    assert np.corrcoef(again, expected)[0, 1] > 0.98
+    assert np.isfinite(spectrogram(wav, rate)).all()
+
+
 def test_without_truth_the_highest_scores_are_shown(tmp_path):
     experiment = recorded(tmp_path, machines=("fan",))
     (experiment.data / "dev_test" / "ref.tsv").unlink()

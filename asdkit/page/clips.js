@@ -85,7 +85,7 @@ function detailOf(entry, i) {
 
 function figureOf(caption, entry, which, ends, ramp) {
   if (!entry.picture) return make("figure", {}, make("figcaption", {}, caption), make("p", { class: "warn" }, `Cannot be shown or played: ${entry.fault}`));
-  const [low, high] = data.media.hertz.map((f) => Math.log1p(f / 700)), ticks = [100, 300, 1000, 2000, 4000, 8000, 16000, 24000].filter((f) => f <= data.media.hertz[1]);
+  const [low, high] = data.media.hertz.map((f) => Math.log1p(f / 700)), ticks = hertzTicks(low, high);
   const hertz = ticks.map((f) => make("span", { class: "hz", style: `bottom:${100 * (Math.log1p(f / 700) - low) / (high - low)}%` }, f < 1000 ? `${f} Hz` : `${f / 1000} kHz`));
   const seconds = entry.seconds, times = ticksOf(0, seconds, 4).values;
   const picture = make("div", { class: "picture", "data-which": which, onclick: (event) => { const box = event.currentTarget.getBoundingClientRect(); seek((event.clientX - box.left) / box.width * seconds); } },
@@ -94,6 +94,15 @@ function figureOf(caption, entry, which, ends, ramp) {
     make("div", { class: "axis seconds" }, times.map((t) => make("span", { style: `left:${100 * t / seconds}%` }, `${t === 0 ? "0 s" : Number(t.toFixed(2))}`))),
     make("div", { class: "ramp", style: `background:linear-gradient(to right, ${ramp.join(",")})` }), make("div", { class: "ramp-ends" }, make("span", {}, ends[0]), make("span", {}, ends[1])),
     which === "clip" && entry.over ? overTime(entry) : "");
+}
+
+// Round frequencies that lie apart, between two places on the mel scale.
+function hertzTicks(low, high) {
+  const kept = [], at = (f) => (Math.log1p(f / 700) - low) / (high - low);
+  for (const f of [1, 10, 30, 100, 300, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000]) {
+    if (at(f) >= 0 && at(f) <= 1.001 && (!kept.length || at(f) - at(kept[kept.length - 1]) > 0.075)) kept.push(f);
+  }
+  return kept;
 }
 
 function overTime(entry) {

@@ -15,7 +15,7 @@ from asdkit.corpus.manifest import Row
 from asdkit.infer.experiment import Experiment
 from asdkit.page.contents import link, recording
 from asdkit.page.near import Neighbour, OverTime, neighbours, over_time
-from asdkit.page.pictures import BANDS, DIFFERENCE, LOWEST, palette, picture, sound, spectrogram
+from asdkit.page.pictures import BANDS, DIFFERENCE, lowest, palette, picture, sound, spectrogram
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.files import atomic_path, read_json, sha256_text, write_json
 
@@ -150,7 +150,13 @@ def _scales(dataset: Dataset) -> dict[str, Any]:
         key: [f"#{bytes(one).hex()}" for one in palette(signed)[::15]]
         for key, signed in (("ramp", False), ("signed", True))
     }
-    return {"hertz": [LOWEST, dataset.sample_rate / 2], "difference": DIFFERENCE, "cut": CUT, "bands": BANDS, **ramps}
+    return {
+        "hertz": [lowest(dataset.sample_rate), dataset.sample_rate / 2],
+        "difference": DIFFERENCE,
+        "cut": CUT,
+        "bands": BANDS,
+        **ramps,
+    }
 
 
 class _Machine:

@@ -1,6 +1,7 @@
 """Spectrograms as small pictures, and sounds as small files."""
 
 import io
+import math
 import struct
 import zlib
 from functools import lru_cache
@@ -8,8 +9,11 @@ from functools import lru_cache
 import numpy as np
 import soundfile
 
+from asdkit.signals.resample import resample, resampled_length
+
 BANDS = 96  # rows of a picture
-LOWEST = 50.0  # Hz
+LOWEST = 50.0  # Hz, of sound
+AUDIBLE = (8000, 96000)  # Hz, rates that browsers play; at higher ones the encoder's library may crash
 FLOOR = -120.0  # dB, of silence
 WINDOW = 0.064  # seconds
 WIDEST = 400  # columns of a picture
@@ -33,10 +37,15 @@ def spectrogram(wav: np.ndarray, rate: int) -> np.ndarray:
     return 10 * np.log10(np.maximum(power @ _bands(size, rate), 10 ** (FLOOR / 10))).T.astype(np.float32)
 
 
+def lowest(rate: int) -> float:
+    """Where the bands begin at a rate, Hz."""
+    return min(LOWEST, rate / 200)
+
+
 @lru_cache
 def _bands(size: int, rate: int) -> np.ndarray:
     """Weights of the bins in each band, [bins, BANDS]: triangles, none narrower than two bins."""
-    ends = np.array([LOWEST, rate / 2])
+    ends = np.array([lowest(rate), rate / 2])
     centres = _hertz(np.linspace(*_mel(ends), BANDS + 2))[1:-1]
     bins = np.arange(size // 2 + 1) * rate / size
     width = np.maximum(np.gradient(centres), rate / size)
@@ -87,9 +96,15 @@ def palette(signed: bool) -> list[tuple[int, int, int]]:
 
 
 def sound(wav: np.ndarray, rate: int) -> bytes:
-    """wav [T] within -1 and 1 as an Ogg Vorbis file."""
+    """wav [T] within -1 and 1 as an Ogg Vorbis file, at the next rate that can be heard."""
+    heard = min(max(rate, AUDIBLE[0]), AUDIBLE[1])
+    if heard != rate:
+        common = math.gcd(heard, rate)
+        old, new = rate // common, heard // common
+        stop = resampled_length(len(wav), old, new)
+        wav = resample(lambda first, last: wav[first:last], len(wav), 0, stop, old, new).clip(-1, 1)
     held = io.BytesIO()
-    with soundfile.SoundFile(held, "w", rate, 1, "VORBIS", format="OGG") as file:
+    with soundfile.SoundFile(held, "w", heard, 1, "VORBIS", format="OGG") as file:
         for start in range(0, len(wav), BLOCK):
             file.write(wav[start : start + BLOCK])
     return held.getvalue()
