@@ -78,7 +78,7 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     if config.train.steps and len(classes) < 2 and config.encoder.family == "classifier":
         raise ValueError(
             f"{args.exp}/classes.txt holds one class, {classes[0]!r}: there is nothing to tell apart. "
-            "Add machines, sections or attributes, or train nothing: --config conf/frozen.yaml or conf/logmel.yaml"
+            "Add machines, sections or attributes, or train nothing (train.steps: 0), as the default of egs/custom does"
         )
     if config.train.steps and dump_folder(config) is None:
         for name in training_sets(config, args.data):

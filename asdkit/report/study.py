@@ -55,7 +55,7 @@ def why_not(row: Row, changes: Sequence[str] = ()) -> str:
     config = load_config(row.config, [*row.set, *changes])
     path = config.encoder.checkpoint
     if path and not path.startswith("hub:") and not Path(path).exists():
-        return f"no {path}" + (f" (../../tools/get_checkpoint.py {row.get})" if row.get else "")
+        return f"no {path}" + (f" (../../.venv/bin/python ../../tools/get_checkpoint.py {row.get})" if row.get else "")
     if not config.encoder.spectrogram and not _has_transformers():
         return "transformers is not installed (../../tools/setup_env.sh hf)"
     return ""
