@@ -175,7 +175,7 @@ def test_thresholds_of_scores_that_may_be_negative_and_of_gamma_samples_that_are
 
 def test_test_clips_that_all_lie_above_the_threshold_are_told():
     scores = train_scores(0.1, 0.11, 0.12)
-    assert "all 2 test clips lie above the threshold 0.13" in on_threshold(0.13, 90, scores, [0.2, 0.3], True)[0]
+    assert "all test clips (2) lie above the threshold 0.13" in on_threshold(0.13, 90, scores, [0.2, 0.3], True)[0]
     assert not on_threshold(0.13, 90, scores, [0.13, 0.3], True) and not on_threshold(0.13, 90, scores, [], True)
 
 

@@ -193,8 +193,8 @@ Scores = dict[Annotated[str, Field(pattern=NAME)], ScoreConfig]
 def another_name(name: str) -> str:
     """What to use instead, in messages, where a score of this name was made with other settings."""
     return (
-        f"another name: in the file, or --set score.NEW.KEY=VALUE in place of score.{name}.KEY=VALUE (a new name starts "
-        "from the defaults: give all of its settings); --stage 5 makes it beside the old one, nothing is trained"
+        f"another name: in the file, or --set score.NEW.KEY=VALUE in place of score.{name}.KEY=VALUE (a new name "
+        "starts from the defaults: give all of its settings); --stage 5 makes it beside the old one, nothing is trained"
     )
 
 

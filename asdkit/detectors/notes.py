@@ -45,8 +45,8 @@ def on_threshold(
         notes.append(f"the threshold is {limit:.4g}: every clip that is no copy lies above it")
     if len(tests) and min(tests) > limit:
         notes.append(
-            f"all test clips ({len(tests)}) lie above the threshold {limit:.4g}: where some of them are normal, they come "
-            "from other conditions than the training clips, or these are near copies of one another"
+            f"all test clips ({len(tests)}) lie above the threshold {limit:.4g}: where some of them are normal, they "
+            "come from other conditions than the training clips, or these are near copies of one another"
         )
     return notes
 
