@@ -44,8 +44,9 @@ function track(low, high, marks) {
 
 function axis(low, high) {
   const { values } = ticksOf(low, high, 5);
+  const room = (innerWidth < 800 ? 0.25 : 0.08) * (high - low); // on a phone the ends leave less of it
   const ends = [low, ...values.filter((v) => v > low && v < high), high];
-  const apart = ends.filter((v, i) => i === 0 || i === ends.length - 1 || (v - low > 0.08 * (high - low) && high - v > 0.08 * (high - low)));
+  const apart = ends.filter((v, i) => i === 0 || i === ends.length - 1 || (v - low > room && high - v > room));
   return make("div", { class: "axis", "aria-hidden": "true" },
     apart.map((v) => make("span", { style: `left:${place(v, low, high)}%` }, `${Math.round(100 * v)}`)));
 }
