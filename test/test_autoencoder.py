@@ -384,6 +384,7 @@ def test_recipes_have_it(recipe):
 
 def test_every_recipe_has_it():
     recipes = {path.parts[-3] for path in ROOT.glob("egs/*/conf/dataset.yaml")}
+    recipes.remove("bearing")  # not heard at 16 kHz
     assert recipes == {path.parts[-3] for path in ROOT.glob("egs/*/conf/baseline_autoencoder.yaml")}
 
 

@@ -159,6 +159,8 @@ def test_trained_from_scratch_and_resumed(tmp_path, name, arch):
 def test_every_recipe_has_it(name):
     recipes = sorted(path.parent for path in ROOT.glob("egs/*/conf/dataset.yaml"))
     for folder in recipes:
+        if folder.parts[-2] == "bearing":  # not heard at 16 kHz
+            continue
         config = load_config(folder / f"baseline_{name}.yaml")
         assert (config.encoder.name, config.encoder.train) == (name, True)
         small = name == "cnn10" and folder.parts[-2] in ("mini", "custom")

@@ -49,6 +49,12 @@ def test_impacts_show_their_rate():
     assert lines.min() > level[[i for i in range(20, 300) if (i + 1) % 87 not in (0, 1, 2, 85, 86)]].max()
 
 
+def test_an_offset_is_not_heard():
+    encoder = build_encoder(EnvelopeEncoder(low=0))
+    wav = tone(16000, 3000, {50: 0.4})
+    torch.testing.assert_close(encoder.frontend(wav + 3)[0, :, 24], encoder.frontend(wav)[0, :, 24], atol=1e-3, rtol=0)
+
+
 def test_silence_and_a_steady_tone_are_the_floor():
     encoder = build_encoder(EnvelopeEncoder())
     assert (encoder.frontend(torch.zeros(1, 16000)) == math.log(1e-10)).all()

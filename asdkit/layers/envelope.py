@@ -25,7 +25,9 @@ class EnvelopeSpectrum(nn.Module):
     def __init__(self, sample_rate: int, window: int, low: float, high: float, bins: int) -> None:
         super().__init__()
         self.sample_rate, self.window, self.hop, self.bins = sample_rate, window, window // 2, bins
-        self.first, self.last = math.ceil(low * window / sample_rate), int(high * window / sample_rate)
+        # 0 Hz and half the rate have no counterpart at negative frequencies.
+        self.first = max(math.ceil(low * window / sample_rate), 1)
+        self.last = min(int(high * window / sample_rate), (window - 1) // 2)
         with torch.device("cpu"):  # even where a network is built on the meta device: the values are never loaded
             taper = torch.hann_window(window)
             self.register_buffer("taper", taper / taper.sum(), persistent=False)
