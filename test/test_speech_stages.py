@@ -11,6 +11,7 @@ from small_encoders import SPEECH
 from test_pipeline import MINI, Recipe
 
 from asdkit.bin import prepare_data
+from asdkit.infer.experiment import Experiment
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -60,3 +61,18 @@ def test_a_checkpoint_may_be_a_folder(data, tmp_path):
     network.save_pretrained(tmp_path / "weights")
     with pytest.raises(ValueError, match=r"encoder\.checkpoint\.sha256"):
         recipe.train()
+
+
+def test_weights_of_a_hub_serve_every_stage(data, tmp_path, monkeypatch):
+    """What stage 3 fetched, stage 4 finds in the hub's cache; other weights there now are told."""
+    network = transformers.HubertModel(transformers.HubertConfig(**SPEECH))
+    network.save_pretrained(tmp_path / "weights")
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "weights")
+    monkeypatch.setattr("asdkit.utils.hub._cached", lambda *words: tmp_path / "weights")
+    recipe = experiment(tmp_path / "run", data, {"name": "hubert", "checkpoint": "hub:who/what"})
+    recipe.train()
+    assert all(np.isfinite(x).all() for table in recipe.embed().values() for x in table.values())
+    network.encoder.layer_norm.bias.data.add_(1)
+    network.save_pretrained(tmp_path / "weights")
+    with pytest.raises(ValueError, match=r"the pre-trained weights with SHA-256 .* are at none of hub:who/what, "):
+        Experiment.open(recipe.exp).located  # noqa: B018 - looks for them

@@ -20,6 +20,7 @@ from asdkit.detectors.tables import side_by_side
 from asdkit.utils.ark import CHUNKS, check_directions, read_arrays
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_text, sha256_path
+from asdkit.utils.hub import PREFIX, sha256_weights
 from asdkit.utils.names import composed
 
 if TYPE_CHECKING:
@@ -104,12 +105,15 @@ class Experiment:
         """The configuration with the pre-trained weights where they are found, known by their SHA-256.
 
         Looked for: as the configuration says, from the working directory, from the recipe's folder and from where stage
-        2 was run; and beside config.yaml. Raises ValueError, naming the places, when they are at none of them.
+        2 was run; and beside config.yaml. Raises ValueError, naming the places, when they are at none of them; and as
+        `weights_path`, for weights on a hub.
         """
         named = self.config.encoder.checkpoint
         if not named:
             return self.config
         known = read_json(self.checkpoint.with_name(".done")).get("encoder.checkpoint.sha256")
+        if named.startswith(PREFIX) and sha256_weights(named) == known:
+            return self.config
         noted = read_text(self.exp / "env.txt") if (self.exp / "env.txt").exists() else ""
         run_in = [line.removeprefix("folder: ") for line in noted.splitlines() if line.startswith("folder: ")]
         places = [Path(named), *(Path(folder, named) for folder in [self.exp.parent.parent, *run_in])]
@@ -117,7 +121,7 @@ class Experiment:
         there = [place for place in places if place.exists()]
         found = next((place for place in there if sha256_path(place) == known), None)
         if found is None:
-            looked = ", ".join(map(str, places))
+            looked = ", ".join(map(str, [named, *places] if named.startswith(PREFIX) else places))
             other = f"; {there[0]} holds other weights" if there else ""
             raise ValueError(
                 f"{self.exp}: the pre-trained weights with SHA-256 {str(known)[:16]}... are at none of "
