@@ -189,7 +189,7 @@ def test_another_detector_on_a_network_that_is_there(tmp_path):
     report.main(["--data", str(experiment.data), "--exp", str(experiment.exp)])
     after = experiment.stamps()
     changed = {path.name for path in before if after[path] != before[path]}
-    assert changed == {"config.yaml", "results.json", "RESULTS.md"}  # of the tag: no score, no array
+    assert changed == {"config.yaml", "results.json", "RESULTS.md", "index.html"}  # of the tag: no score, no array
     one, three = ((experiment.exp / f"seed0/score/{name}/dev_test.tsv").read_text() for name in ("knn", "three"))
     assert one != three
     rows = re.findall(r"^\| tag +\| +(\w+) \| dcase2022", read_text(tmp_path / "exp/RESULTS.md"), re.M)
