@@ -80,13 +80,25 @@ def test_the_channel_has_to_be_named_and_whole(tmp_path: Path) -> None:
         stage_1(tmp_path, HEAD + "channels:\n  a: {kind: sound, rate: 100, files: .npy}\n")
 
 
-def test_other_rates_are_resampled_when_that_is_said(tmp_path: Path) -> None:
+def test_other_rates_are_resampled_when_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     takes(tmp_path / "corpus")
     said = HEAD + CHANNELS + "sample_rate: 16000\n"
     with pytest.raises(ValueError, match="25600 Hz, expected 16000 Hz"):
         stage_1(tmp_path, said, "--channel", "vibration")
     data = stage_1(tmp_path, said, "--channel", "vibration", "--resample", "true")
     assert {row["samples"] for row in manifest_of(data, "dev_train").values()} == {"16000"}
+    assert "channel vibration: vibration in m/s^2, 25600 Hz, resampled to 16000 Hz" in caplog.text
+
+
+def test_a_second_sensor_is_taken_out_in_the_unit(tmp_path: Path) -> None:
+    far = np.random.default_rng(0).standard_normal(16000)
+    near = np.random.default_rng(1).standard_normal(16000)
+    np.save(tmp_path / "a.npy", 20 * np.stack([near + far, far]))
+    entry = "{kind: vibration, rate: 16000, unit: g, scale: 2.0, column: 0, files: .npy}"
+    (tmp_path / "dataset.yaml").write_text(f"{HEAD}channels:\n  a: {entry}\nreference_channel: 1\n")
+    reader = load_description(tmp_path / "dataset.yaml").reader("complex")
+    assert np.std(reader.read(tmp_path / "a.npy") / 40 - near) < 0.3 and reader.identity()["signal.scale"] == 2.0
 
 
 def test_descriptions_without_channels_are_as_before(tmp_path: Path) -> None:

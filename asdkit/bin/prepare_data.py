@@ -53,9 +53,9 @@ def main(argv: list[str] | None = None) -> None:
     what = description.load_description(args.dataset, channel=args.channel, resample=args.resample)
     machines, sections = (text.split(",") if text else None for text in (args.machines, args.sections))
     found = find.find(what, args.corpus, machines, sections)
-    if what.channels:
-        for name, sensor in what.channels.items():
-            logging.info("channel %s: %s in %s, %d Hz", name, sensor.kind, sensor.unit or "full scale 1", sensor.rate)
+    for name, sensor in (what.channels or {}).items():
+        rates_told = f"{sensor.rate} Hz" + f", resampled to {what.sample_rate} Hz" * (sensor.rate != what.sample_rate)
+        logging.info("channel %s: %s in %s, %s", name, sensor.kind, sensor.unit or "full scale 1", rates_told)
     for note in found.notes:
         logging.info("%s", note)
     if found.doubt and (args.force or not Path(args.data, ".done").exists()):
