@@ -19,7 +19,7 @@ WINDOW = 0.064  # seconds
 WIDEST = 400  # columns of a picture
 DIFFERENCE = 20.0  # dB at the ends of the scale
 BLOCK = 1 << 14  # samples that the encoder is given at once: more, and some versions of it run out of stack
-# Colours in OKLab (Ottosson 2020), equally far apart: lightness, green to red, blue to yellow.
+# Colours in OKLab (Ottosson), equally far apart: lightness, green to red, blue to yellow.
 LEVELS = [(0.13, 0.01, -0.02), (0.36, 0.07, -0.12), (0.55, 0.18, -0.02), (0.74, 0.11, 0.12), (0.95, -0.02, 0.13)]
 SIGNED = [(0.88, -0.05, -0.07), (0.66, -0.03, -0.15), (0.17, 0.0, 0.0), (0.68, 0.1, 0.13), (0.92, 0.0, 0.11)]
 
