@@ -35,3 +35,29 @@ def test_data() -> Path:
     if not Path(root).is_dir():
         pytest.fail(f"ASDKIT_TEST_DATA={root} is not a directory")
     return Path(root)
+
+
+def tensors(path: Path) -> dict:
+    """What an .npz file holds."""
+    import numpy as np
+    import torch
+
+    return {name: torch.from_numpy(value) for name, value in np.load(path).items()}
+
+
+@pytest.fixture
+def golden(request, test_data):
+    """Name of a file -> its tensors, of the encoder that the module is named after: test_ced has those of `ced`."""
+    folder = test_data / "golden/encoders" / request.module.__name__.removeprefix("test_")
+    return lambda name: tensors(folder / f"{name}.npz")
+
+
+@pytest.fixture
+def wavs(test_data):
+    """The recordings that encoders' golden tensors are made of, name -> [clips, samples]; x12: x10 and then x2."""
+    import torch
+
+    inputs = test_data / "golden/encoders/inputs"
+    found = tensors(inputs / "inputs_16k.npz") | tensors(inputs / "inputs_48k.npz")
+    found = {name: torch.atleast_2d(value) for name, value in found.items()}
+    return found | {"x12": torch.cat([found["x10"], found["x2"]], 1)}

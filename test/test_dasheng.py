@@ -14,25 +14,8 @@ from asdkit.encoders.dasheng import Dasheng, load_dasheng
 
 
 @pytest.fixture
-def golden(test_data):
-    folder = test_data / "golden/encoders/dasheng"
-
-    def read(name):
-        return {key: torch.from_numpy(value) for key, value in np.load(folder / f"{name}.npz").items()}
-
-    return read
-
-
-@pytest.fixture
 def encoder(test_data):
     return load_dasheng(test_data / "golden/encoders/dasheng/dasheng_tiny.pt").eval()
-
-
-@pytest.fixture
-def wavs(test_data):
-    found = np.load(test_data / "golden/encoders/inputs/inputs_16k.npz")
-    found = {name: torch.from_numpy(np.atleast_2d(found[name])) for name in found}
-    return {**found, "x12": torch.cat([found["x10"], found["x2"]], 1)}
 
 
 def assert_levels(feats, expected):

@@ -16,25 +16,8 @@ SILENCE = 4.268 / 9.138  # what the authors fill clips up with
 
 
 @pytest.fixture
-def golden(test_data):
-    folder = test_data / "golden/encoders/eat"
-
-    def read(name):
-        return {key: torch.from_numpy(value) for key, value in np.load(folder / f"{name}.npz").items()}
-
-    return read
-
-
-@pytest.fixture
 def encoder(test_data):
     return load_eat(test_data / "golden/encoders/eat/eat_tiny_pretrained_fairseq.pt", heads=4).eval()
-
-
-@pytest.fixture
-def wavs(test_data):
-    found = np.load(test_data / "golden/encoders/inputs/inputs_16k.npz")
-    found = {name: torch.from_numpy(np.atleast_2d(found[name])) for name in found}
-    return {**found, "x12": torch.cat([found["x10"], found["x2"]], 1)}
 
 
 def filled(feats, frames):

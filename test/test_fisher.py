@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from beats_networks import relative
@@ -21,25 +20,6 @@ RATES = {4000: 1, 8000: 1, 12000: 1, 16000: 2, 22050: 2, 32000: 4, 44100: 5, 480
 @pytest.fixture
 def file(test_data):
     return test_data / "golden/encoders/fisher/fisher_tiny48.pt"
-
-
-@pytest.fixture
-def golden(test_data):
-    folder = test_data / "golden/encoders/fisher"
-
-    def read(name):
-        return {key: torch.from_numpy(value) for key, value in np.load(folder / f"{name}.npz").items()}
-
-    return read
-
-
-@pytest.fixture
-def wavs(test_data):
-    found = {}
-    for rate in (16, 48):
-        stored = np.load(test_data / f"golden/encoders/inputs/inputs_{rate}k.npz")
-        found |= {name: torch.from_numpy(np.atleast_2d(stored[name])) for name in stored}
-    return {**found, "x12": torch.cat([found["x10"], found["x2"]], 1)}
 
 
 def ordered(tokens: torch.Tensor, encoder: Fisher) -> torch.Tensor:
