@@ -5,6 +5,8 @@ x + mlp(norm(x)), or post-norm, norm(x + attention(x)), then norm(x + mlp(x)), a
 those that the published files of AST, ATST, CED and others share.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -120,18 +122,8 @@ class VitBlock(nn.Module):
 class Trunk(nn.ModuleList):
     """`depth` blocks, one after the other; further arguments as for `VitBlock`."""
 
-    def __init__(
-        self,
-        depth: int,
-        dim: int,
-        heads: int,
-        hidden: int,
-        qkv_bias: bool = True,
-        extra: bool = False,
-        eps: float = EPS,
-        post: bool = False,
-    ) -> None:
-        super().__init__(VitBlock(dim, heads, hidden, qkv_bias, extra, eps, post) for _ in range(depth))
+    def __init__(self, depth: int, dim: int, heads: int, hidden: int, **options: Any) -> None:
+        super().__init__(VitBlock(dim, heads, hidden, **options) for _ in range(depth))
         self.width = dim + 2 * hidden
         _initialise(self)
 
