@@ -16,15 +16,16 @@ PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 8 -
 env:
 	tools/setup_env.sh
 
-mini: env
+mini:
+	tools/setup_env.sh report
 	egs/mini/run.sh
 
 test:
-	tools/setup_env.sh test,tensorboard,hf,files
+	tools/setup_env.sh test,tensorboard,hf,files,report,export
 	$(PYTEST) -m "not long"
 
 test-long:
-	tools/setup_env.sh test,tensorboard,hf,files
+	tools/setup_env.sh test,tensorboard,hf,files,report,export
 	$(PYTEST) -m long
 
 lint:

