@@ -259,7 +259,7 @@ FAULTS = [
     Fault("treated recordings are dumped and not read", "asdkit/data/levels.py", "if clip.treated is None:", "if True:",
           "[data.reference]"),
     Fault("only the size of the transfer function", "asdkit/signals/reference.py", "(c * f.conj()).sum(0)",
-          "(c * f.conj()).sum(0).abs()", "reference::what_the_far_microphone_hears_goes_and_the_machine_stays"),
+          "abs((c * f.conj()).sum(0))", "reference::what_the_far_microphone_hears_goes_and_the_machine_stays"),
     Fault("a click at the end of recordings", "asdkit/signals/reference.py",
           "added = hop - beyond if beyond and _window(size)[hop + beyond - 1] < _FADED else 0", "added = 0",
           "reference::an_end_that_the_last_frame_hardly_reaches_has_no_click"),

@@ -28,7 +28,7 @@ class Resampler(nn.Module):
         self.span, self.made, self.margin, pieces = filters(self.old, self.new)
         for number, piece in enumerate(pieces):
             self.starts.append(piece.start + self.margin)
-            self.register_buffer(f"kernel{number}", piece.kernel, persistent=False)
+            self.register_buffer(f"kernel{number}", torch.from_numpy(piece.kernel), persistent=False)
 
     def forward(self, wav: Tensor) -> Tensor:
         """wav [B, T] -> [B, ceil(T * new / old)], float32 also under autocast"""

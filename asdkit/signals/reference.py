@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.memory import memory_told
-
-if TYPE_CHECKING:
-    import torch
 
 WINDOWS = {"complex": 0.064, "magnitude": 0.032}  # seconds of an STFT frame: 1024 and 512 samples at 16 kHz
 SILENT = 1e-7  # RMS below a 24-bit recording's last bit
@@ -99,21 +97,19 @@ def treat(near: np.ndarray, far: np.ndarray, rate: int, how: str) -> np.ndarray:
     beyond a frame. Both as asd-experiments computes them (kasahart), but for recordings whose end the last frame hardly
     reaches: dividing by its faded window would leave a click of many times full scale there, so a frame is added.
     """
-    import torch
-
     size = frame_length(rate, how)
     hop, window, level = size // 2, _window(size), scale(near, far)
     frames = _frames(near, far, size)  # [2, N, size]
-    segments = torch.zeros(frames.shape[1] + 1, hop, dtype=torch.float64)  # halves of frames, overlapping, added up
-    h = torch.from_numpy(transfer(near, far, rate)) if how == "complex" else None
+    segments = np.zeros((frames.shape[1] + 1, hop))  # halves of frames, overlapping, added up
+    h = transfer(near, far, rate) if how == "complex" else None
     for start, (c, f) in _spectra(frames, level):  # [B, F] each
-        kept = c - h * f if h is not None else c * _gain(c.abs(), f.abs())
-        made = torch.fft.irfft(kept, size) * window
+        kept = c - h * f if h is not None else c * _gain(np.abs(c), np.abs(f))
+        made = np.fft.irfft(kept, size) * window
         segments[start : start + len(made)] += made[:, :hop]
         segments[start + 1 : start + 1 + len(made)] += made[:, hop:]
-    segments[1:-1] /= window[:hop].square() + window[hop:].square()
-    segments[-1] /= window[hop:].square()
-    return (segments.flatten()[hop : hop + len(near)] * level).float().numpy()
+    segments[1:-1] /= window[:hop] ** 2 + window[hop:] ** 2
+    segments[-1] /= window[hop:] ** 2
+    return (segments.ravel()[hop : hop + len(near)] * level).astype(np.float32)
 
 
 def transfer(near: np.ndarray, far: np.ndarray, rate: int) -> np.ndarray:
@@ -122,8 +118,8 @@ def transfer(near: np.ndarray, far: np.ndarray, rate: int) -> np.ndarray:
     frames = _frames(near, far, size)[:, : 1 + len(near) // (size // 2)]  # as published: without one that was added
     both, power = 0, _EPS
     for _, (c, f) in _spectra(frames, scale(near, far)):
-        both, power = both + (c * f.conj()).sum(0), power + f.abs().square().sum(0)
-    return (both / power).numpy()
+        both, power = both + (c * f.conj()).sum(0), power + (np.abs(f) ** 2).sum(0)
+    return np.asarray(both / power)
 
 
 def scale(near: np.ndarray, far: np.ndarray) -> float:
@@ -131,30 +127,25 @@ def scale(near: np.ndarray, far: np.ndarray) -> float:
     return float(max(np.abs(near).max(), np.abs(far).max())) / _PEAK or 1.0
 
 
-def _gain(near: "torch.Tensor", far: "torch.Tensor") -> "torch.Tensor":
-    return ((near - far) / near.clamp_min(1e-300)).where(near > far, _FLOOR)
+def _gain(near: np.ndarray, far: np.ndarray) -> np.ndarray:
+    return np.where(near > far, (near - far) / np.maximum(near, 1e-300), _FLOOR)
 
 
-def _window(size: int) -> "torch.Tensor":
-    import torch
-
-    return torch.hann_window(size, dtype=torch.float64)
+def _window(size: int) -> np.ndarray:
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)  # Hann's, periodic
 
 
-def _frames(near: np.ndarray, far: np.ndarray, size: int) -> "torch.Tensor":
+def _frames(near: np.ndarray, far: np.ndarray, size: int) -> np.ndarray:
     """Frames [2, N, size] of both, half a frame apart, the first around sample 0; both ends are reflected."""
-    import torch
-
-    both, hop = torch.from_numpy(np.stack([near, far])), size // 2
+    both, hop = np.stack([near, far]), size // 2
     beyond = len(near) % hop
     added = hop - beyond if beyond and _window(size)[hop + beyond - 1] < _FADED else 0
-    return torch.nn.functional.pad(both[:, None], (hop, hop + added), mode="reflect")[:, 0].unfold(1, size, hop)
+    padded = np.pad(both, ((0, 0), (hop, hop + added)), mode="reflect")
+    return sliding_window_view(padded, size, axis=1)[:, ::hop]
 
 
-def _spectra(frames: "torch.Tensor", level: float) -> "Iterator[tuple[int, torch.Tensor]]":
+def _spectra(frames: np.ndarray, level: float) -> Iterator[tuple[int, np.ndarray]]:
     """Some frames at a time, the memory does not hold those of a long recording: number of the first, [2, B, F]."""
-    import torch
-
     window = _window(frames.shape[-1])
     for start in range(0, frames.shape[1], _AT_ONCE):
-        yield start, torch.fft.rfft(frames[:, start : start + _AT_ONCE].double() / level * window)
+        yield start, np.fft.rfft(frames[:, start : start + _AT_ONCE].astype(np.float64) / level * window)

@@ -6,12 +6,10 @@ Down to 16 kHz a tone up to 7.1 kHz loses less than 0.1 dB, and one of 8.3 kHz a
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 FILTER = "sinc64"  # what done markers hold: another filter makes other samples
 _REACH = 64  # samples of the lower rate on either side of each new one
@@ -25,7 +23,7 @@ class Piece(NamedTuple):
 
     first: int
     start: int
-    kernel: "torch.Tensor"  # [old samples, new samples]
+    kernel: np.ndarray  # [old samples, new samples]
 
 
 def resampled_length(samples: int, old: int, new: int) -> int:
@@ -41,8 +39,6 @@ def resample(
     read(a, b): its samples [a, b) at the old rate, of `total`; silence is around them. old and new have no common
     factor. The same samples come, to rounding (1e-6 of the loudest), whatever part is asked for.
     """
-    import torch
-
     span, made, margin, pieces = filters(old, new)
     parts = [np.empty(0, "float32")]
     first, last = start // made, -(-stop // made)
@@ -51,15 +47,16 @@ def resample(
         count = min(step, last - period)
         begin, end = period * span - margin, (period + count) * span + margin + 1
         inside, outside = max(begin, 0), max(min(end, total), 0)
-        samples = torch.zeros(end - begin)
+        samples = np.zeros(end - begin, "float32")
         if inside < outside:
-            samples[inside - begin : outside - begin] = torch.from_numpy(read(inside, outside))
-        part = torch.empty(count, made)
+            samples[inside - begin : outside - begin] = read(inside, outside)
+        part = np.empty((count, made), "float32")
         for piece in pieces:
             taps, width = piece.kernel.shape
-            rows = samples[piece.start + margin :].as_strided((count, taps), (span, 1))
-            torch.matmul(rows, piece.kernel, out=part[:, piece.first : piece.first + width])
-        parts.append(part.flatten().numpy())
+            rows = sliding_window_view(samples[piece.start + margin :], taps)[::span][:count]
+            # a copy: BLAS takes no rows that overlap
+            part[:, piece.first : piece.first + width] = np.ascontiguousarray(rows) @ piece.kernel
+        parts.append(part.ravel())
     return np.concatenate(parts)[start - first * made :][: stop - start]
 
 
@@ -70,8 +67,6 @@ def filters(old: int, new: int) -> tuple[int, int, int, list[Piece]]:
     old and new have no common factor. A period is long enough that neighbouring filters share most of the samples they
     read. Rates that have little in common have long periods, which are filtered piece by piece.
     """
-    import torch
-
     slower = max(1.0, old / new)  # old samples in one of the lower rate
     margin = math.ceil(_REACH * slower)
     wanted = max(round(2 * margin * new / old), 1)
@@ -85,5 +80,5 @@ def filters(old: int, new: int) -> tuple[int, int, int, list[Piece]]:
         window = np.i0(_BETA * np.sqrt(np.clip(1 - (distance / (_REACH * slower)) ** 2, 0, None)))
         window[np.abs(distance) > _REACH * slower] = 0
         kernel = np.sinc(distance * (_CUTOFF / slower)) * window
-        pieces.append(Piece(first, start, torch.from_numpy((kernel / kernel.sum(0)).astype("float32"))))
+        pieces.append(Piece(first, start, (kernel / kernel.sum(0)).astype("float32")))
     return span, made, margin, pieces
