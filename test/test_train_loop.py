@@ -70,11 +70,17 @@ def assert_same(a, b):
         assert torch.equal(a[key], b[key]), key
 
 
-@pytest.mark.parametrize("stop", [2, 3, 5])
-def test_killed_and_resumed_is_bit_identical(tmp_path, stop):
-    run(tmp_path / "whole", config())
-    run(tmp_path / "killed", config(), stop=stop)
-    resumed = run(tmp_path / "killed", config())
+OTHER_LOSSES = {"adacos": {"centres": 2}, "centre": {"weight": 0.1}, "dlcl": {"codes": 4, "memory": 6}}
+
+
+@pytest.mark.parametrize(
+    ("stop", "changes"), [(2, {}), (3, {}), (5, {}), *((stop, {"loss": OTHER_LOSSES}) for stop in (2, 5))]
+)
+def test_killed_and_resumed_is_bit_identical(tmp_path, stop, changes):
+    settings = config(**{f"{section}__{key}": value for section in changes for key, value in changes[section].items()})
+    run(tmp_path / "whole", settings)
+    run(tmp_path / "killed", settings, stop=stop)
+    resumed = run(tmp_path / "killed", settings)
     assert resumed.step == 6
     whole, again = (read_checkpoint(tmp_path / name / "checkpoint/final.pt") for name in ("whole", "killed"))
     assert_same(whole["model"], again["model"])

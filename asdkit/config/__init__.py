@@ -37,6 +37,8 @@ from asdkit.config.spectrum_encoders import EnvelopeEncoder, LogmelEncoder
 from asdkit.config.speech_encoders import SpeechArch, SpeechEncoder, Wav2Vec2Encoder
 from asdkit.config.training import (
     AamConfig,
+    AdaCosConfig,
+    CentreConfig,
     DataConfig,
     DlclConfig,
     LossConfig,
@@ -49,6 +51,8 @@ from asdkit.config.training import (
 __all__ = [
     "CedEncoder",
     "AamConfig",
+    "AdaCosConfig",
+    "CentreConfig",
     "AnyEncoder",
     "AstEncoder",
     "AtstClipEncoder",

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asdkit.utils.typed_yaml import NO_RESULT, Section, given
 
@@ -43,6 +43,24 @@ class AamConfig(Section):
 
     scale: float = Field(30.0, gt=0, description="s")
     margin: float = Field(0.2, ge=0, lt=1.5707963, description="m, radians")
+    centres: int = Field(
+        1, ge=1, description="of each class, of which the nearest counts: sub-centre ArcFace (Zheng et al., 2025: 16)"
+    )
+
+
+class AdaCosConfig(Section):
+    """AdaCos (Zhang et al., 2019)."""
+
+    centres: int = Field(
+        16, ge=1, description="of each class: sub-cluster AdaCos (Wilkinghoff, 2021: 16); 1: AdaCos itself"
+    )
+
+
+class CentreConfig(Section):
+    """Centre loss (Wen et al., 2016), beside the loss of classes."""
+
+    weight: float = Field(0.003, gt=0, description="lambda (Wen et al.: 0.003)")
+    rate: float = Field(0.5, gt=0, le=1, description="alpha, how far a batch moves the centres of its classes")
 
 
 class DlclConfig(Section):
@@ -58,8 +76,25 @@ class LossConfig(Section):
     """Training objective."""
 
     normalise: bool = Field(True, description="batch normalisation between the embedding and the losses")
-    aam: AamConfig = AamConfig()
-    dlcl: DlclConfig | None = Field(None, description="loss of unattributed clips; null: they are classes of AAM too")
+    aam: AamConfig | None = Field(AamConfig(), description="loss of classes, unless another one is named")
+    adacos: AdaCosConfig | None = Field(None, description="loss of classes instead of AAM")
+    cross_entropy: bool = Field(False, description="true: loss of classes instead of AAM")
+    centre: CentreConfig | None = Field(None, description="added to the loss of classes; null: not")
+    dlcl: DlclConfig | None = Field(None, description="loss of unattributed clips; null: they are classes too")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _instead_of_aam(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and (raw.get("adacos") is not None or raw.get("cross_entropy")):
+            return {"aam": None, **raw}
+        return raw
+
+    @model_validator(mode="after")
+    def _one_of_classes(self) -> "LossConfig":
+        named = [name for name in ("aam", "adacos", "cross_entropy") if getattr(self, name)]
+        if len(named) != 1:
+            raise ValueError(f"one loss of classes is needed, got {' and '.join(named) or 'none'}")
+        return self
 
 
 class SpecAugmentConfig(Section):

@@ -1,33 +1,40 @@
-"""The training objective: L = L_AAM + lambda L_DLCL (paper Eq. 10)."""
+"""The training objective: L = L_AAM + lambda L_DLCL (paper Eq. 10), or with another loss of classes."""
 
 import torch
 from torch import Tensor, nn
 
 from asdkit.config import LossConfig
 from asdkit.losses.aam import AamSoftmax
+from asdkit.losses.adacos import AdaCos
+from asdkit.losses.centre import CentreLoss
+from asdkit.losses.cross_entropy import CrossEntropy
 from asdkit.losses.dlcl import Dlcl
 from asdkit.utils.device import to_device
 
 
 class Objective(nn.Module):
-    """AAM-softmax over attributed clips and DLCL over unattributed ones; without DLCL all clips go to AAM-softmax.
+    """A loss of classes over attributed clips and DLCL over unattributed ones; without DLCL all clips are of classes.
 
-    Embeddings differ little from their mean: by angles alone all of them are one class, and training takes thousands of
-    steps to leave that. So the losses see them batch-normalised (`loss.normalise`; BNNeck, Luo et al., 2019), while the
-    detector sees them as they are.
+    The loss of classes is AAM-softmax, AdaCos or cross entropy (`kind`); centre loss may be added to it. Embeddings
+    differ little from their mean: by angles alone all of them are one class, and training takes thousands of steps to
+    leave that. So the losses see them batch-normalised (`loss.normalise`; BNNeck, Luo et al., 2019), while the detector
+    sees them as they are.
     """
 
     def __init__(self, config: LossConfig, dim: int, classes: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(dim, track_running_stats=False) if config.normalise else nn.Identity()
-        self.aam = AamSoftmax(dim, classes, config.aam.scale, config.aam.margin)
+        self.kind, loss = _of_classes(config, dim, classes)
+        self.add_module(self.kind, loss)
+        self.centre = CentreLoss(dim, classes, config.centre.rate) if config.centre else None
+        self.centre_weight = config.centre.weight if config.centre else 0.0
         self.dlcl = self.weight = None
         if config.dlcl:
             self.weight = config.dlcl.weight
             self.dlcl = Dlcl(dim, config.dlcl.codes, config.dlcl.memory, config.dlcl.temperature)
 
     def forward(self, x: Tensor, labels: Tensor, attributed: Tensor) -> dict[str, Tensor]:
-        """Embeddings x [B, D], labels [B], attributed [B] (bool) -> losses 'loss', 'aam' and, when used, 'dlcl'.
+        """Embeddings x [B, D], labels [B], attributed [B] (bool) -> losses 'loss', `kind`, 'centre', 'dlcl'.
 
         A batch of only attributed or only unattributed clips is fine. The memory bank takes the attributed embeddings
         after the loss is computed. With `attributed` on the CPU no GPU has to be waited for. In float32 also under
@@ -39,11 +46,28 @@ class Objective(nn.Module):
     def _losses(self, x: Tensor, labels: Tensor, attributed: Tensor) -> dict[str, Tensor]:
         x = self.norm(x)
         if self.dlcl is None:
-            aam = self.aam(x, to_device(labels, x.device))
-            return {"loss": aam, "aam": aam.detach()}
+            return self._of_classes(x, to_device(labels, x.device))
         known, unknown = (to_device(mask.nonzero()[:, 0], x.device) for mask in (attributed, ~attributed))
         told = x.index_select(0, known)
-        aam = self.aam(told, to_device(labels[attributed], x.device))
+        found = self._of_classes(told, to_device(labels[attributed], x.device))
         dlcl = self.dlcl(x.index_select(0, unknown))
         self.dlcl.remember(told)
-        return {"loss": aam + self.weight * dlcl, "aam": aam.detach(), "dlcl": dlcl.detach()}
+        return {**found, "loss": found["loss"] + self.weight * dlcl, "dlcl": dlcl.detach()}
+
+    def _of_classes(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        loss = self.get_submodule(self.kind)(x, labels)
+        found = {"loss": loss, self.kind: loss.detach()}
+        if self.centre is not None:
+            centre = self.centre(x, labels)
+            found |= {"loss": loss + self.centre_weight * centre, "centre": centre.detach()}
+        return found
+
+
+def _of_classes(config: LossConfig, dim: int, classes: int) -> tuple[str, nn.Module]:
+    """Name and module of the loss over classes."""
+    if config.adacos:
+        return "adacos", AdaCos(dim, classes, config.adacos.centres)
+    if config.cross_entropy:
+        return "cross_entropy", CrossEntropy(dim, classes)
+    assert config.aam is not None
+    return "aam", AamSoftmax(dim, classes, config.aam.scale, config.aam.margin, config.aam.centres)
