@@ -24,7 +24,7 @@ LEVELS = [
     {"layers"},
     {"encoders", "adapt"},
     {"models", "losses", "protocols", "fetch"},
-    {"train", "detectors", "infer", "report", "page", "pretrain"},
+    {"train", "detectors", "infer", "report", "page", "pretrain", "monitor", "export"},
     {"bin"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}

@@ -1,0 +1,96 @@
+"""From clips to episodes: several clips in a row over the limit are one alarm, with a start and an end."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from asdkit.monitor.calibration import Rule
+
+
+class Timed(NamedTuple):
+    """A clip's score and when it was recorded, in seconds; None: nothing can be said of it (its sensor failed)."""
+
+    score: float | None
+    start: float
+    end: float
+
+
+@dataclass
+class Episode:
+    """An alarm: from the first clip over the limit that raised it to the last one over the release, in seconds.
+
+    raised: end of the clip that raised it. peak: number of the clip with the highest score. clips: numbers of those
+    over the limit. open: whether it goes on.
+    """
+
+    start: float
+    raised: float
+    end: float
+    peak: int
+    peak_score: float
+    clips: list[int] = field(default_factory=list)
+    open: bool = True
+
+
+class Watch:
+    """Takes one clip after the other and tells of episodes.
+
+    k of the last n clips over the limit raise an alarm; n clips in a row, none over the release, end it. So no clip
+    serves two alarms, and a share p of clips over the limit raises at most p / k alarms a clip, however clips depend on
+    one another.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule, self.count = rule, 0
+        self.episodes: list[Episode] = []
+        self.last: deque[tuple[int, Timed]] = deque(maxlen=rule.n)  # those over the limit or not, newest last
+        self.quiet = 0  # clips since the last one over the release
+
+    def add(self, clip: Timed) -> Episode | None:
+        """Take the next clip; returns the episode that it belongs to, which may have begun with it.
+
+        A clip without a score changes nothing: it neither raises nor ends an alarm.
+        """
+        number, self.count = self.count, self.count + 1
+        going = self.episodes[-1] if self.episodes and self.episodes[-1].open else None
+        if clip.score is None:
+            return going
+        self.last.append((number, clip))
+        if going is None:
+            return self._begin(clip)
+        self.quiet = 0 if clip.score > self.rule.release else self.quiet + 1
+        if self.quiet == self.rule.n:
+            going.open = False
+            self.last.clear()
+            return None
+        if self.quiet == 0:
+            self._extend(going, number, clip)
+        return going
+
+    def _begin(self, clip: Timed) -> Episode | None:
+        over = [(number, one) for number, one in self.last if one.score > self.rule.limit]
+        if len(over) < self.rule.k or clip.score <= self.rule.limit:
+            return None
+        first = over[0]
+        episode = Episode(first[1].start, clip.end, clip.end, first[0], first[1].score)
+        for number, one in over:
+            self._extend(episode, number, one)
+        self.episodes.append(episode)
+        self.quiet = 0
+        return episode
+
+    def _extend(self, episode: Episode, number: int, clip: Timed) -> None:
+        episode.end = clip.end
+        if clip.score > episode.peak_score:
+            episode.peak, episode.peak_score = number, clip.score
+        if clip.score > self.rule.limit:
+            episode.clips.append(number)
+
+
+def find_episodes(rule: Rule, clips: Iterable[Timed]) -> list[Episode]:
+    """The episodes among clips in the order in which they were recorded; the last one may be open."""
+    watch = Watch(rule)
+    for clip in clips:
+        watch.add(clip)
+    return watch.episodes
