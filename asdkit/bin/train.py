@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.data import chain
     from asdkit.data.levels import level_inputs
     from asdkit.data.lists import training_inputs
+    from asdkit.data.noise import noise_inputs
 
     config = open_config(args.exp / "config.yaml")
     check_checkpoint(config, f"{args.exp}/config.yaml")
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     made_from = training_inputs(config, prepared, args.exp)
     if config.train.steps:
         chain.check_labels(config, prepared, args.exp)
-        made_from |= level_inputs(config, args.exp)
+        made_from |= level_inputs(config, args.exp) | noise_inputs(config, args.data)
     inputs = training_identity(config) | made_from | {"seed": args.seed}
     done = Done(
         folder / "checkpoint" / ".done",

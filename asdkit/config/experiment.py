@@ -47,6 +47,8 @@ class Config(Section):
             self._of_an_autoencoder()
         if self.loss.normalise and self.train.batch_size == 1:
             raise ValueError("loss.normalise needs a train.batch_size of 2 or more")
+        if self.train.noise and self.data.feats_type == "fbank":
+            raise ValueError("train.noise is mixed into recordings: data.feats_type has to be raw, or train.noise null")
         if self.loss.dlcl and "attr" not in self.data.label:
             raise ValueError(f"loss.dlcl needs attributes in the labels: data.label is {self.data.label!r}")
         return self
@@ -54,6 +56,8 @@ class Config(Section):
     def _of_an_autoencoder(self) -> None:
         if extra := [key for key in ("model", "loss") if getattr(self, key) != type(getattr(self, key))()]:
             raise ValueError(f"{extra[0]}: the autoencoder has no such part: leave the section out")
+        if self.train.noise:
+            raise ValueError("train.noise: the autoencoder draws frames, not chunks: leave it out")
         if self.embed.arrays:
             raise ValueError(
                 "embed.arrays: the autoencoder makes embedding, score.mse and score.mahalanobis, no others"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,12 @@ from asdkit.config import Config
 from asdkit.corpus.description import load_dataset
 from asdkit.data.levels import at_level, read_clip
 from asdkit.data.lists import Clip, training_clips
+from asdkit.data.noise import NoiseMixer, noise_mixer
 from asdkit.data.sampler import ChunkSampler
 from asdkit.signals.audio import AudioReader
 from asdkit.utils.ark import read_frames, split_location
+
+Share = Callable[[list[Any]], list[Any]]
 
 
 class Framing(NamedTuple):
@@ -55,6 +58,7 @@ class ChunkDataset(Dataset[Batch]):
 
     clips: the sampler's clips; chunk: samples. Clips that hold dumped features give feats: the frames that lie inside
     the chunk. Clips shorter than the chunk are repeated to its length. share: picks this process's part of a batch.
+    mixer: what mixes noise into recordings.
     """
 
     def __init__(
@@ -64,17 +68,23 @@ class ChunkDataset(Dataset[Batch]):
         reader: AudioReader,
         chunk: int,
         framing: Framing,
-        share: Callable[[list[tuple[int, int]]], list[tuple[int, int]]] = list,
+        share: Share = list,
+        mixer: NoiseMixer | None = None,
     ) -> None:
         self.clips, self.sampler, self.reader, self.chunk = clips, sampler, reader, chunk
-        self.framing, self.share = framing, share
+        self.framing, self.share, self.mixer = framing, share, mixer
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of `step`; raises ValueError naming a recording or archive that has changed or cannot be read."""
-        drawn = [(self.clips[index], start) for index, start in self.share(self.sampler.batch(step))]
+        own = self.share(list(enumerate(self.sampler.batch(step))))
+        drawn = [(self.clips[index], start) for _, (index, start) in own]
         from_feats = drawn[0][0].feats is not None
         read = self._feats if from_feats else self._wav
-        chunks = torch.from_numpy(np.stack([read(clip, start) for clip, start in drawn]))
+        found = [read(clip, start) for clip, start in drawn]
+        if self.mixer:
+            placed = zip(found, drawn, own, strict=True)
+            found = [self.mixer.mix(wav, clip.machine, step, place) for wav, (clip, _), (place, _) in placed]
+        chunks = torch.from_numpy(np.stack(found))
         return Batch(
             wavs=None if from_feats else chunks,
             feats=chunks if from_feats else None,
@@ -100,15 +110,18 @@ def training_dataset(
     dump_dir: str | Path,
     exp_dir: str | Path,
     seed: int,
-    share: Callable[[list[tuple[int, int]]], list[tuple[int, int]]] = list,
+    share: Share = list,
 ) -> ChunkDataset:
-    """The training batches of an experiment; raises ValueError when lists are missing or sample rates disagree."""
+    """The training batches of an experiment; raises ValueError when lists are missing or sample rates disagree.
+
+    Errors of noise as for `noise_mixer`.
+    """
     reader = load_dataset(data_dir).reader()
     reader.check_rate(framing.rate)
     clips = at_level(training_clips(config, data_dir, dump_dir, exp_dir), config, exp_dir)
     chunk = round(config.data.chunk_seconds * framing.rate)
     sampler = ChunkSampler(clips, chunk, framing.hop, config.train.batch_size, config.data.balance, seed)
-    return ChunkDataset(clips, sampler, reader, chunk, framing, share)
+    return ChunkDataset(clips, sampler, reader, chunk, framing, share, noise_mixer(config, clips, data_dir, seed))
 
 
 def loader(dataset: Dataset, workers: int, device: torch.device, steps: Iterable[int] | None = None) -> DataLoader:
