@@ -11,8 +11,8 @@ class AamSoftmax(nn.Module):
     """Cross entropy over scaled cosines, with a margin added to the angle of the true class.
 
     Beyond pi - margin, where cos(theta + m) would rise again, the logit continues as cos(theta) - m sin(m), so that it
-    falls with the angle everywhere. Of several `centres` of a class the nearest counts: sub-centre ArcFace (Deng et
-    al., 2020, Eq. 3).
+    falls with the angle everywhere. Of several `centres` of a class the nearest counts: sub-centre ArcFace
+    (Deng et al., 2020, Eq. 3).
     """
 
     def __init__(self, dim: int, classes: int, scale: float, margin: float, centres: int = 1) -> None:
