@@ -63,6 +63,7 @@ HEADER = {
             "machine": "Presse ä",
             "section": "-",
             "rms": None,
+            "seconds": 10.0,
             "threshold": 0.5,
             "clips": {key: ["a", "b", "c", "d e"] for key in ("utt", "name", "domain", "attr", "section")},
             "recordings": "m0.recordings",

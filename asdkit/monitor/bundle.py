@@ -20,7 +20,8 @@ network     what makes arrays of samples: {kind: onnx|torch, precision, window, 
 score       {name (of the experiment's score), detector, arrays: [names; several: side by side],
             non_negative, percentile (0..100, that the threshold is meant to be), settings: the score's, any JSON}
 machines    a list, an entry for each machine (of one with detectors for its sections: for each of these):
-  machine, section ("-": all of them), rms|null (its level, of reading.level machine_rms), threshold|null (stage 5's)
+  machine, section ("-": all of them), rms|null (its level, of reading.level machine_rms), threshold|null (stage 5's),
+              seconds (median length of the training clips: what a stream is cut into)
   clips       {utt, name, domain, attr, section}: lists of N texts, of the training clips
   recordings  A(1) int64 [N]: a number for each training clip, the same for clips of one recording
   self_rows   A(1) int64 [R], self_scores  A(1) float64 [R]: numbers of training clips, and their scores when no clip of

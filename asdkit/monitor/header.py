@@ -231,6 +231,7 @@ _MACHINE = {
     "machine": _is_text,
     "section": _is_text,
     "rms": _or_null(_is_number),
+    "seconds": _above(0),
     "threshold": _or_null(_is_number),
     "clips": {key: _list_of(_is_text) for key in ("utt", "name", "domain", "attr", "section")},
     "recordings": _array(1, "int64"),
