@@ -39,6 +39,9 @@ def main(argv: list[str] | None = None) -> None:
     seeds = [int(seed) for seed in args.seeds.split()]
     listed = set()
     for row in study.rows:
+        if row.missing:
+            print(f"{row.model}: left out: {row.missing}", file=sys.stderr)
+            continue
         if row.tag in listed:  # another score of the same experiment
             continue
         listed.add(row.tag)

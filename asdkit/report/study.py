@@ -22,11 +22,14 @@ class Row(Section):
     """One row of the table: an experiment, and the name of the published system beside it."""
 
     model: str = Field(min_length=1, description="what the table calls it")
+    cells: list[str] = Field([], description="what the table prints in the columns `labels`, instead of `model`")
+    here: list[str] = Field([], description="what stands there in our line, where it is something else")
     size: str = Field("-", description="parameters, as printed")
-    published: str = Field(min_length=1, description="name of the system in the file of published figures")
-    config: str = Field(description="configuration file, from the recipe's folder")
+    published: str = Field("", description="name of the system in the file of published figures; empty: none")
+    missing: str = Field("", description="why there is no experiment; the published figures stand alone")
+    config: str = Field("", description="configuration file, from the recipe's folder")
     set: list[str] = Field([], description="changes of its values, section.key=value")
-    tag: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$", description="name of the experiment")
+    tag: str = Field("", pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]{0,199})?$", description="name of the experiment")
     score: str = Field("knn", description="which of its scores")
     get: str = Field("", description="name of its weights for tools/get_checkpoint.py")
 
@@ -36,17 +39,27 @@ class Study(Section):
 
     title: str
     columns: Literal["dev", "eval", "sets"] = Field(description="machines of a set, or the sets")
+    labels: list[str] = Field([], description="columns before the figures (default: model and parameters)")
     published: str = Field(description="file of published figures, from the recipe's folder")
     source: str = Field(description="`source` of the figures in that file")
+    note: str = Field("", description="what a reader has to know, above the table")
     rows: list[Row]
 
 
 def load_study(path: str | Path) -> Study:
     """Read a study's file; raises ValueError naming file, key, what was got and what is allowed."""
     study = validate(Study, read_yaml(path), str(path))
-    tags = [f"{row.tag}: {row.score}" for row in study.rows]
+    for row in study.rows:
+        if bool(row.missing) == bool(row.tag) or bool(row.config) != bool(row.tag):
+            raise ValueError(f"{path}: rows: {row.model!r} needs config and tag, or says in missing why it has none")
+        if any(len(cells) not in (0, len(study.labels)) for cells in (row.cells, row.here)):
+            raise ValueError(f"{path}: rows: {row.model!r}: cells and here hold one text for each of labels")
+    tags = [f"{row.tag}: {row.score}" for row in study.rows if row.tag]
     if twice := [tag for tag in tags if tags.count(tag) > 1]:
         raise ValueError(f"{path}: rows: {twice[0]!r} is there twice")
+    changes = {(row.tag, row.config, *row.set) for row in study.rows if row.tag}
+    if len(changes) > len({row.tag for row in study.rows if row.tag}):
+        raise ValueError(f"{path}: rows: one tag with different settings")
     return study
 
 
@@ -82,20 +95,30 @@ def study_table(study: Study, exp: Path) -> str:
         theirs = {one.set: one for one in systems if one.name == row.published}
         if not theirs:
             raise ValueError(f"{study.published}: no system {row.published!r} of {study.source}")
-        rows.append([row.model, "paper", row.size, *(_published(theirs, study.columns, name) for name in columns)])
-        found = _results(exp / row.tag, row.score)
-        if found is None:
-            rows.append(["", "here", "-", *("-" for _ in columns)])
-            continue
-        size = f"{found['size']['parameters'] / 1e6:.1f}M" if found.get("size") else "-"
-        label = f"here, {len(found['seeds'])} seed{'s' if len(found['seeds']) > 1 else ''}"
-        rows.append(["", label, size, *(_ours(found, study.columns, name) for name in columns)])
+        first = [*(row.cells or [row.model]), "paper", *([] if study.labels else [row.size])]
+        rows.append([*first, *(_published(theirs, study.columns, name) for name in columns)])
+        rows.append(_ours_line(study, row, columns, _results(exp / row.tag, row.score) if row.tag else None))
     named = [TOTALS.get(name, name) for name in columns]
     intro = (
         f"# {study.title}\n\nIn percent. paper: as printed, {study.source}; here: mean ± sample standard deviation "
-        "over seeds.\nParameters here are those of encoder and what is put around it.\n\n"
+        "over seeds.\n"
     )
+    intro += f"{study.note.rstrip()}\n" if study.note else ""
+    if study.labels:
+        return f"{intro}\n" + table([*study.labels, "from", *named], rows)
+    intro += "Parameters here are those of encoder and what is put around it.\n\n"
     return intro + table(["model", "from", "parameters", *named], rows)
+
+
+def _ours_line(study: Study, row: Row, columns: list[str], found: dict[str, Any] | None) -> list[str]:
+    """The line below the published one."""
+    first = row.here or [""] * max(1, len(study.labels))
+    if found is None:
+        label = f"here: {row.missing}" if row.missing else "here"
+        return [*first, label, *([] if study.labels else ["-"]), *("-" for _ in columns)]
+    size = f"{found['size']['parameters'] / 1e6:.1f}M" if found.get("size") else "-"
+    label = f"here, {len(found['seeds'])} seed{'s' if len(found['seeds']) > 1 else ''}"
+    return [*first, label, *([] if study.labels else [size]), *(_ours(found, study.columns, name) for name in columns)]
 
 
 def _columns(study: Study, systems: list[System]) -> list[str]:
