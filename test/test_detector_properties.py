@@ -157,7 +157,7 @@ def test_a_training_clip_meets_neither_itself_nor_what_was_made_of_it(name, seed
             bank = found.banks[0]
             free = (bank.recordings != detector.recordings[row]).all(axis=1)
             nearest.append(
-                type(bank)(bank.x[free], bank.distance).nearest(found._bands(x[row : row + 1])[0], 1)[0][0, 0]
+                type(bank)(bank.x[free], bank.distance).nearest(found.bands(x[row : row + 1])[0], 1)[0][0, 0]
             )
         assert own[row] == pytest.approx(min(nearest), rel=1e-9)
     made = detector.detectors["target"].banks[0].recordings

@@ -17,6 +17,7 @@ from asdkit.data.lists import Clip, training_clips
 from asdkit.data.noise import NoiseMixer, noise_mixer
 from asdkit.data.sampler import ChunkSampler
 from asdkit.signals.audio import AudioReader
+from asdkit.signals.heard import tile
 from asdkit.utils.ark import read_frames, split_location
 
 Share = Callable[[list[Any]], list[Any]]
@@ -130,10 +131,3 @@ def loader(dataset: Dataset, workers: int, device: torch.device, steps: Iterable
     What goes to a GPU is put into memory from which it copies by itself.
     """
     return DataLoader(dataset, None, sampler=steps, num_workers=workers, pin_memory=device.type == "cuda")
-
-
-def tile(array: np.ndarray, length: int) -> np.ndarray:
-    """Repeat an array along its first axis and cut it to `length`."""
-    if len(array) == length:
-        return array
-    return np.concatenate([array] * -(-length // len(array)))[:length]

@@ -17,13 +17,13 @@ from asdkit.corpus.names import sets_of
 from asdkit.data.chain import Prepared
 from asdkit.data.lists import Clip, recorded_clips
 from asdkit.signals.audio import AudioReader
+from asdkit.signals.heard import SILENT, root_mean_square
+from asdkit.signals.heard import at_level as scaled
 from asdkit.utils.ark import read_frames, split_location
 from asdkit.utils.cli import progress
 from asdkit.utils.done import Done
 from asdkit.utils.files import read_table, sha256_file, write_table
 
-LEVEL = 0.05  # of full scale (-26 dB): what an RMS is brought to
-SILENT = 1e-7  # below a 24-bit recording's last bit: silence, whatever the offset
 COLUMNS = ("machine", "rms")
 
 
@@ -37,8 +37,8 @@ def read_clip(reader: AudioReader, clip: Clip, start: int = 0, samples: int = -1
     if clip.rms is None:
         return wav
     whole = samples in (-1, clip.samples)
-    rms = clip.rms or (_rms(wav) if whole else _rms_of(reader, clip))
-    return wav * np.float32(LEVEL / rms) if rms > SILENT else wav
+    rms = clip.rms or (root_mean_square(wav) if whole else _rms_of(reader, clip))
+    return scaled(wav, rms) if rms > 0 else wav
 
 
 def at_level(clips: Sequence[Clip], config: Config, exp: str | Path) -> list[Clip]:
@@ -78,7 +78,7 @@ def write_levels(config: Config, data: str | Path, exp: str | Path, force: bool 
         return
     clips = [clip for name in sets for clip in recorded_clips(data, name)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        found = pool.map(lambda clip: _rms(reader.read(clip.path, length=clip.samples)), clips)
+        found = pool.map(lambda clip: root_mean_square(reader.read(clip.path, length=clip.samples)), clips)
         measured = list(progress(found, "levels of machines", len(clips)))
     heard: dict[str, list[float]] = defaultdict(list)
     for clip, rms in zip(clips, measured, strict=True):
@@ -89,13 +89,9 @@ def write_levels(config: Config, data: str | Path, exp: str | Path, force: bool 
     logging.info("levels: %s", ", ".join(f"{m} {20 * np.log10(max(rms, SILENT)):.1f} dB" for m, rms in levels.items()))
 
 
-def _rms(wav: np.ndarray) -> float:
-    return float(np.std(wav, dtype=np.float64))
-
-
 @cache
 def _rms_of(reader: AudioReader, clip: Clip) -> float:
-    return _rms(_samples(reader, clip))
+    return root_mean_square(_samples(reader, clip))
 
 
 def _samples(reader: AudioReader, clip: Clip, start: int = 0, samples: int = -1) -> np.ndarray:

@@ -1,19 +1,10 @@
 """Anomaly detectors over the arrays of stage 4."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from asdkit.config import (
-    GivenConfig,
-    GmmConfig,
-    IforestConfig,
-    KmeansConfig,
-    KnnConfig,
-    LofConfig,
-    MahalanobisConfig,
-)
 from asdkit.detectors.given import Given
 from asdkit.detectors.gmm import GMM
 from asdkit.detectors.iforest import IForest
@@ -22,6 +13,17 @@ from asdkit.detectors.knn import KNN
 from asdkit.detectors.lof import LOF
 from asdkit.detectors.mahalanobis import Mahalanobis
 from asdkit.detectors.rescale import Rescale
+
+if TYPE_CHECKING:  # what uses a bundle takes detectors without pydantic
+    from asdkit.config import (
+        GivenConfig,
+        GmmConfig,
+        IforestConfig,
+        KmeansConfig,
+        KnnConfig,
+        LofConfig,
+        MahalanobisConfig,
+    )
 
 
 class Detector(Protocol):
@@ -47,32 +49,32 @@ class Detector(Protocol):
         """Score arrays x [M, D] -> [M]."""
 
 
-def _knn(config: KnnConfig) -> Detector:
+def _knn(config: "KnnConfig") -> Detector:
     how = config.rescale and Rescale(config.rescale.kind, config.rescale.k, config.rescale.rank, config.rescale.total)
     return KNN(config.k, config.distance, config.join, how)
 
 
-def _given(config: GivenConfig) -> Detector:
+def _given(config: "GivenConfig") -> Detector:
     return Given(config.non_negative)
 
 
-def _kmeans(config: KmeansConfig) -> Detector:
+def _kmeans(config: "KmeansConfig") -> Detector:
     return KMeans(config.n_clusters, config.distance, config.renormalise, config.random_state)
 
 
-def _lof(config: LofConfig) -> Detector:
+def _lof(config: "LofConfig") -> Detector:
     return LOF(config.n_neighbors)
 
 
-def _gmm(config: GmmConfig) -> Detector:
+def _gmm(config: "GmmConfig") -> Detector:
     return GMM(config.n_components, config.covariance_type, config.reg_covar, config.random_state)
 
 
-def _mahalanobis(config: MahalanobisConfig) -> Detector:
+def _mahalanobis(config: "MahalanobisConfig") -> Detector:
     return Mahalanobis()
 
 
-def _iforest(config: IforestConfig) -> Detector:
+def _iforest(config: "IforestConfig") -> Detector:
     return IForest(config.n_estimators, config.max_samples, config.random_state)
 
 

@@ -45,14 +45,31 @@ class PerDomain:
         scores = {domain: detector.anomaly_score(x) for domain, detector in self.detectors.items()}
         return self._smallest(scores)
 
-    def self_scores(self) -> tuple[np.ndarray, np.ndarray]:
+    def self_scores(self, most: int = SELF_SCORED) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of training rows, and their scores when none is compared with itself; infinity where nothing is left.
 
-        Of many training clips these are SELF_SCORED, evenly spaced.
+        Of more training clips than `most` these are so many, evenly spaced.
         """
-        rows = _spaced(len(self.train))
+        rows = _spaced(len(self.train), most)
         x, own = self.train[rows], self.recordings[rows]
         return rows, self._smallest({domain: self._left_out(domain, x, own) for domain in self.detectors})
+
+    def members(self, domain: str) -> np.ndarray:
+        """Numbers of the training rows that a domain's detector learnt from, in its order; made ones come after."""
+        return self._rows(self.domains == domain)
+
+    def count_as(self, recordings: np.ndarray) -> None:
+        """From now on leave out together, in `self_scores`, the rows to which `recordings` [N] gives one number.
+
+        What was learnt stays, so that scores of others do. Rows of one recording must share a number already.
+        """
+        number = np.zeros(self.recordings.max() + 1, int)
+        number[self.recordings] = recordings
+        assert (number[self.recordings] == recordings).all()
+        for detector in self.detectors.values():
+            for bank in getattr(detector, "banks", ()):
+                bank.recordings = number[bank.recordings]
+        self.recordings = number[self.recordings]
 
     def nearest(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance [M] of x [M, D] to the nearest training row and that row's number, of detectors that tell them.
@@ -151,8 +168,8 @@ class PerDomain:
         return scores
 
 
-def _spaced(count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, SELF_SCORED)).round().astype(int))
+def _spaced(count: int, most: int = SELF_SCORED) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def _order(x: np.ndarray, domains: np.ndarray) -> np.ndarray:

@@ -36,10 +36,16 @@ class KNN:
         if len(x) < self.k:
             raise ValueError(f"k = {self.k} neighbours of {len(x)} training embeddings: lower k")
         self.units = deviations(x) if self.distance == "standardised" else None
-        distance = "cosine" if self.distance == "cosine" else "euclid"
-        self.banks = [Bank(band, distance, recordings, np.ndim(x) == 3) for band in self._bands(x, True)]
+        self._remember(x, recordings)
         self.rescaled = [rescale(bank, self.how) for bank in self.banks]
         return self
+
+    def restore(self, x: np.ndarray, units: np.ndarray | None, rescaled: list[Rescaled]) -> None:
+        """Be as one that was fitted on `x`, with what came of it: its `units` and, of each memory, `rescaled`."""
+        self.units, self.rescaled = units, rescaled
+        self._remember(x, None)
+        if len(rescaled) != len(self.banks):
+            raise ValueError(f"{len(rescaled)} memories, of embeddings that make {len(self.banks)}")
 
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
         """Scores [M] float64 of x [M, D] or [M, F, D].
@@ -60,10 +66,15 @@ class KNN:
 
         Errors as for `anomaly_score`.
         """
-        return self._fitted()[0].nearest(self._bands(x)[0], self.k)
+        return self._fitted()[0].nearest(self.bands(x)[0], self.k)
+
+    def _remember(self, x: np.ndarray, recordings: np.ndarray | None) -> None:
+        distance = "cosine" if self.distance == "cosine" else "euclid"
+        self.x = x
+        self.banks = [Bank(band, distance, recordings, np.ndim(x) == 3) for band in self.bands(x, True)]
 
     def _scores(self, x: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-        banks, bands = self._fitted(), self._bands(x)
+        banks, bands = self._fitted(), self.bands(x)
         if len(bands) != len(banks):
             raise ValueError(f"embeddings have {len(bands)} bands, the training embeddings {len(banks)}")
         found = [
@@ -76,7 +87,7 @@ class KNN:
             raise ValueError("KNN: call fit before asking for scores")
         return self.banks
 
-    def _bands(self, x: np.ndarray, training: bool = False) -> list[np.ndarray]:
+    def bands(self, x: np.ndarray, training: bool = False) -> list[np.ndarray]:
         """One table of embeddings for each memory."""
         if self.units is not None and np.shape(x)[1:] == self.units.shape:
             x = x / self.units
