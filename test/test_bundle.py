@@ -48,6 +48,7 @@ HEADER = {
         "arrays": {"embedding": [3]},
         "graphs": {"-": "graph"},
         "weights": {"a.weight": "w.1", "b::c": "w.2", "none": "empty"},
+        "memory": [[160000, 1000]],
         "settings": {},
     },
     "score": {

@@ -9,10 +9,11 @@ from asdkit.bin import extract_embeddings, score, train
 from asdkit.config import Config, open_config
 from asdkit.config.identity import embedding_identity, reread_embedding, reread_training, training_identity
 from asdkit.data.batches import Framing, training_dataset
-from asdkit.data.levels import LEVEL, at_level, read_clip, write_levels
+from asdkit.data.levels import at_level, read_clip, write_levels
 from asdkit.data.lists import Clip, recorded_clips
 from asdkit.infer.experiment import Experiment
 from asdkit.signals.audio import AudioReader
+from asdkit.signals.heard import LEVEL
 from asdkit.utils.ark import read_ark
 from asdkit.utils.files import read_table
 from asdkit.utils.typed_yaml import validate

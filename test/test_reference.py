@@ -30,11 +30,12 @@ from asdkit.config import Config, load_config, open_config
 from asdkit.config.identity import embedding_identity, reread_embedding, reread_training, training_identity
 from asdkit.data.batches import Framing, training_dataset
 from asdkit.data.chain import Prepared, dump_folder
-from asdkit.data.levels import LEVEL, read_clip
+from asdkit.data.levels import read_clip
 from asdkit.data.lists import input_clips
 from asdkit.data.reference import COLUMNS
 from asdkit.infer.experiment import Experiment
 from asdkit.signals.audio import AudioReader
+from asdkit.signals.heard import LEVEL
 from asdkit.signals.reference import TreatedReader, scale, transfer, treat
 from asdkit.utils.ark import read_ark
 from asdkit.utils.files import read_table

@@ -16,7 +16,8 @@ reading     how recordings are read: {rate (Hz), channel|null, resample, signal|
 network     what makes arrays of samples: {kind: onnx|torch, precision, window, hop (samples of a frame; 1 and 1 where
             there are none), shortest (samples; a shorter recording is repeated to them), segment: clip|chunk, chunk,
             chunk_hop (frames), arrays: name -> shape of one clip's, graphs: name -> A(1) uint8 (an ONNX model without
-            weights; kind torch: none), weights: name -> A (of any dimensions), settings: any JSON that the kind needs}
+            weights, `-`; kind torch: none), weights: name -> A (of any dimensions), memory: [[samples, bytes]] that
+            clips need, ascending, none where it is not known, settings: any JSON that the kind needs}
 score       {name (of the experiment's score), detector, arrays: [names; several: side by side],
             non_negative, percentile (0..100, that the threshold is meant to be), settings: the score's, any JSON}
 machines    a list, an entry for each machine (of one with detectors for its sections: for each of these):

@@ -208,6 +208,7 @@ _NETWORK = {
     "arrays": _map_of(_is_shape),
     "graphs": _map_of(_array(1, "uint8")),
     "weights": _map_of(_array()),
+    "memory": _list_of(_list_of(_whole(1, 1 << 62))),
     "settings": _anything,
 }
 _SCORE = {

@@ -1,0 +1,1 @@
+"""What makes a bundle of an experiment: needs torch, and onnx for the graph in it."""
