@@ -122,7 +122,7 @@ class Ast(Encoder):
 
     def prepare(self, x: Tensor) -> Tensor:
         """Patch embeddings [B, N, dim] -> input of the first block [B, 2 + N, dim]."""
-        front = torch.cat([self.cls_token, self.dist_token], 1).to(x.dtype).expand(len(x), -1, -1)
+        front = torch.cat([self.cls_token, self.dist_token], 1).to(x.dtype).expand(x.shape[0], -1, -1)
         return torch.cat([front, x], 1) + self.positions(x.shape[1] // self.bands)
 
     def positions(self, columns: int) -> Tensor:

@@ -59,7 +59,7 @@ class Atst(InPieces):
     def prepare(self, x: Tensor) -> Tensor:
         """Patch embeddings [B, N, dim] -> input of the first block [B, specials + N, dim]."""
         if self.specials:
-            x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], 1)
+            x = torch.cat([self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], 1)
         return x + self.pos_embed[:, : x.shape[1]]
 
 

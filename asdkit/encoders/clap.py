@@ -87,7 +87,7 @@ class Clap(Encoder):
         together = pieces.flatten(0, 1)
         size = len(together) if torch.is_grad_enabled() else AT_ONCE.get(feats.device.type, 1)
         tokens = torch.cat([self.norm(self._through(part)) for part in together.split(size)])
-        return self._ordered(tokens, len(self.stages) - 1, len(feats))
+        return self._ordered(tokens, len(self.stages) - 1, feats.shape[0])
 
     def traced(self, feats: Tensor, wanted: Iterable[int]) -> tuple[Tensor, dict[int, Tensor]]:
         """Features -> tokens [B, N, dim], and the output of some blocks (counted from 0), in one pass.
@@ -95,7 +95,7 @@ class Clap(Encoder):
         Those are [B, N * 4^s, dim / 2^s], s stages before the last.
         """
         tokens, outputs = super().traced(feats, wanted)
-        return tokens, {n: self._ordered(x, self.stage_of[n], len(feats)) for n, x in outputs.items()}
+        return tokens, {n: self._ordered(x, self.stage_of[n], feats.shape[0]) for n, x in outputs.items()}
 
     def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
         """The front end's; the network takes a few pieces at a time."""

@@ -70,7 +70,7 @@ class PatchesAndClip(InPieces):
     def prepare(self, x: Tensor) -> Tensor:
         """Patch embeddings [B, N, dim] -> input of the first block [B, 1 + N, dim]."""
         x = x + self.positions[:, : x.shape[1]]
-        return self.pre_norm(torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], 1))
+        return self.pre_norm(torch.cat([self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], 1))
 
 
 class Eat(PatchesAndClip):

@@ -80,7 +80,8 @@ class ImageBind(InPieces):
     def prepare(self, x: Tensor) -> Tensor:
         """Patch embeddings [B, N, dim] -> input of the first block [B, 1 + N, dim]."""
         return (
-            torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], 1) + self.pos_embed[:, : 1 + x.shape[1]]
+            torch.cat([self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], 1)
+            + self.pos_embed[:, : 1 + x.shape[1]]
         )
 
 

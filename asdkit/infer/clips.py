@@ -79,9 +79,9 @@ def segments(feats: Tensor, chunk: int, hop: int) -> Tensor:
 
     The last window ends where the clip ends, so that every frame is used.
     """
-    frames = feats.shape[1]
-    starts = list(range(0, frames - chunk, hop)) + [frames - chunk]
-    return torch.stack([feats[:, start : start + chunk] for start in starts], dim=1)
+    last = feats.shape[1] - chunk
+    starts = torch.arange(0, last + hop, hop, device=feats.device).clamp(max=last)
+    return feats[:, starts[:, None] + torch.arange(chunk, device=feats.device)]
 
 
 @torch.inference_mode()

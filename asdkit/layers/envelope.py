@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.layers.fbank import SAMPLES
+from asdkit.layers.spectrum import by_parts
 from asdkit.utils.device import float32_throughout
 
 FLOOR = 1e-10
@@ -44,9 +45,7 @@ class EnvelopeSpectrum(nn.Module):
                 f"envelope: clip of {wav.shape[1]} samples, at least {self.window / self.sample_rate:g} s (one frame, "
                 "encoder.frame_seconds) are needed; leave it out or make it longer"
             )
-        if wav.device.type != "cpu":
-            return self._levels(wav.float())
-        return torch.cat([self._levels(part) for part in wav.float().split(max(1, SAMPLES // wav.shape[1]))])
+        return by_parts(self._levels, wav.float(), SAMPLES)
 
     def memory(self, samples: int) -> int:
         """Bytes that the steps hold at once for a clip of so many samples, at least: frames, analytic signals."""

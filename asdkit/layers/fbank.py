@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from asdkit.layers.spectrum import by_parts, exporting, transform
 from asdkit.utils.device import float32_throughout
 
 PREEMPHASIS = 0.97
@@ -67,9 +68,7 @@ class Fbank(nn.Module):
                 f"fbank: clip of {wav.shape[1]} samples, at least {self.window} (25 ms at "
                 f"{self.sample_rate / 1000:g} kHz) are needed; leave it out or make it longer"
             )
-        if wav.device.type != "cpu":
-            return self._energies(wav.float())
-        return torch.cat([self._energies(part) for part in wav.float().split(max(1, SAMPLES // wav.shape[1]))])
+        return by_parts(self._energies, wav.float(), SAMPLES)
 
     @staticmethod
     def memory(samples: int) -> int:
@@ -80,14 +79,21 @@ class Fbank(nn.Module):
         with float32_throughout(wav):
             frames = wav.unfold(1, self.window, self.hop)  # [B, F, window]
             frames = frames - frames.mean(-1, keepdim=True)
-            # Kaldi takes a frame's first sample as its own predecessor.
-            padded = frames.new_zeros(*frames.shape[:2], self.fft)
-            before = padded[..., : self.window]
-            before[..., :1] = frames[..., :1]
-            before[..., 1:] = frames[..., :-1]
-            torch.sub(frames, before.mul_(PREEMPHASIS), out=before).mul_(self.taper)
-            power = torch.view_as_real(torch.fft.rfft(padded)).square_()  # [B, F, fft / 2 + 1, 2]
+            power = transform(self._emphasised(frames), self.fft).square_()  # [B, F, fft / 2 + 1, 2]
             return ((power[..., 0] + power[..., 1]) @ self.filters).clamp_(min=LOG_FLOOR).log_()
+
+    def _emphasised(self, frames: Tensor) -> Tensor:
+        """frames [B, F, window] -> the same less 0.97 of the sample before each, tapered; zeros may be behind them."""
+        # Kaldi takes a frame's first sample as its own predecessor.
+        if exporting():
+            before = torch.cat([frames[..., :1], frames[..., :-1]], -1)
+            return (frames - before * PREEMPHASIS) * self.taper
+        padded = frames.new_zeros(*frames.shape[:2], self.fft)
+        before = padded[..., : self.window]
+        before[..., :1] = frames[..., :1]
+        before[..., 1:] = frames[..., :-1]
+        torch.sub(frames, before.mul_(PREEMPHASIS), out=before).mul_(self.taper)
+        return padded
 
 
 def _taper(length: int, name: str) -> Tensor:

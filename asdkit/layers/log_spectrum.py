@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.layers.fbank import SAMPLES
+from asdkit.layers.spectrum import by_parts, magnitude, short_time
 from asdkit.utils.device import float32_throughout
 
 FLOOR = 1e-10
@@ -33,9 +34,7 @@ class LogSpectrum(nn.Module):
                 f"spectrum: clip of {wav.shape[1]} samples, at least {self.n_fft} are needed; leave it out or make it "
                 "longer"
             )
-        if wav.device.type != "cpu":
-            return self._levels(wav.float())
-        return torch.cat([self._levels(part) for part in wav.float().split(max(1, SAMPLES // wav.shape[1]))])
+        return by_parts(self._levels, wav.float(), SAMPLES)
 
     def memory(self, samples: int) -> int:
         """Bytes that the steps hold at once for a clip of so many samples, at least: spectra and their magnitudes."""
@@ -44,5 +43,4 @@ class LogSpectrum(nn.Module):
     def _levels(self, wav: Tensor) -> Tensor:
         with float32_throughout(wav):
             wav = wav - wav.mean(1, keepdim=True)
-            spectrum = torch.stft(wav, self.n_fft, self.hop, window=self.taper, center=False, return_complex=True)
-            return spectrum.abs().transpose(1, 2).add(FLOOR).log_()  # [B, F, bins]
+            return magnitude(short_time(wav, self.hop, self.taper)).add(FLOOR).log_()  # [B, F, bins]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.layers.fbank import SAMPLES
+from asdkit.layers.spectrum import by_parts, short_time
 from asdkit.utils.device import float32_throughout
 
 POWER_FLOOR = 1e-10  # of torchaudio's AmplitudeToDB and of librosa's power_to_db
@@ -52,9 +53,7 @@ class MelSpectrogram(nn.Module):
                 f"mel spectrogram: clip of {wav.shape[1]} samples, at least {self.n_fft // 2 + 1} are needed; "
                 "leave it out or make it longer"
             )
-        if wav.device.type != "cpu":
-            return self._decibels(wav.float())
-        return torch.cat([self._decibels(part) for part in wav.float().split(max(1, SAMPLES // wav.shape[1]))])
+        return by_parts(self._decibels, wav.float(), SAMPLES)
 
     def memory(self, samples: int) -> int:
         """Bytes that the steps hold at once for a clip of so many samples, at least: the frames and their spectra."""
@@ -62,10 +61,7 @@ class MelSpectrogram(nn.Module):
 
     def _decibels(self, wav: Tensor) -> Tensor:
         with float32_throughout(wav):
-            spectrum = torch.stft(
-                wav, self.n_fft, self.hop, window=self.taper, pad_mode=self.pad_mode, return_complex=True
-            )
-            parts = torch.view_as_real(spectrum.transpose(1, 2)).square()  # [B, F, n_fft / 2 + 1, 2]
+            parts = short_time(wav, self.hop, self.taper, self.pad_mode).square()  # [B, F, n_fft / 2 + 1, 2]
             level = ((parts[..., 0] + parts[..., 1]) @ self.filters).clamp_(min=self.floor).log10_().mul_(10)
             if self.top_db is None:
                 return level

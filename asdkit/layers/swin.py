@@ -94,7 +94,7 @@ class Merging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, N, D] -> [B, N / 4, 2 D]"""
-        joined = x.index_select(1, self.fours).view(len(x), -1, 4 * x.shape[2])
+        joined = x.index_select(1, self.fours).view(x.shape[0], -1, 4 * x.shape[2])
         return self.reduction(self.norm(joined))
 
 

@@ -69,7 +69,7 @@ class Attention(nn.Module):
 
     def _longer(self, own: Tensor, more: Tensor) -> Tensor:
         more = more.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [1, heads, 1, d]
-        return torch.cat([own, more.to(own.dtype).expand(len(own), -1, -1, -1)], 2)  # [B, heads, N + 1, d]
+        return torch.cat([own, more.to(own.dtype).expand(own.shape[0], -1, -1, -1)], 2)  # [B, heads, N + 1, d]
 
 
 class Mlp(nn.Module):

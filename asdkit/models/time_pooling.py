@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from asdkit.config import PoolingConfig
+from asdkit.layers.spectrum import exporting
 
 EPS = 1e-8  # a clip whose frames deviate no more from their mean does not change over time
 
@@ -19,6 +20,8 @@ def mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def deviation(x: Tensor, mask: Tensor | None = None) -> Tensor:
     """Standard deviation (population) over the valid frames: x [B, T, F, D] -> [B, F, D]."""
+    if exporting():  # sums of other libraries are less exact: of small numbers, and none where nothing changes
+        x = x - x[:, :1]
     return mean((x - mean(x, mask)[:, None]).square(), mask).sqrt()
 
 
@@ -40,8 +43,9 @@ def gwrp(x: Tensor, r: float, mask: Tensor | None = None) -> Tensor:
     ordered = _hidden(x, mask, -torch.inf).sort(dim=1, descending=True).values
     ranks = torch.arange(x.shape[1], device=x.device)
     weight = torch.pow(torch.tensor(r, dtype=x.dtype, device=x.device), ranks)  # [T]; 0^0 = 1
-    count = x.new_full((len(x),), x.shape[1]) if mask is None else mask.sum(1)
-    weight = torch.where(ranks < count[:, None], weight, 0)  # [B, T]
+    weight = weight.repeat(x.shape[0], 1)  # [B, T]
+    if mask is not None:
+        weight = torch.where(ranks < mask.sum(1, keepdim=True), weight, 0)
     weight = (weight / weight.sum(1, keepdim=True))[:, :, None, None]
     return torch.where(weight > 0, ordered * weight, 0).sum(1)
 

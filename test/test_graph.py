@@ -1,0 +1,134 @@
+"""A system as an ONNX graph: equal to torch at any length, or refused."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_encoders import small
+from test_every_encoder import sounds
+
+from asdkit.adapt.lora import LoraLinear, merge_lora
+from asdkit.config import Config
+from asdkit.export.graph import export_graph
+from asdkit.export.proof import ALLOWED, difference, lengths, prove
+from asdkit.infer.network import fold
+from asdkit.models.families import build_system
+from asdkit.monitor.session import Session
+from asdkit.utils.typed_yaml import validate
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.timeout(900)
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+pytest.importorskip("onnx", reason="onnx is not installed")
+
+LORA = {"lora": {"branches": 2, "rank": 2}, "group_adapter": {"groups": 3, "hidden": 4}, "embedding_dim": 8}
+ARRAYS = {
+    "std": {"pooling": "std", "bands": True},
+    "rdp": {"pooling": "rdp", "layers": 1},
+    "hybrid": {"pooling": "hybrid", "layers": [1, 2]},
+    "input": {"pooling": "gwrp", "layers": 0},
+    "input_std": {"pooling": "std", "layers": 0},
+}
+
+
+def ready(raw):
+    """Configuration and system, as stage 4 would run it, with LoRA that acts."""
+    config = validate(Config, raw, "test")
+    torch.manual_seed(0)
+    system = build_system(config, ["press/a", "pump/b"]).eval()
+    for module in system.modules():
+        if isinstance(module, LoraLinear):
+            torch.nn.init.normal_(module.lora_b, std=0.1)
+    system = merge_lora(system)
+    fold(system, torch.float32)
+    return config, system
+
+
+@pytest.fixture(scope="module")
+def beats():
+    encoder = small("beats").model_dump(mode="json")
+    embed = {"arrays": ARRAYS, "chunks": True}
+    config, system = ready({"encoder": encoder, "data": {"chunk_seconds": 0.5}, "model": LORA, "embed": embed})
+    return config, system, *export_graph(system, config)
+
+
+def test_a_graph_equals_torch_at_every_length(beats):
+    config, system, graph, weights = beats
+    session = Session(graph, weights, threads=1)
+    recordings = list(sounds(16000, 3.0, 3).numpy())
+    found = prove(system, config, session, recordings)
+    vectors = {"embedding", *ARRAYS} - {"std"}  # a matrix of bands is not kept for each chunk
+    assert set(found) == {"std", *vectors, *(f"{name}.chunks" for name in vectors)}
+    assert max(found.values()) < ALLOWED
+    assert len(graph) < 500_000 and all(array.nbytes >= 1024 for array in weights.values())
+
+
+def test_lengths_are_shorter_and_longer_than_the_example(beats):
+    config, system, *_ = beats
+    found = lengths(system, config)
+    assert len(set(found)) == 5 and found == sorted(found) and found[0] == 8000 and found[-1] > 30 * 16000
+
+
+def test_clips_together_are_what_they_are_alone(beats):
+    *_, graph, weights = beats
+    session = Session(graph, weights)
+    wav = sounds(16000, 1.37, 3).numpy()
+    together = session.run(wav)
+    for row, clip in enumerate(wav):
+        for name, array in session.run(clip[None]).items():
+            assert difference(array[0], together[name][row]) < 1e-5
+
+
+def test_weights_lie_outside_the_graph(beats):
+    *_, graph, weights = beats
+    wav = sounds(16000, 1.0, 1).numpy()
+    before = Session(graph, weights).run(wav)["embedding"]
+    other = {name: 1.1 * array if array.dtype == np.float32 else array for name, array in weights.items()}
+    assert difference(Session(graph, other).run(wav)["embedding"], before) > 1e-3
+
+
+def test_a_graph_that_differs_is_refused(beats):
+    config, system, graph, weights = beats
+    name = max(weights, key=lambda name: weights[name].size if weights[name].ndim > 1 else 0)
+    session = Session(graph, weights | {name: weights[name] * 1.01})
+    with pytest.raises(ValueError, match=r"for a clip of 8000 samples .* differs from torch's by .*--onnx false"):
+        prove(system, config, session, list(sounds(16000, 1.0, 1).numpy()))
+
+
+def test_what_makes_no_graph_is_refused():
+    config, system = ready({"encoder": {"name": "autoencoder"}})
+    with pytest.raises(ValueError, match="autoencoder: its networks are one for each machine.*--onnx false"):
+        export_graph(system, config)
+    config, system = ready({"encoder": {"name": "logmel"}, "embed": {"precision": "bfloat16"}})
+    with pytest.raises(ValueError, match="bfloat16.*--onnx false"):
+        export_graph(system, config)
+
+
+def test_faults_of_a_session_are_told(beats, monkeypatch):
+    *_, graph, weights = beats
+    with pytest.raises(ValueError, match="a clip of 100 samples: onnxruntime"):
+        Session(graph, weights).run(np.zeros((1, 100), np.float32))
+    with pytest.raises(ValueError, match=r"onnxruntime .* refuses the graph"):
+        Session(graph[:1000], weights)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match=r"onnxruntime cannot be used .*pip install"):
+        Session(graph, weights)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["beats", "logmel"])
+def test_the_shipped_encoder_on_real_recordings(name, test_data):
+    import soundfile
+
+    paths = sorted((test_data / "data" / "real").rglob("*.flac"))[::50]
+    recordings = [soundfile.read(path, dtype="float32", always_2d=True)[0][:, 0] for path in paths]
+    encoder = {"name": name}
+    model = {"pooling": "attentive"}
+    if name == "beats":
+        encoder["checkpoint"] = str(ROOT / "egs/pretrain/pretrained/asdkit_medium.pt")
+        model |= {"lora": {}, "group_adapter": {}}
+    config, system = ready({"encoder": encoder, "model": model})
+    session = Session(*export_graph(system, config))
+    assert max(prove(system, config, session, recordings).values()) < ALLOWED
