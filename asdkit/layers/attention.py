@@ -1,4 +1,4 @@
-"""Attention with a gated position bias, for CPUs."""
+"""Attention with a position bias, for CPUs."""
 
 from typing import Any
 
@@ -53,3 +53,14 @@ class GatedAttention(torch.autograd.Function):
             if grad_gate is not None:
                 grad_gate[:, head] = grad_scores.mul_(bias[..., head, :, :]).sum(-1, keepdim=True)
         return grad_q, grad_k, grad_v, grad_gate, grad_bias
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Plain attention over [B, heads, N, d]: faster on CPUs in bfloat16, for inference.
+
+    The scores take the place of the bias, so that `bias` must be the caller's to give away.
+    """
+    queries, keys, values = (x.flatten(0, 1) for x in (q, k, v))
+    scores = bias.expand(*q.shape[:3], -1).flatten(0, 1).contiguous()  # [B heads, N, N]
+    scores.baddbmm_(queries, keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    return torch.bmm(scores.softmax(-1), values).view_as(q)

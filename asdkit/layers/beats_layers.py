@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from asdkit.config import check_sizes
-from asdkit.layers.attention import GatedAttention
+from asdkit.layers.attention import GatedAttention, plain_attention
 from asdkit.layers.block import Block
 from asdkit.layers.spectrum import exporting
 from asdkit.utils.typed_yaml import Section
@@ -192,7 +192,7 @@ class Attention(nn.Module):
                 return self._merge(GatedAttention.apply(q, k, v, gate, bias))
             bias = gate * bias  # [B, heads, N, N]
         if on_cpu and q.dtype == torch.bfloat16:
-            y = _attention(q, k, v, q.new_zeros(q.shape[2], q.shape[2]) if bias is None else bias)
+            y = plain_attention(q, k, v, q.new_zeros(q.shape[2], q.shape[2]) if bias is None else bias)
         else:
             y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
         return self._merge(y)
@@ -212,17 +212,6 @@ class Attention(nn.Module):
 
     def _merge(self, y: Tensor) -> Tensor:
         return self.out_proj(y.transpose(1, 2).flatten(2))  # [B, heads, N, d] -> [B, N, D]
-
-
-def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Plain attention over [B, heads, N, d]: faster on CPUs in bfloat16, for inference.
-
-    The scores take the place of the bias, so that `bias` must be the caller's to give away.
-    """
-    queries, keys, values = (x.flatten(0, 1) for x in (q, k, v))
-    scores = bias.expand(*q.shape[:3], -1).flatten(0, 1).contiguous()  # [B heads, N, N]
-    scores.baddbmm_(queries, keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
-    return torch.bmm(scores.softmax(-1), values).view_as(q)
 
 
 class PositionConv(nn.Module):
