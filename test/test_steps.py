@@ -1,5 +1,6 @@
 """Scores over the steps of a training: utils/steps.sh, asdkit.bin.steps."""
 
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
@@ -12,7 +13,13 @@ from asdkit.bin import extract_embeddings, make_lists, prepare_data, report, sco
 from asdkit.report.steps import read_steps, steps_table
 from asdkit.utils.files import read_json, write_text
 
-CHANGES = ("train.save_steps=[2,4]", "train.steps=6", "score={knn: {}, gem: {array: gem}}", "embed.chunks=true")
+CHANGES = (
+    "train.save_steps=[2,4]",
+    "train.steps=6",
+    "score={knn: {}, gem: {array: gem}}",
+    "embed.chunks=true",
+    "train.grad_clip=1.0",
+)
 CHANGES += ("embed.arrays={gem: {pooling: gem}}",)
 
 
@@ -132,3 +139,27 @@ def test_a_table_of_steps():
     lines = [re.split(r" *\| *", line.strip("| ")) for line in steps_table(rows).splitlines()]
     assert lines[0] == ["step", "score", "seeds", "dev", "eval"]
     assert lines[2:] == [["1", "knn", "2", "55.00 ± 7.07", "-"], ["10", "knn", "1", "70.00", "-"]]
+
+
+def test_connected_branches_are_one_with_their_step(recipe, capsys):
+    """egs/mini/local/equation3.py: what it trains in place of the branches acts as they do; branches stay equal."""
+    found = importlib.util.spec_from_file_location("equation3", MINI / "local/equation3.py")
+    script = importlib.util.module_from_spec(found)
+    found.loader.exec_module(script)
+    out = recipe.folder / "exp/equation3"
+    where = [*recipe.work(recipe.exp), "--lora", str(recipe.exp), "--out", str(out)]
+    script.main(where)
+    for kind in ("one", "apart"):
+        told = read_json(out / kind / "seed0/results.json")
+        assert told["size"] > 0 and told["from_connected"] < 0.02, told
+        assert set(told["official"]) == {"dev", "eval", "all"}
+    one = script.factors(out / "one/seed0/checkpoint/final.pt")
+    apart = script.factors(out / "apart/seed0/checkpoint/final.pt")
+    assert all(a.shape[0] == b.shape[0] == 1 for a, b in one.values())
+    assert all((b[0] - b[1]).abs().max() > 10 * (b[0] + b[1]).abs().mean() for _, b in apart.values())
+    rows = [line.split("|") for line in (out / "RESULTS.md").read_text().splitlines() if line.startswith("| 0 ")]
+    assert len(rows) == 3 and all(float(row[3]) < 1e-5 and float(row[5]) < 1e-4 for row in rows)
+    before = (out / "one/seed0/results.json").stat().st_mtime_ns
+    capsys.readouterr()
+    script.main(where)
+    assert (out / "one/seed0/results.json").stat().st_mtime_ns == before and "step matched" in capsys.readouterr().out
