@@ -96,6 +96,8 @@ FAULTS = [
     Fault("a killed forced pre-training leaves its old network", "asdkit/bin/pretrain.py",
           'for old in ("last.pt", "final.pt"):', 'for old in ("last.pt",):',
           "pretrain::a_killed_forced_training_leaves_no_old_network"),
+    Fault("hidden attributes are known to training", LISTS, 'if row["machine"] in machines else row for row in rows]',
+          "if not machines else row for row in rows]", "lists::attributes_of_a_machine_can_be_hidden"),
     Fault("labels do not count for a training", LISTS, 'inputs | {"labels": sha256_file(Path(exp_dir) / "labels.tsv")}',
           "inputs", "lists"),
     # several processes

@@ -9,9 +9,10 @@ from corpora import lists, prepare, program, snapshot, write_clip, write_corpus
 
 from asdkit.bin import extract_feats, make_lists
 from asdkit.config import Config, load_config
-from asdkit.data.chain import Prepared
+from asdkit.data.chain import Prepared, label_inputs
 from asdkit.data.lists import (
     assign_labels,
+    hide_attributes,
     read_classes,
     read_feats,
     read_labels,
@@ -148,6 +149,23 @@ def test_dlcl_needs_attributes_somewhere(tmp_path, caplog):
         path.unlink()
     lists(tmp_path, dlcl, tag="c")
     assert "every training clip has an attribute" in caplog.text and corpus.exists()
+
+
+def test_attributes_of_a_machine_can_be_hidden(tmp_path, data):
+    """Training then takes its clips for those of a machine whose attributes the corpus hides; nothing else changes."""
+    exp = lists(tmp_path, "data: {hide_attributes: [fan]}")
+    hidden = read_labels(exp)
+    assert [name for name in read_classes(exp) if name.startswith("fan")] == ["fan/00/-"]
+    assert {utt for utt, (_, known) in hidden.items() if not known} == {
+        utt for utt in hidden if utt.startswith(("fan", "valve"))
+    }
+    told = label_inputs(load_config(exp / "config.yaml"), Prepared(data))
+    plain = label_inputs(Config(), Prepared(data))  # without the setting, as before it existed
+    assert told == plain | {"hide_attributes": ["fan"]} and "hide_attributes" not in plain
+    with pytest.raises(
+        ValueError, match=r"data.hide_attributes: no training clips of machine 'fans'; .* fan, pump, valve"
+    ):
+        hide_attributes([{"machine": name} for name in ("valve", "fan", "pump")], ["fans"])
 
 
 def test_two_training_sets_must_not_share_an_id():

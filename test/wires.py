@@ -293,6 +293,7 @@ WIRES: dict[str, Any] = {
     **convolutional("mobilenet", {"width": "0.3"}),
     "data.sets": "[dev_train]",
     "data.label": "machine+section+domain+attr",
+    "data.hide_attributes": "[fan]",
     "data.chunk_seconds": ["0.4", embed("0.4", "train.steps=0", *CHUNKS)],
     "data.feats_type": [Wire("fbank", looks="heard"), embed("fbank", "train.steps=0", looks="heard")],
     "data.balance": ["machine", "class"],

@@ -89,7 +89,7 @@ def _write_labels(config: "Config", args: argparse.Namespace) -> None:
         logging.info("%s: already done", args.exp / "labels.tsv")
         return
     rows = [row for name in chain.training_sets(config, args.data) for row in prepared.rows(name)]
-    classes, labels = lists.assign_labels(rows, config.data.label)
+    classes, labels = lists.assign_labels(lists.hide_attributes(rows, config.data.hide_attributes), config.data.label)
     lists.check_attributed(config, labels)
     table = [{"utt": utt, "label": str(n), "attributed": str(int(known))} for utt, (n, known) in labels.items()]
     write_table(args.exp / "labels.tsv", lists.LABEL_COLUMNS, table)

@@ -18,6 +18,10 @@ class DataConfig(Section):
     label: Literal["machine", "machine+section", "machine+section+attr", "machine+section+domain+attr"] = Field(
         "machine+section+attr", description="manifest columns whose values together make a training class"
     )
+    hide_attributes: list[str] = Field(
+        [],
+        description="machines whose attributes the training does not get, as if the corpus hid them (paper Fig. 7c, d)",
+    )
     chunk_seconds: float = Field(2.0, gt=0, description="length of a training chunk, seconds (paper: 2)")
     feats_type: Literal["raw", "fbank"] = Field("raw", description="read recordings, or features dumped in stage 2")
     level: Literal["keep", "clip_rms", "machine_rms"] = Field(

@@ -80,7 +80,8 @@ def training_sets(config: Config, data_dir: str | Path) -> list[str]:
 def label_inputs(config: Config, prepared: Prepared) -> Flat:
     """What labels are made from, for their marker."""
     sets = training_sets(config, prepared.data)
-    return {"label": config.data.label, **{name: labels_digest(prepared.rows(name)) for name in sets}}
+    hidden = {"hide_attributes": config.data.hide_attributes} if config.data.hide_attributes else {}
+    return {"label": config.data.label, **hidden, **{name: labels_digest(prepared.rows(name)) for name in sets}}
 
 
 def reread_labels(marker: Flat, prepared: Prepared) -> Flat:

@@ -65,6 +65,17 @@ def assign_labels(rows: list[Row], scheme: str) -> tuple[list[str], dict[str, tu
     return classes, {utt: (index[name], utt not in without) for utt, name in names.items()}
 
 
+def hide_attributes(rows: list[Row], machines: list[str]) -> list[Row]:
+    """The rows, those of the given machines without attribute. Raises ValueError for a machine that has no rows."""
+    known = {row["machine"] for row in rows}
+    if unknown := [machine for machine in machines if machine not in known]:
+        raise ValueError(
+            f"data.hide_attributes: no training clips of machine {unknown[0]!r}; there are some of "
+            f"{', '.join(sorted(known))}"
+        )
+    return [{**row, "attr": UNKNOWN} if row["machine"] in machines else row for row in rows]
+
+
 def check_attributed(config: Config, labels: dict[str, tuple[int, bool]]) -> None:
     """Raise ValueError when loss.dlcl has no attributed clip to learn from; log when it has nothing to do."""
     known = sum(attributed for _, attributed in labels.values())
