@@ -277,7 +277,7 @@ function drawRoc(found, limit) {
 
 // ---------------------------------------------------------------- choosing
 
-function choose(group) { state.group = group; byId("pick-group").value = group; state.shown = SHOWN; state.open = state.detail = null; stopSound(); drawThreshold(); drawTable(); }
+function choose(group) { state.group = group; byId("pick-group").value = group; state.shown = SHOWN; state.open = state.detail = null; stopSound(); drawThreshold(); drawTable(); map.pinned = null; drawMap(); }
 
 function chooseSet(set) {
   state.set = set;
@@ -302,15 +302,17 @@ function start() {
   byId("reset").onclick = () => setLimit(state.group, stageLimit(state.group));
   state.set = sets[0];
   startClips();
+  startMap();
   drawAll();
   let width = innerWidth;
-  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawThreshold(true); } });
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawThreshold(true); drawInside(); } });
 }
 
 function drawAll() {
   drawScore();
   fill("made", score().origin.flatMap(([what, value]) => [make("dt", {}, what), make("dd", {}, value)]));
   chooseSet(state.set);
+  drawInside();
 }
 
 start();

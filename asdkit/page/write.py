@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from asdkit.page.contents import contents
+from asdkit.page.curves import curves, scores_over_steps
+from asdkit.page.groups import add_groups
+from asdkit.page.maps import add_maps
 from asdkit.page.media import CLIPS, MARKER, add_media
 from asdkit.report.published import System
 from asdkit.utils.files import write_text
 
-SCRIPTS = ("numbers.js", "draw.js", "clips.js", "page.js")
+SCRIPTS = ("numbers.js", "draw.js", "clips.js", "maps.js", "inside.js", "page.js")
 # In a script element text ends at what looks like its end tag, and two characters end lines for older readers.
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
@@ -33,6 +36,11 @@ def make_page(
     if single or told["media"] is None:
         shutil.rmtree(folder / CLIPS, ignore_errors=True)
         (folder / MARKER).unlink(missing_ok=True)
+    told |= {"curves": curves(exp), "steps": scores_over_steps(exp)}
+    told |= {"maps": None, "codes": None, "groups": "Without --data nothing is told of clips."}
+    if data:
+        add_maps(told, exp, data, folder)
+        add_groups(told, exp, data, folder)
     for test in told["sets"].values():
         del test["path"]
     write_page(folder / "index.html", told, files)

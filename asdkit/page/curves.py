@@ -1,0 +1,59 @@
+"""Training curves, and scores of weights kept during training."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asdkit.report.results import seed_folders
+from asdkit.utils.files import read_json, read_text
+
+POINTS = 150  # of a curve
+STEPS = "steps.json"  # of exp/<tag>
+COLUMNS = {"step": int, "seed": int, "score": str, "set": str, "official": float}
+
+
+def curves(exp: Path) -> dict[str, Any]:
+    """The curves of all seeds: `seeds`, {seed: {column of train.tsv: values}}, `rows` of a point, and what is `said`.
+
+    Of long curves a point is the mean over several rows, None where one is not a finite number.
+    """
+    found: dict[str, Any] = {"seeds": {}, "rows": 1, "said": ""}
+    for seed, folder in seed_folders(exp).items():
+        if not (folder / "train.tsv").exists():
+            continue
+        try:
+            columns, values = _read(folder / "train.tsv")
+        except ValueError as error:
+            found["said"] = f"{error}."
+            continue
+        each = -(-len(values) // POINTS)
+        blocks = [values[i : i + each] for i in range(0, len(values), each)]
+        means = [[block[-1, 0], *block[:, 1:].mean(axis=0)] for block in blocks]  # a row stands at its last step
+        found["rows"] = max(found["rows"], each)
+        found["seeds"][str(seed)] = {c: [_short(row[i]) for row in means] for i, c in enumerate(columns)}
+    return found
+
+
+def scores_over_steps(exp: Path) -> dict[str, Any]:
+    """What exp/<tag>/steps.json holds of each step: `rows`, [step, seed, score, set, official], and what is `said`."""
+    if not (exp / STEPS).exists():
+        return {"rows": [], "said": ""}
+    try:
+        rows = read_json(exp / STEPS)
+        return {"rows": [[kind(row[key]) for key, kind in COLUMNS.items()] for row in rows], "said": ""}
+    except (ValueError, KeyError, TypeError) as error:
+        return {"rows": [], "said": f"{exp / STEPS} cannot be read: {error}."}
+
+
+def _read(path: Path) -> tuple[list[str], np.ndarray]:
+    """Columns of train.tsv, `step` first, and its values [rows, columns]; raises ValueError for another file."""
+    lines = [line.split("\t") for line in read_text(path).splitlines()]
+    if len(lines) < 2 or lines[0][0] != "step" or any(len(line) != len(lines[0]) for line in lines):
+        raise ValueError(f"{path}: not a training curve")
+    return lines[0], np.array(lines[1:], dtype=np.float64)
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.4g}") if math.isfinite(value) else None
