@@ -53,12 +53,10 @@ def sound(name: str, kind: str, chunk: int, count: int) -> np.ndarray:
 def chunks(args: argparse.Namespace) -> Iterator[tuple[str, str, int, int]]:
     """(machine, kind, chunk, clips) of everything, in an order in which a part of it is of use."""
     sizes = {"calibration": args.calibration, "sessions": SESSION * args.sessions, "clips": args.clips}
-    numbers = {kind: range(-(-size // CHUNK)) for kind, size in sizes.items()}
-    half = len(numbers["calibration"]) // 2
-    order = [("calibration", numbers["calibration"][:half]), ("sessions", numbers["sessions"])]
-    order += [("calibration", numbers["calibration"][half:]), ("clips", numbers["clips"])]
-    for kind, those in order:
-        for chunk in those:
+    numbers = {kind: iter(range(-(-size // CHUNK))) for kind, size in sizes.items()}
+    order = ["calibration", "calibration", "calibration", "sessions"] * sum(sizes.values()) + ["clips"] * args.clips
+    for kind in order:
+        if (chunk := next(numbers[kind], None)) is not None:
             for name in machines():
                 yield name, kind, chunk, min(CHUNK, sizes[kind] - chunk * CHUNK)
 
