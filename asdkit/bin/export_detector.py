@@ -1,0 +1,50 @@
+"""Write what scores new recordings to one file: a bundle, which asdkit.bin.detect uses without the experiment."""
+
+import argparse
+from pathlib import Path
+
+from asdkit.utils import cli
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of the program."""
+    parser = cli.parser(
+        "Write a bundle: the network, what the detectors of machines learnt, thresholds, what is normal for their "
+        "sensors, and a model card, in one file that needs neither the experiment nor the training recordings."
+    )
+    parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>, after stage 5")
+    parser.add_argument("--seed", type=int, default=0, help="which seed<K>")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, say press.asdkit")
+    parser.add_argument("--machines", help="names separated by commas (default: all)")
+    parser.add_argument("--score", help="which of the experiment's scores (default: the one that there is)")
+    parser.add_argument("--data", type=Path, help="what stage 1 wrote (default: as stages 2 and 4 noted it)")
+    parser.add_argument(
+        "--onnx", type=cli.boolean, default=True, help="true: the network as an ONNX graph; false: for torch"
+    )
+    parser.add_argument(
+        "--recordings",
+        help="regular expression: what in the name of a training clip tells the recording that it was cut from, as "
+        r"'^(.+)_[0-9]+\.wav'; its clips are not compared with one another",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Check the experiment, pack it, compare what the bundle gives with what the stages gave."""
+    args = get_parser().parse_args(argv)
+    from asdkit.export.pack import check_member, export_detector
+    from asdkit.infer.experiment import Experiment
+
+    check_member(args.exp, args.seed)
+    experiment = Experiment.open(args.exp, args.seed, args.data, "cpu")
+    known = list(experiment.config.score)
+    if args.score is None and len(known) > 1:
+        raise ValueError(f"{args.exp} has the scores {', '.join(known)}: choose one with --score")
+    machines = args.machines.split(",") if args.machines else []
+    header = export_detector(experiment, args.out, args.score or known[0], machines, args.onnx, args.recordings)
+    names = ", ".join(dict.fromkeys(machine["machine"] for machine in header["machines"]))
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {names}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
