@@ -204,7 +204,9 @@ def test_scores_over_steps(tmp_path):
     one = {"step": 40, "seed": 0, "score": "knn", "set": "dev", "official": 0.75, "more": 1}
     write_json(tmp_path / "steps.json", [one])
     assert scores_over_steps(tmp_path)["rows"] == [[40, 0, "knn", "dev", 0.75]]
-    for wrong in ([{}], {"a": 1}, [one | {"official": None}]):
+    write_json(tmp_path / "steps.json", [one | {"official": None}])
+    assert scores_over_steps(tmp_path)["rows"] == [] and "not known" in scores_over_steps(tmp_path)["said"]
+    for wrong in ([{}], {"a": 1}, [one | {"step": "x"}]):
         write_json(tmp_path / "steps.json", wrong)
         assert "cannot be read" in scores_over_steps(tmp_path)["said"]
 

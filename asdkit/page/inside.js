@@ -25,7 +25,7 @@ function linesOf(title, lines, width, points, asPercent) {
   const across = ticksOf(first, last, width < 400 ? 3 : 5).values, { values, digits } = most === least ? { values: [most], digits: 4 } : log ? logTicks(10 ** low, 10 ** high, 4) : ticksOf(low, high, 4);
   const text = (v) => (asPercent ? percent(v, Math.max(0, digits - 2)) : v === 0 ? "0" : Math.abs(v) < 1e-2 || Math.abs(v) >= 1e5 ? Number(v.toPrecision(3)).toExponential() : log || digits > 3 ? String(Number(v.toPrecision(3))) : v.toFixed(digits));
   const broken = (line) => line.points.map(([u, v], i) => (v === null ? "" : `${i && line.points[i - 1][1] !== null ? "L" : "M"}${x(u).toFixed(1)} ${y(v).toFixed(1)}`)).join("");
-  const dots = (line) => (points || line.points.length === 1 ? line.points.filter(([, v]) => v !== null).map(([u, v]) => make("path", { class: line.colour, d: formAt(x(u), y(v), 4, line.form || 0) })) : "");
+  const dots = (line) => (line.dots !== false && points || line.points.length === 1 ? line.points.filter(([, v]) => v !== null).map(([u, v]) => make("path", { class: line.colour, d: formAt(x(u), y(v), 4, line.form || 0) })) : "");
   return make("div", {}, make("p", { class: "plot-title" }, title), make("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", role: "img", "aria-label": `${title} over steps` },
     values.flatMap((v) => [make("line", { class: "grid", x1: left, x2: width - right, y1: y(v), y2: y(v) }), textAt(left - 6, y(v) + 4, text(v), { "text-anchor": "end" })]),
     across.map((v) => textAt(x(v), height - 8, v >= 1e4 ? `${v / 1e3}k` : String(v), { "text-anchor": "middle" })), make("line", { class: "frame", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom }),
@@ -44,30 +44,32 @@ function curvesOf(curves) {
 }
 
 function stepsOf(steps) {
-  const rows = steps.rows.filter((row) => row[2] === score().score), sets = [...new Set(rows.map((row) => row[3]))].sort();
-  if (!rows.length) return said(steps.said || (steps.rows.length ? `None of ${score().score}; exp/${data.tag}/steps.json tells of ${[...new Set(steps.rows.map((row) => row[2]))].join(", ")}.` : `None: there is no exp/${data.tag}/steps.json. Weights of several steps are kept where train.save_steps names them.`));
+  const rows = steps.rows.filter((row) => row[2] === score().score), sets = [...new Set(rows.map((row) => row[3]))];
+  if (!rows.length) return said(steps.said || (steps.rows.length ? `None of ${score().score}; exp/${data.tag}/steps.json tells of ${[...new Set(steps.rows.map((row) => row[2]))].join(", ")}.` : `None: there is no exp/${data.tag}/steps.json. Where train.save_steps keeps weights, ../../utils/steps.sh --tag ${data.tag} scores them.`));
   const seeds = [...new Set(rows.map((row) => row[1]))].sort((a, b) => a - b);
   const lines = sets.flatMap((set, n) => {
     const own = rows.filter((row) => row[3] === set), at = [...new Set(own.map((row) => row[0]))].sort((a, b) => a - b);
-    return [{ set, colour: `h${n}`, form: n, points: at.map((step) => { const some = own.filter((row) => row[0] === step); return [step, some.reduce((sum, row) => sum + row[4], 0) / some.length]; }) }];
+    const single = seeds.length > 1 ? seeds.map((seed) => ({ colour: `h${n}`, faint: true, dots: false, points: own.filter((row) => row[1] === seed).sort((a, b) => a[0] - b[0]).map((row) => [row[0], row[4]]) })) : [];
+    return [...single, { set, colour: `h${n}`, form: n, points: at.map((step) => { const some = own.filter((row) => row[0] === step); return [step, some.reduce((sum, row) => sum + row[4], 0) / some.length]; }) }];
   });
   return make("div", { class: "side" }, make("div", {}, linesOf("official score, percent", lines, 400, true, true)), make("div", {},
-    make("ul", { class: "key" }, lines.map((line) => make("li", {}, make("svg", { width: 24, height: 12 }, make("path", { class: line.colour, d: formAt(12, 6, 5, line.form) })), SETS[line.set] || line.set))),
-    said(`${score().score}, ${seeds.length > 1 ? `mean over the seeds ${seeds.join(", ")}` : `seed ${seeds[0]}`}. Choosing a step by these is choosing by test clips.`)));
+    make("ul", { class: "key" }, lines.filter((line) => line.set).map((line) => make("li", {}, make("svg", { width: 24, height: 12 }, make("path", { class: line.colour, d: formAt(12, 6, 5, line.form) })), SETS[line.set] || line.set))),
+    said(`${score().score}, ${seeds.length > 1 ? `mean over the seeds ${seeds.join(", ")}, which are drawn lighter` : `seed ${seeds[0]}`}. Choosing a step by these is choosing by test clips.`)));
 }
 
 // Rows {name, values} of shares as a table of squares, the darker the larger; a row without values is a heading.
 function heatOf(rows, most, width, names, tell) {
-  const left = names ? Math.min(0.4 * width, 12 + 7.4 * Math.max(...rows.filter((row) => row.values).map((row) => row.name.length))) : 0, step = names ? 20 : 5, columns = rows.find((row) => row.values).values.length, cell = (width - left) / columns, room = cell > 6 ? 1 : 0;
+  const left = names ? Math.min(0.4 * width, 12 + 7.4 * Math.max(...rows.filter((row) => row.values).map((row) => row.name.length))) : 0, right = rows.some((row) => row.note) ? 66 : 0, step = names ? 20 : 5, columns = rows.find((row) => row.values).values.length, cell = (width - left - right) / columns, room = cell > 6 ? 1 : 0;
   const height = rows.length * step + (names ? 18 : 0), shades = Array.from({ length: SHADES + 1 }, () => []);
   rows.forEach((row, r) => (row.values || []).forEach((value, c) => shades[Math.max(0, Math.min(SHADES, Math.round(SHADES * value / most)))].push(`M${(left + c * cell).toFixed(2)} ${r * step}h${(cell - room).toFixed(2)}v${step - (names ? 2 : 0.5)}h${(room - cell).toFixed(2)}z`)));
   const every = Math.ceil(26 / cell), cut = (name) => (name.length * 7.4 > left ? `${name.slice(0, Math.floor(left / 7.4) - 1)}…` : name), onmove = tell && ((event) => {
-    const box = event.currentTarget.getBoundingClientRect(), c = Math.floor((event.clientX - box.left - left) / cell), r = Math.floor((event.clientY - box.top) / step);
+    const box = event.currentTarget.getBoundingClientRect(), scale = width / box.width, c = Math.floor((scale * (event.clientX - box.left) - left) / cell), r = Math.floor(scale * (event.clientY - box.top) / step);
     if (rows[r] && rows[r].values && rows[r].values[c] !== undefined) tell(rows[r], c);
   });
   return make("svg", { class: "heat", width: names ? width : "100%", height: names ? height : null, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: names ? null : "none", role: "img", "aria-label": names ? "shares, the darker the larger" : null, "aria-hidden": names ? null : "true", onpointermove: onmove, onpointerdown: onmove },
     shades.map((parts, i) => (parts.length ? make("path", { class: i ? "shade" : "shade none", style: i ? `fill-opacity:${(i / SHADES).toFixed(3)}` : null, d: parts.join("") }) : "")),
     names ? rows.map((row, r) => (row.values ? textAt(0, r * step + 14, cut(row.name), {}) : textAt(0, r * step + 14, row.name, { class: "strong" }))) : "",
+    rows.map((row, r) => (row.note ? textAt(width, r * step + 14, row.note, { "text-anchor": "end" }) : "")),
     names ? Array.from({ length: columns }, (_, c) => (c % every ? "" : textAt(left + (c + 0.5) * cell, height - 3, c, { "text-anchor": "middle" }))) : "");
 }
 
@@ -96,10 +98,10 @@ function groupsOfLayers(groups) {
 function codesOf(codes) {
   if (!codes) return said(data.maps ? `None: ${data.maps.why || data.maps.said || "no embeddings"}.` : "None: without --data nothing is told of clips.");
   if (!codes.machines.length) return said(`The quantiser has ${codes.codes} codes, but every training clip has an attribute: DLCL had nothing to pull to them.`);
-  const count = (one) => one.counts.reduce((sum, n) => sum + n, 0), rows = bySet(codes.machines, (one) => one.counts.map((n) => n / count(one)));
-  const most = Math.max(...rows.flatMap((row) => row.values || [])), even = (one) => `${one.used} of ${codes.codes}, counting as ${two(one.even)}`;
-  const told = codes.machines.map((one) => `${one.machine}: ${even(one)}`).join("; ");
-  return [said(`The code nearest to each training clip without attribute; those are the clips that DLCL pulls to its codes. In use over all machines: ${even(codes.all)}; that many evenly used ones would have the same entropy. Shares by machine, the darker the larger, up to ${percent(most, 0)} %.`),
-    heatOf(rows, most, heatWidth("codes"), true, (row, c) => fill("code-told", `${told}. Under the pointer: ${row.name}, code ${c}, ${row.one.counts[c]} of ${count(row.one)} clips.`)),
-    make("p", { class: "note", id: "code-told" }, `${told}.`)];
+  const count = (one) => one.counts.reduce((sum, n) => sum + n, 0), even = (one) => `${one.used} (${one.even.toFixed(1)})`;
+  const rows = bySet(codes.machines, (one) => one.counts.map((n) => n / count(one))).map((row) => (row.one ? { ...row, note: even(row.one) } : row)), most = Math.max(...rows.flatMap((row) => row.values || []));
+  const told = `Over all machines ${codes.all.used} of ${codes.codes} codes are in use, as evenly as ${codes.all.even.toFixed(1)} used alike: those have the same entropy.`;
+  return [said(`The code nearest to each training clip without attribute; those are the clips that DLCL pulls to its codes. Shares by machine, the darker the larger, up to ${percent(most, 0)} %; right: codes in use, and as how many used alike.`),
+    heatOf(rows, most, heatWidth("codes"), true, (row, c) => fill("code-told", `${told} Under the pointer: ${row.name}, code ${c}, ${row.one.counts[c]} of ${count(row.one)} clips.`)),
+    make("p", { class: "note", id: "code-told" }, told)];
 }
