@@ -261,6 +261,8 @@ def test_weights_of_group_adapters_are_kept(recipe, monkeypatch):
     assert weights.shape == (len(own), 2, 3) and weights.sum(axis=-1) == pytest.approx(1, abs=0.01)
     monkeypatch.setattr(groups, "_made", lambda *_: pytest.fail("the network was opened again"))
     assert again(recipe)["groups"] == page["groups"]
+    config = Opened.open(recipe / "exp/x").config.model_dump(mode="json")
+    assert all(keys <= config[part].keys() for part, keys in groups.HEARD.items())
 
 
 def test_a_recording_that_is_gone_is_left_out(recipe):

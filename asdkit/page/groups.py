@@ -15,6 +15,11 @@ from asdkit.utils.files import read_json, sha256_text, write_json
 CLIPS = 8  # test clips of a machine that are heard
 MARKER = ".done.groups"  # of the page's folder
 VERSION = 1  # another one: weights are made again
+# Settings, beside the trained weights, that decide how a clip is heard.
+HEARD = {
+    "data": {"chunk_seconds", "level", "reference"},
+    "embed": {"checkpoint", "segment", "hop_seconds", "chunks", "precision"},
+}
 
 
 def add_groups(told: dict[str, Any], exp: Path, data: Path, page: Path) -> None:
@@ -112,7 +117,7 @@ def _made_from(experiment: Experiment, chosen: Chosen) -> str:
         VERSION,
         CLIPS,
         [weights.st_size, weights.st_mtime_ns],
-        experiment.config.model_dump(mode="json", include={"encoder", "data", "model", "embed"}),
+        experiment.config.model_dump(mode="json", include=HEARD),
         [[*key, list(map(file, rows))] for key, rows in chosen.items()],
     ]
     return sha256_text(json.dumps(told))
