@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_encoders import small
+from small_encoders import SMALL, small
 from test_every_encoder import sounds
 
 from asdkit.adapt.lora import LoraLinear, merge_lora
 from asdkit.config import Config
 from asdkit.export.graph import export_graph
+from asdkit.export.precision import cosine, make_graph, quantise
 from asdkit.export.proof import ALLOWED, difference, lengths, prove
 from asdkit.infer.network import fold
 from asdkit.models.families import build_system
@@ -27,7 +28,6 @@ LORA = {"lora": {"branches": 2, "rank": 2}, "group_adapter": {"groups": 3, "hidd
 ARRAYS = {
     "std": {"pooling": "std", "bands": True},
     "rdp": {"pooling": "rdp", "layers": 1},
-    "hybrid": {"pooling": "hybrid", "layers": [1, 2]},
     "input": {"pooling": "gwrp", "layers": 0},
     "input_std": {"pooling": "std", "layers": 0},
 }
@@ -49,7 +49,7 @@ def ready(raw):
 @pytest.fixture(scope="module")
 def beats():
     encoder = small("beats").model_dump(mode="json")
-    embed = {"arrays": ARRAYS, "chunks": True}
+    embed = {"arrays": ARRAYS}
     config, system = ready({"encoder": encoder, "data": {"chunk_seconds": 0.5}, "model": LORA, "embed": embed})
     return config, system, *export_graph(system, config)
 
@@ -59,8 +59,7 @@ def test_a_graph_equals_torch_at_every_length(beats):
     session = Session(graph, weights, threads=1)
     recordings = list(sounds(16000, 3.0, 3).numpy())
     found = prove(system, config, session, recordings)
-    vectors = {"embedding", *ARRAYS} - {"std"}  # a matrix of bands is not kept for each chunk
-    assert set(found) == {"std", *vectors, *(f"{name}.chunks" for name in vectors)}
+    assert set(found) == {"embedding", *ARRAYS}
     assert max(found.values()) < ALLOWED
     assert len(graph) < 500_000 and all(array.nbytes >= 1024 for array in weights.values())
 
@@ -115,6 +114,68 @@ def test_faults_of_a_session_are_told(beats, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match=r"onnxruntime cannot be used .*pip install"):
         Session(graph, weights)
+
+
+def test_eight_bits_leave_the_front_end_alone(beats):
+    *_, graph, weights = beats
+    small_graph, small_weights = quantise(graph, weights)
+    wav = sounds(16000, 1.37, 2).numpy()
+    exact, found = Session(graph, weights).run(wav), Session(small_graph, small_weights).run(wav)
+    assert all(np.array_equal(found[name], exact[name]) for name in ("input", "input_std"))
+    assert 0.9 < cosine(found, exact) < 1 and cosine(exact, exact) == 1
+    assert not np.array_equal(found["embedding"], exact["embedding"])
+    assert b"MatMulInteger" in small_graph and b"MatMulInteger" not in graph
+
+
+def test_a_precision_is_what_is_near_and_quick(beats, monkeypatch):
+    config, system, graph, weights = beats
+    monkeypatch.setattr("asdkit.export.precision.export_graph", lambda *_: (graph, weights))
+    monkeypatch.setattr("asdkit.export.precision.prove", lambda *_: {"embedding": 1e-6})
+    clips = list(sounds(16000, 1.0, 2).numpy())
+    made = make_graph(system, config, clips, "float32")
+    assert made.precision == "float32" and made.graph is graph and made.report == {"difference": 1e-6}
+    seconds = iter([2.0, 1.0, 1.0, 2.0, 2.0, 1.0, 2.0, 1.0])
+    monkeypatch.setattr("asdkit.export.precision._seconds", lambda *_: next(seconds))
+    for near, expected in ((0.9999, "int8"), (0.9999, "float32"), (0.99, "float32")):
+        monkeypatch.setattr("asdkit.export.precision.cosine", lambda *_, near=near: near)
+        made = make_graph(system, config, clips, "auto")
+        assert made.precision == expected and made.report["cosine"] == near
+    with pytest.raises(ValueError, match=r"--precision int8: .* 0.9900 .* 0.999 is allowed: take --precision float32"):
+        make_graph(system, config, clips, "int8")
+
+
+# What no graph is made of is in `NONE`, with what the refusal says.
+NONE = {"clap": "torch makes no graph of it"}
+EVERY = sorted(SMALL.keys() - {"beats"})
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", EVERY)
+def test_every_encoder(name):
+    """At lengths beyond every table of positions, in pieces too; whole clips and chunks."""
+    try:
+        section = small(name).model_dump(mode="json")
+        config, system = ready({"encoder": section, "model": {"pooling": "mean", "embedding_dim": 8}})
+    except ValueError as error:
+        if "transformers" not in str(error):
+            raise
+        pytest.skip(str(error))
+    if name in NONE:
+        with pytest.raises(ValueError, match=f"{NONE[name]}.*--onnx false"):
+            export_graph(system, config)
+        return
+    rate = system.sample_rate
+    found = prove(system, config, Session(*export_graph(system, config)), list(sounds(rate, 3.0, 3).numpy()))
+    assert max(found.values()) < ALLOWED
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("segment", ["clip", "chunk"])
+def test_chunks(segment):
+    embed = {"arrays": {"std": {"pooling": "std"}}, "chunks": True, "segment": segment}
+    config, system = ready({"encoder": {"name": "logmel"}, "embed": embed})
+    found = prove(system, config, Session(*export_graph(system, config)), list(sounds(16000, 3.0, 3).numpy()))
+    assert set(found) == {"embedding", "std", "embedding.chunks", "std.chunks"}
 
 
 @pytest.mark.long

@@ -23,6 +23,7 @@ from asdkit.encoders.checkpoints import (
 )
 from asdkit.layers.block import Block
 from asdkit.layers.fbank import Fbank
+from asdkit.layers.spectrum import exporting
 from asdkit.layers.vit import EPS, STD, Patches, Trunk
 from asdkit.utils.files import read_json
 
@@ -127,6 +128,8 @@ class Ast(Encoder):
 
     def positions(self, columns: int) -> Tensor:
         """Positions for so many patches in time: [1, 2 + columns * bands, dim]."""
+        if exporting():
+            return self._positions_of_any(columns)
         if columns == self.columns:
             return self.pos_embed
         front, table = self.pos_embed[:, : self.specials], self.pos_embed[0, self.specials :]
@@ -137,6 +140,19 @@ class Ast(Encoder):
             rows = table.view(self.columns, -1).t().unsqueeze(0)  # [1, bands * dim, columns]
             own = F.interpolate(rows, size=columns, mode="linear")[0].t().reshape(-1, self.dim)
         return torch.cat([front, own.unsqueeze(0)], 1)
+
+    def _positions_of_any(self, columns: int) -> Tensor:
+        """`positions` without a question, between two rows of the table each, of which the first may be all."""
+        number = torch.arange(columns, device=self.pos_embed.device)
+        count, last = number[-1] + 1, self.columns - 1
+        middle = (number + self.columns // 2 - count // 2).float()
+        stretched = ((number + 0.5) * (self.columns / count) - 0.5).clamp(min=0)
+        place = torch.where(count <= self.columns, middle, stretched)
+        low = place.floor().long().clamp(0, last)
+        part = (place - low)[:, None]
+        rows = self.pos_embed[0, self.specials :].view(self.columns, -1)  # [columns, bands * dim]
+        own = rows[low] * (1 - part) + rows[(low + 1).clamp(max=last)] * part
+        return torch.cat([self.pos_embed[:, : self.specials], own.view(1, -1, self.dim)], 1)
 
 
 def build_ast(config: AstEncoder) -> Ast:

@@ -10,6 +10,7 @@ from asdkit.layers.block import Block
 from asdkit.layers.fbank import Fbank
 from asdkit.layers.log_spectrum import LogSpectrum
 from asdkit.layers.mel import MelSpectrogram
+from asdkit.layers.spectrum import exporting
 from asdkit.layers.vit import Patches, Trunk
 
 
@@ -65,6 +66,8 @@ class InPieces(Encoder):
                 f"{self.named}: features of shape {tuple(feats.shape)}, expected [clips, frames, {self.mels}]"
             )
         frames = feats.shape[1]
+        if exporting():
+            return self._cut_any(feats)
         if frames < self.least:
             seconds = (self.window + (self.least - 1) * self.hop) / self.sample_rate
             raise ValueError(f"{self.named}: clip of {frames} frames, at least {self.least} ({seconds:g} s) are needed")
@@ -73,6 +76,15 @@ class InPieces(Encoder):
         whole = feats.unfold(1, self.piece, self.step).transpose(2, 3)  # [B, S, piece, mels]
         rest = feats[:, whole.shape[1] * self.step :]
         return [whole, rest.unsqueeze(1)] if rest.shape[1] >= self.least else [whole]
+
+    def _cut_any(self, feats: Tensor) -> list[Tensor]:
+        """`cut` without a question: perhaps no pieces, of a clip that goes through whole, perhaps no frames left."""
+        frames = feats.shape[1]
+        longer = 1 // (1 + self.longest // frames)  # 1 above `longest`, else 0
+        count = longer * ((frames - self.piece) // self.step + 1)
+        starts = torch.arange(count, device=feats.device) * self.step
+        whole = feats[:, starts[:, None] + torch.arange(self.piece, device=feats.device)]  # [B, S, piece, mels]
+        return [whole, feats[:, count * self.step :].unsqueeze(1)]
 
     def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
         """What the blocks hold of the pieces that go through together, and the front end."""

@@ -57,7 +57,7 @@ def export_graph(system: System, config: Config) -> tuple[bytes, dict[str, np.nd
     example = torch.zeros(2, 2 * whole.samples)
     dynamic = torch.export.Dim.DYNAMIC
     try:
-        with torch.no_grad(), _quiet(), torch.fx.experimental._config.patch(backed_size_oblivious=True):
+        with torch.no_grad(), quiet(), torch.fx.experimental._config.patch(backed_size_oblivious=True):
             program = torch.export.export(whole, (example,), dynamic_shapes=({0: dynamic, 1: dynamic},), strict=False)
             _check_lengths(program, whole.samples, name)
             graph = torch.onnx.export(
@@ -65,7 +65,7 @@ def export_graph(system: System, config: Config) -> tuple[bytes, dict[str, np.nd
             )
     except _failures() as error:
         raise ValueError(f"encoder.name {name}: torch makes no graph of it: {_first(error)}. {INSTEAD}") from None
-    return _apart(graph.model, list(_names(program)))
+    return put_apart(_model(graph.model, list(_names(program))))
 
 
 def _names(program: Any) -> Iterator[str]:
@@ -81,51 +81,55 @@ def _check_lengths(program: Any, least: int, name: str) -> None:
         raise ValueError(f"encoder.name {name}: a graph would hold for {found.lower} to {found.upper} samples")
 
 
-def _apart(model: Any, names: list[str]) -> tuple[bytes, dict[str, np.ndarray]]:
-    """A model of onnx's intermediate representation -> the graph, its weights."""
-    import onnx
+def _model(model: Any, names: list[str]) -> Any:
+    """A model of onnx's intermediate representation -> its protocol buffer, with named outputs."""
     import onnx_ir as ir
 
     for value, name in zip(model.graph.outputs, names, strict=True):
         value.name = name
+    return ir.to_proto(model)
+
+
+def put_apart(model: Any) -> tuple[bytes, dict[str, np.ndarray]]:
+    """An ONNX model -> its graph without weights, and these by name. The graph says that they lie elsewhere."""
+    import onnx
+
     weights = {}
-    for key, value in model.graph.initializers.items():
-        array = value.const_value.numpy()
-        if array.nbytes >= WEIGHT:
-            weights[key] = np.ascontiguousarray(array)
-    proto = ir.to_proto(model)
-    for tensor in proto.graph.initializer:
-        if tensor.name in weights:
-            tensor.ClearField("raw_data")
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            tensor.external_data.add(key="location", value=tensor.name)
-    del proto.metadata_props[:]
-    for node in proto.graph.node:
+    for tensor in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.nbytes < WEIGHT:
+            continue
+        weights[tensor.name] = np.ascontiguousarray(array)
+        bare = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        bare.data_location = onnx.TensorProto.EXTERNAL
+        bare.external_data.add(key="location", value=tensor.name)
+        tensor.CopyFrom(bare)
+    del model.metadata_props[:]
+    for node in model.graph.node:
         del node.metadata_props[:]
         node.ClearField("doc_string")
-    return proto.SerializeToString(deterministic=True), weights
+    return model.SerializeToString(deterministic=True), weights
 
 
 def _failures() -> tuple[type[Exception], ...]:
     return (torch._dynamo.exc.UserError, torch.onnx.OnnxExporterError, RuntimeError)
 
 
-def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _first(error: BaseException) -> str:
+    """What lies at the bottom of an error, in a line."""
+    while error.__cause__:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing of what the exporter says to its developers."""
-    trace = logging.getLogger("torch.__trace")  # takes most of the time where anything listens
-    log, disabled = logging.getLogger("torch.onnx"), trace.disabled
-    level = log.level
+def quiet() -> Iterator[None]:
+    """Nothing of what an exporter says to its developers, which takes torch most of its time where anything listens."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        log.setLevel(logging.ERROR)
-        trace.disabled = True
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
-        trace.disabled = disabled
+        logging.disable(before)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from asdkit.layers.block import Block
+from asdkit.layers.spectrum import by_parts, exporting
 
 EPS = 1e-6  # of the layer norms
 STD = 0.02  # of random weights, positions and special tokens
@@ -42,7 +43,13 @@ class Patches(nn.Conv2d):
 
     def forward(self, feats: Tensor) -> Tensor:
         """feats [B, F, mels] -> [B, columns * bands, dim]"""
-        return super().forward(feats.unsqueeze(1)).flatten(2).transpose(1, 2)
+        if not exporting():
+            return super().forward(feats.unsqueeze(1)).flatten(2).transpose(1, 2)
+        # A graph has to take what gives no patch as well.
+        size, (stride, _) = self.kernel_size[0], self.stride
+        columns = (feats.shape[1] + stride - size) // stride
+        longer = F.pad(feats, (0, 0, 0, size))
+        return super().forward(longer.unsqueeze(1))[:, :, :columns].flatten(2).transpose(1, 2)
 
 
 class Attention(nn.Module):
@@ -129,9 +136,9 @@ class Trunk(nn.ModuleList):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, N, D] -> [B, N, D]"""
-        if torch.is_grad_enabled() or x.device.type != "cpu" or len(x) * x.shape[1] <= ROWS:
+        if torch.is_grad_enabled() or exporting() or len(x) * x.shape[1] <= ROWS:
             return self._run(x)
-        return torch.cat([self._run(part) for part in x.split(max(1, ROWS // x.shape[1]))])
+        return by_parts(self._run, x, ROWS)
 
     def memory(self, tokens: int, clips: int, device: str, precision: str) -> int:
         """Bytes that a block holds at once for so many clips of so many tokens: a stream and the hidden units, twice.
