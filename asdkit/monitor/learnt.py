@@ -61,9 +61,10 @@ class Learnt:
 
 def _restored(settings: dict[str, Any], arrays: Arrays) -> KNN:
     knn = KNN(int(settings["k"]), settings["distance"], settings["join"])
-    knn.restore(arrays["x"], arrays.get("units"), _rescaled(settings, arrays))
-    if len(arrays["rows"]) != len(arrays["x"]):
-        raise ValueError("knn: rows and x differ in length")
+    x, units = arrays["x"], arrays.get("units")
+    if arrays["rows"].shape != x.shape[:1] or (units is not None and units.shape != x.shape[1:]):
+        raise ValueError("knn: rows or units are not those of x")
+    knn.restore(x, units, _rescaled(settings, arrays))
     return knn
 
 
