@@ -22,6 +22,9 @@ SEED = 20261128
 SECONDS, SESSION = 10, 60  # of a clip; clips of a long recording
 CHUNK = 60  # clips of a checkpoint file
 ARRAYS = ("embedding", "deviation", "mel", "mel_deviation")
+WIDTHS = (224, 224, 128, 128)
+DAY = 8640  # clips
+DRAWS = 1000
 
 
 def machines() -> list[str]:
@@ -92,20 +95,136 @@ def embed(args: argparse.Namespace) -> None:
         print(path.name, flush=True)
 
 
+def load(work: Path, name: str, kind: str) -> np.ndarray:
+    """A machine's arrays as stage 5 puts them side by side, [clips, arrays, D], as far as they are there."""
+    from asdkit.detectors.tables import side_by_side
+
+    found = [np.load(path) for path in sorted(work.glob(f"{name}.{kind}.*.npy"))]
+    if not found:
+        return np.empty((0, len(WIDTHS), max(WIDTHS)), np.float32)
+    x = np.concatenate(found)
+    return side_by_side(np.split(x, np.cumsum(WIDTHS)[:-1], axis=1))
+
+
+def scored(train: np.ndarray, *tests: np.ndarray) -> list[np.ndarray]:
+    """Scores of training clips by the others, then of each test, by the detector of egs/custom's default."""
+    from asdkit.detectors.knn import KNN
+
+    detector = KNN(1, "standardised").fit(train)
+    own = detector.leave_one_out(train, np.arange(len(train)))
+    return [own, *(detector.anomaly_score(x) if len(x) else np.empty(0) for x in tests)]
+
+
+def counts(rule, scores: np.ndarray) -> np.ndarray:
+    """Episodes in each block of SESSION clips, the watch starting anew with each."""
+    from asdkit.monitor.episodes import Timed, find_episodes
+
+    blocks = scores[: len(scores) // SESSION * SESSION].reshape(-1, SESSION)
+    clips = [[Timed(score, SECONDS * i, SECONDS * (i + 1)) for i, score in enumerate(block)] for block in blocks]
+    return np.array([len(find_episodes(rule, block)) for block in clips])
+
+
+def day(blocks: list[np.ndarray], random: np.random.Generator) -> tuple[float, float, float]:
+    """Episodes a day, mean over machines, and its 95 % interval: machines are drawn, and 144 blocks of each."""
+    blocks = [own for own in blocks if len(own)]
+    drawn = []
+    for _ in range(DRAWS):
+        chosen = random.integers(len(blocks), size=len(blocks))
+        drawn.append(np.mean([random.choice(blocks[i], DAY // SESSION).sum() for i in chosen]))
+    return (float(np.mean([own.mean() for own in blocks])) * DAY / SESSION, *np.percentile(drawn, [2.5, 97.5]))
+
+
+def tables(args: argparse.Namespace) -> None:
+    """Print what was asked for, expected and observed."""
+    from asdkit.monitor.calibration import Calibration
+
+    random = np.random.default_rng(0)
+    names = [name for name in machines() if len(load(args.work, name, "calibration"))]
+    held: dict[str, list[list[np.ndarray]]] = {}
+    for name in names:
+        held[name] = splits(args, name, random)
+        told = ", ".join(str(len(x)) for x in held[name][0])
+        print(f"{name}: clips of calibration, others, long recordings, other operating points: {told}", flush=True)
+    print("| asked | rule | machines | expected | at worst | independent clips | long recordings | other points |")
+    print("|---|---|---|---|---|---|---|---|")
+    for asked in (5.0, 20.0, 86.0):
+        for k, n in ((1, 1), (1, 3), (2, 3), (3, 5)):
+            rules, refused = {}, ""
+            for name in names:
+                try:
+                    rules[name] = [Calibration(split[0]).rule(asked, DAY, k, n) for split in held[name]]
+                except ValueError as error:
+                    refused = str(error)
+            if not rules:
+                print(f"| {asked:g} | {k} of {n} | 0 | refused: {refused} |")
+                continue
+            cells = []
+            for column in (1, 2, 3):
+                blocks = [
+                    np.concatenate([counts(rule, split[column]) for rule, split in zip(own, held[name], strict=True)])
+                    for name, own in rules.items()
+                ]
+                mean, low, high = day(blocks, random) if any(map(len, blocks)) else (np.nan,) * 3
+                each = [own.mean() * DAY / SESSION for own in blocks if len(own)]
+                cells.append(f"{mean:.1f} [{low:.1f}, {high:.1f}], machines {min(each):.0f} to {max(each):.0f}")
+            every = [rule for own in rules.values() for rule in own]
+            expected, worst = (np.mean([getattr(rule, key) for rule in every]) for key in ("expected", "worst"))
+            head = f"| {asked:g} | {k} of {n} | {len(rules)} | {expected:.1f} | {worst:.0f}"
+            print(f"{head} | {' | '.join(cells)} |", flush=True)
+    neighbours(held)
+
+
+def splits(args: argparse.Namespace, name: str, random: np.random.Generator) -> list[list[np.ndarray]]:
+    """Scores of calibration clips, other clips, long recordings and the other operating points, for each split.
+
+    Clips that are recordings of their own are drawn anew into calibration and others, for single machines vary much.
+    Where those that are not for calibration are not made yet, a quarter of the others stands for them.
+    """
+    parts = [load(args.work, name, kind) for kind in ("calibration", "clips", "sessions")]
+    pool = np.concatenate(parts[:2])
+    count = (len(parts[1]) or len(pool) // 4) // SESSION * SESSION
+    kin, _, domain = name.partition("-")
+    other = load(args.work, f"{kin}-{'target' if domain == 'source' else 'source'}", "calibration")[: SESSION * 12]
+    found = []
+    for _ in range(args.splits):
+        order = random.permutation(len(pool))
+        found.append(scored(pool[order[count:]], pool[order[:count]], parts[2], other))
+    return found
+
+
+def neighbours(held: dict[str, list[list[np.ndarray]]]) -> None:
+    """Print how neighbours of a long recording depend on one another: shares over a limit that 5 % exceed."""
+    from asdkit.monitor.calibration import Calibration
+
+    over, pairs = [], []
+    for (own, _, sessions, _), *_ in held.values():
+        above = (sessions > Calibration(own).limit(0.05)).reshape(-1, SESSION)
+        over.append(above.mean())
+        pairs.append((above[:, 1:] & above[:, :-1]).mean())
+    print(
+        f"long recordings, a limit with 5 % of calibration clips above it: {100 * np.mean(over):.1f} % of clips lie "
+        f"above (machines {100 * min(over):.1f} to {100 * max(over):.1f}), after one above "
+        f"{100 * np.sum(pairs) / max(np.sum(over), 1e-9):.0f} %"
+    )
+
+
 def main() -> None:
-    """Embed."""
+    """Embed, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=("embed", "tables"), default="tables")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--calibration", type=int, default=2000)
     parser.add_argument("--clips", type=int, default=720)
     parser.add_argument("--sessions", type=int, default=12)
+    parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--job", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     if args.what == "embed":
         embed(args)
+    else:
+        tables(args)
 
 
 if __name__ == "__main__":
