@@ -45,7 +45,7 @@ function curvesOf(curves) {
 
 function stepsOf(steps) {
   const rows = steps.rows.filter((row) => row[2] === score().score), sets = [...new Set(rows.map((row) => row[3]))];
-  if (!rows.length) return said(steps.said || (steps.rows.length ? `None of ${score().score}; exp/${data.tag}/steps.json tells of ${[...new Set(steps.rows.map((row) => row[2]))].join(", ")}.` : `None: there is no exp/${data.tag}/steps.json. Where train.save_steps keeps weights, ../../utils/steps.sh --tag ${data.tag} scores them.`));
+  if (!rows.length) return said(steps.said || (steps.rows.length ? `None of ${score().score}; exp/${data.tag}/steps.json tells of ${[...new Set(steps.rows.map((row) => row[2]))].join(", ")}.` : [`None: there is no exp/${data.tag}/steps.json. Where train.save_steps keeps weights, `, make("code", {}, `../../utils/steps.sh --tag ${data.tag}`), " scores them."]));
   const seeds = [...new Set(rows.map((row) => row[1]))].sort((a, b) => a - b);
   const lines = sets.flatMap((set, n) => {
     const own = rows.filter((row) => row[3] === set), at = [...new Set(own.map((row) => row[0]))].sort((a, b) => a - b);
@@ -96,7 +96,7 @@ function groupsOfLayers(groups) {
 }
 
 function codesOf(codes) {
-  if (!codes) return said(data.maps ? `None: ${data.maps.why || data.maps.said || "no embeddings"}.` : "None: without --data nothing is told of clips.");
+  if (!codes) return said(data.maps ? (data.maps.why ? `None: ${data.maps.why}.` : data.maps.said) : "None: without --data nothing is told of clips.");
   if (!codes.machines.length) return said(`The quantiser has ${codes.codes} codes, but every training clip has an attribute: DLCL had nothing to pull to them.`);
   const count = (one) => one.counts.reduce((sum, n) => sum + n, 0), even = (one) => `${one.used} (${one.even.toFixed(1)})`;
   const rows = bySet(codes.machines, (one) => one.counts.map((n) => n / count(one))).map((row) => (row.one ? { ...row, note: even(row.one) } : row)), most = Math.max(...rows.flatMap((row) => row.values || []));

@@ -47,8 +47,8 @@ function drawMap() {
   byId("map").hidden = !maps;
   if (!maps) return;
   fill("map-title", `Embeddings${found ? ` of ${machine}` : ""}`);
-  byId("tints").hidden = byId("planes").hidden = !found;
-  if (!found) { fill("map-key"); fill("map-told"); return fill("map-note", maps.said || "Stage 4 embedded no clips of this machine."); }
+  for (const id of ["tints", "map-key", "map-told", "planes"]) byId(id).hidden = !found;
+  if (!found) return fill("map-note", maps.said || "Stage 4 embedded no clips of this machine.");
   const test = clips(), points = pointsOf(found, test), usable = Object.keys(TINTS).filter((tint) => new Set(points.map((point) => point[tint])).size > 1);
   const tint = usable.includes(map.tint) ? map.tint : usable[0] || "condition", values = valuesOf(points, tint);
   if (!values.some(([value]) => value === map.lit)) map.lit = null;
