@@ -16,7 +16,8 @@ from asdkit.config import load_config
 from asdkit.config.identity import experiment_identity
 from asdkit.fetch.published import PUBLISHED
 from asdkit.report.study import load_study, study_table
-from asdkit.utils.files import write_text
+from asdkit.utils.files import write_json, write_text
+from asdkit.utils.typed_yaml import read_yaml
 
 RECIPE = ROOT / "egs/dcase2024"
 TABLES = {"table1": 15, "table2": 15, "table3": 7, "table4": 10, "table5": 7, "table11": 3}  # rows
@@ -226,3 +227,63 @@ def test_a_study_on_a_small_corpus(recipe):
     again = run("mine", *options)
     assert again.returncode == 0 and "Small: exp/small is there" in again.stderr
     assert before == {path: path.stat().st_mtime_ns for path in (recipe / "exp").glob("*/**/*") if path.is_file()}
+
+
+CURVE = "title: Steps\nfigure: steps\nrows:\n  - {model: Log-mels, config: conf/a.yaml, tag: logmel}\n"
+FIGURES = ("fig5", "fig6", "fig7")
+
+
+@pytest.mark.parametrize("recipe", ["dcase2024", "mini"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_papers_figures(recipe, name, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT / "egs" / recipe)
+    found = load_study(f"conf/study/{name}.yaml")
+    machines = {one for own in read_yaml("conf/dataset.yaml")["sets"].values() for one in own["machines"]}
+    for row in found.rows:
+        config = load_config(row.config, row.set)
+        assert (found.figure == "steps") <= bool(config.train.save_steps)
+        assert (found.figure == "groups") <= bool(config.model.group_adapter)
+        assert set(row.machines) <= machines and set(config.data.hide_attributes) <= machines
+        assert not config.data.hide_attributes or config.data.hide_attributes == row.machines
+    study.main(["--study", f"conf/study/{name}.yaml", "--steps", "true"])
+    steps = capsys.readouterr().out.split()
+    assert steps == ([row.tag for row in found.rows] if name == "fig5" else [])
+
+
+def test_a_figure_of_steps(recipe, capsys):
+    pytest.importorskip("matplotlib")
+    text = CURVE.replace("figure", "note: No numbers.\nfigure")
+    write_text(recipe / "conf/study/curve.yaml", text)
+    with pytest.raises(ValueError, match="utils/steps.sh --tag logmel"):
+        study.main(["--study", "conf/study/curve.yaml"])
+    rows = [
+        {"step": step, "seed": seed, "score": score, "set": name, "official": value, "values": {}}
+        for step, seed, score, name, value in (
+            *((1, seed, "knn", name, 0.5 + seed / 10) for seed in (0, 1) for name in ("dev", "eval", "all")),
+            (2, 0, "knn", "dev", 0.75),
+            (2, 0, "knn", "eval", None),
+            (2, 0, "other", "dev", 0.1),
+        )
+    ]
+    write_json(recipe / "exp/logmel/steps.json", rows)
+    study.main(["--study", "conf/study/curve.yaml"])
+    told = capsys.readouterr().out
+    assert told == (recipe / "exp/curve.md").read_text() and "No numbers." in told and "![Steps](curve.png)" in told
+    assert "| 1    |   knn |     2 | 55.00 ± 7.07 | 55.00 ± 7.07 | 55.00 ± 7.07 |" in told and "other" not in told
+    pdf = (recipe / "exp/curve.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF") and b"/Type3" not in pdf and b"/FontFile2" in pdf
+    assert (recipe / "exp/curve.png").read_bytes().startswith(b"\x89PNG")
+    write_text(recipe / "conf/study/both.yaml", text + "published: a.yaml\nsource: b\n")
+    with pytest.raises(ValueError, match="a table needs published and source, a figure has neither"):
+        load_study("conf/study/both.yaml")
+
+
+def test_a_study_scores_the_steps_that_its_figure_needs(recipe):
+    write_text(recipe / "conf/study/curve.yaml", CURVE)
+    dry = run("curve", "--seeds", "0 1", "--cmd", "run_slurm.sh --partition main", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    wanted = r"run_slurm.sh .*--partition main .*asdkit.bin.steps .*--exp exp/logmel --seed 1 --step JOB"
+    assert re.search(wanted, dry.stdout) and "--gather true" in dry.stdout
+    write_text(recipe / "fails.txt", "--tag logmel")
+    done = run("curve")  # nothing to score where the experiment failed
+    assert done.returncode == 1 and "failed: logmel the table or figure; the same command goes on" in done.stderr

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Runs the experiments that make one table of a publication, and shows its numbers beside ours. In a recipe's folder:
+# Runs the experiments that make one table or figure of a publication, and shows its numbers beside ours. In a recipe's
+# folder:
 #     ../../utils/study.sh NAME [options]
 # NAME is that of conf/study/NAME.yaml. Experiments that are finished are skipped, those whose weights are not there are
-# named and left out; after an interruption the same command goes on. The table is exp/NAME.md.
+# named and left out; after an interruption the same command goes on. The table is exp/NAME.md, the figure exp/NAME.pdf
+# and exp/NAME.png.
 
 # shellcheck disable=SC2034  # options are read by name
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh study.sh
@@ -66,11 +68,25 @@ while IFS=$'\t' read -r tag config own_changes; do
     ./run.sh --config "$config" --tag "$tag" "${own[@]}" "${options[@]}" </dev/null || failed+=("$tag")
 done <<<"$rows"
 
-table=(python3 -m asdkit.bin.study --study "$file" --exp "$expdir")
+# What figures of scores over steps need: the weights kept on the way, scored.
+over_steps=(--seeds "$seeds")
+for key in data dump expdir cmd gpu num_threads; do
+    [[ -z ${!key} ]] || over_steps+=("--${key//_/-}" "${!key}")
+done
+((gpu <= 1)) || over_steps+=(--gpu 1)
+[[ $dry_run == false ]] || over_steps+=(--dry-run)
+tags=$(python3 -m asdkit.bin.study --study "$file" --steps true)
+for tag in $tags; do
+    [[ " ${failed[*]-} " != *" $tag "* ]] || continue
+    "$utils/steps.sh" --tag "$tag" "${over_steps[@]}" </dev/null || failed+=("$tag")
+done
+
+table=(python3 -m asdkit.bin.study --study "$file" --exp "$expdir" --data "$data")
 if [[ $dry_run == true ]]; then
     printf '%q ' "${table[@]}" && echo
+elif "${table[@]}"; then
+    echo "== $study: $expdir/$study.md"
 else
-    "${table[@]}" || die "the experiments are there, the table failed"
-    echo "== table: $expdir/$study.md"
+    failed+=("the table or figure")
 fi
 ((${#failed[@]} == 0)) || die "failed: ${failed[*]}; the same command goes on"

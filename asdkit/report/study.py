@@ -1,4 +1,4 @@
-"""A study: experiments that make one table of a publication, its numbers beside ours."""
+"""A study: experiments that make one table or figure of a publication, its numbers beside ours."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,17 +31,22 @@ class Row(Section):
     set: list[str] = Field([], description="changes of its values, section.key=value")
     tag: str = Field("", pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]{0,199})?$", description="name of the experiment")
     score: str = Field("knn", description="which of its scores")
+    machines: list[str] = Field([], description="of a figure: those that it shows")
+    colour: Literal["machine", "attribute"] = Field("machine", description="of a picture of embeddings")
     get: str = Field("", description="name of its weights for tools/get_checkpoint.py")
 
 
 class Study(Section):
-    """A table: what it shows, where the published figures are, and its rows."""
+    """A table or a figure: what it shows, where the published figures are, and its rows."""
 
     title: str
-    columns: Literal["dev", "eval", "sets"] = Field(description="machines of a set, or the sets")
+    figure: Literal["steps", "groups", "maps"] | None = Field(
+        None, description="a figure instead of a table: scores over steps, weights of group adapters, embeddings"
+    )
+    columns: Literal["dev", "eval", "sets"] = Field("sets", description="machines of a set, or the sets")
     labels: list[str] = Field([], description="columns before the figures (default: model and parameters)")
-    published: str = Field(description="file of published figures, from the recipe's folder")
-    source: str = Field(description="`source` of the figures in that file")
+    published: str = Field("", description="file of published figures, from the recipe's folder")
+    source: str = Field("", description="`source` of the figures in that file")
     note: str = Field("", description="what a reader has to know, above the table")
     rows: list[Row]
 
@@ -49,6 +54,8 @@ class Study(Section):
 def load_study(path: str | Path) -> Study:
     """Read a study's file; raises ValueError naming file, key, what was got and what is allowed."""
     study = validate(Study, read_yaml(path), str(path))
+    if bool(study.figure) == bool(study.published and study.source):
+        raise ValueError(f"{path}: a table needs published and source, a figure has neither")
     for row in study.rows:
         if bool(row.missing) == bool(row.tag) or bool(row.config) != bool(row.tag):
             raise ValueError(f"{path}: rows: {row.model!r} needs config and tag, or says in missing why it has none")
