@@ -9,7 +9,8 @@ import pytest
 from corpora import ROOT
 from recipe import CONFIG, MINI, environment, make_corpus
 
-from asdkit.bin import extract_embeddings, make_lists, prepare_data, report, score, steps, train
+from asdkit.bin import extract_embeddings, make_lists, prepare_data, report, score, steps, study, train
+from asdkit.corpus.manifest import read_manifest
 from asdkit.report.steps import read_steps, steps_table
 from asdkit.utils.files import read_json, write_text
 
@@ -163,3 +164,31 @@ def test_connected_branches_are_one_with_their_step(recipe, capsys):
     capsys.readouterr()
     script.main(where)
     assert (out / "one/seed0/results.json").stat().st_mtime_ns == before and "step matched" in capsys.readouterr().out
+
+
+def test_figures_of_a_study(recipe):
+    """Weights of group adapters and embeddings, of the training clips of the machines that are asked for."""
+    pytest.importorskip("matplotlib")
+    row = "{{model: A, config: a.yaml, tag: tiny, machines: {}}}"
+    texts = {
+        "groups": f"title: G\nfigure: groups\nrows:\n  - {row.format('[]')}\n",
+        "maps": f"title: M\nfigure: maps\nrows:\n  - {row.format('[fan, valve], colour: attribute')}\n",
+        "none": f"title: N\nfigure: maps\nrows:\n  - {row.format('[nobody]')}\n",
+    }
+    for name, text in texts.items():
+        write_text(recipe.folder / f"{name}.yaml", text)
+    where = ["--exp", str(recipe.folder / "exp"), "--data", str(recipe.data)]
+    study.main(["--study", str(recipe.folder / "groups.yaml"), *where])
+    lines = [
+        re.split(r" *\| *", line.strip("| ")) for line in (recipe.folder / "exp/groups.md").read_text().splitlines()
+    ]
+    assert [line[0] for line in lines[-5:]] == ["bearing", "fan", "gearbox", "pump", "valve"]
+    assert all(33 < float(line[2]) <= 100 and 1 <= float(line[3]) <= 3 for line in lines[-5:])  # of three groups
+    study.main(["--study", str(recipe.folder / "maps.yaml"), *where])
+    line = re.split(r" *\| *", (recipe.folder / "exp/maps.md").read_text().splitlines()[-1].strip("| "))
+    attributes = {(row["machine"], row["attr"]) for row in read_manifest(recipe.data / "dev_train/manifest.tsv")}
+    assert line[:3] == ["A", "16", str(len({one for one in attributes if one[0] in ("fan", "valve")}))]
+    for name in ("groups", "maps"):
+        assert (recipe.folder / f"exp/{name}.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="no training clips of nobody"):
+        study.main(["--study", str(recipe.folder / "none.yaml"), *where])
