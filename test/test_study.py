@@ -79,7 +79,7 @@ def test_a_study_runs_what_can_be_run_and_ends_in_a_table(recipe):
     assert "--cmd run_slurm.sh --partition main" in first and first.endswith("--set embed.batch_size=3")
     assert "--tag small --set encoder={name: beats, train: true" in second and "--set train.steps=2" in second
     assert cells((recipe / "exp/mine.md").read_text(), "Small", "paper") == ["1M", "60.25", "62.50", "-", "61.50"]
-    assert "| Small" in done.stdout and "== table: exp/mine.md" in done.stdout
+    assert "| Small" in done.stdout and "== mine: exp/mine.md" in done.stdout
 
 
 def test_finished_experiments_are_skipped(recipe, capsys):
