@@ -94,6 +94,29 @@ def without_each(scores: np.ndarray, anomalous: np.ndarray, max_fpr: float = 1.0
     return _standardise(np.where(roc.anomalous, positive[roc.step], negative[roc.step]), max_fpr)
 
 
+def resampled(scores: np.ndarray, anomalous: np.ndarray, counts: np.ndarray, max_fpr: float = 1.0) -> np.ndarray:
+    """The AUC (`max_fpr` 1) or standardised pAUC of samples in which each clip is there so many times: [samples].
+
+    counts [samples, N]: how often each clip of `scores` [N] is in each sample. Ones give `auc` and `pauc`.
+    Arguments and errors as for `auc`; Undefined also when a sample has no clip of a condition.
+    """
+    scores, anomalous = _check(scores, anomalous)
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))  # of steps: equal scores share one
+    counts, anomalous = counts[:, order].astype(float), anomalous[order]
+    tp, fp = counts * anomalous, counts * ~anomalous  # [samples, N]
+    if len(starts) < len(scores):
+        tp, fp = (np.add.reduceat(part, starts, axis=1) for part in (tp, fp))  # [samples, steps]
+    normals, anomalies = fp.sum(axis=1), tp.sum(axis=1)  # [samples]
+    if not (normals.all() and anomalies.all()):
+        raise Undefined("a sample has no clips of a condition")
+    before = np.cumsum(fp, axis=1) - fp
+    part = np.clip(max_fpr * normals[:, None] - before, 0, fp)  # of each step's width, up to the limit
+    lower = np.cumsum(tp, axis=1) - tp
+    area = (part * (lower + tp * part / np.maximum(fp, 1) / 2)).sum(axis=1)
+    return _standardise(area / (normals * anomalies), max_fpr)
+
+
 def harmonic_mean(values: list[float]) -> float:
     """Harmonic mean; values below machine epsilon (2.2e-16) are raised to it, as the evaluators do."""
     return float(len(values) / np.sum(1 / np.maximum(values, EPSILON)))

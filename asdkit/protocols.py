@@ -121,6 +121,11 @@ def machine_half_widths95(clips: Iterable[ScoredClip], protocol: str) -> dict[st
     return found
 
 
+def sections_of(clips: Iterable[ScoredClip], protocol: str) -> dict[str, list["Section"]]:
+    """The sections of each machine with their official values, both sorted by name. Errors as for `evaluate`."""
+    return _machines(clips, PROTOCOLS[protocol], _Notes())
+
+
 def combine(dev: float | None, evaluation: float | None, protocol: str) -> float | None:
     """The paper's 'All': the mean (harmonic; dcase2020: arithmetic) of the official scores of the two sets."""
     if dev is None or evaluation is None:
@@ -128,7 +133,7 @@ def combine(dev: float | None, evaluation: float | None, protocol: str) -> float
     return _mean([[dev, evaluation]], PROTOCOLS[protocol].mean)
 
 
-def _machines(clips: Iterable[ScoredClip], rule: Protocol, notes: "_Notes") -> dict[str, list["_Section"]]:
+def _machines(clips: Iterable[ScoredClip], rule: Protocol, notes: "_Notes") -> dict[str, list["Section"]]:
     """The sections of each machine, sorted by name."""
     groups: dict[tuple[str, str], list[ScoredClip]] = defaultdict(list)
     for clip in clips:
@@ -138,9 +143,9 @@ def _machines(clips: Iterable[ScoredClip], rule: Protocol, notes: "_Notes") -> d
                 f"{clip.machine}: condition {clip.condition!r}, domain {clip.domain!r}, allowed: {allowed}"
             )
         groups[clip.machine, clip.section].append(clip)
-    machines: dict[str, list[_Section]] = defaultdict(list)
+    machines: dict[str, list[Section]] = defaultdict(list)
     for key in sorted(groups):
-        machines[key[0]].append(_Section(key, groups[key], rule, notes))
+        machines[key[0]].append(Section(key, groups[key], rule, notes))
     return machines
 
 
@@ -161,7 +166,7 @@ class _Notes:
         return [f"{text}: {', '.join(found)}" for text, found in places.items()]
 
 
-class _Section:
+class Section:
     """The clips of one section of one machine, and its values."""
 
     def __init__(self, key: tuple[str, str], clips: list[ScoredClip], rule: Protocol, notes: _Notes) -> None:
@@ -206,19 +211,19 @@ class _Section:
         shift = np.zeros(len(self.scores))
         for name, value in self.values.items():
             if value is not None and (names is None or name in names):
-                mask = self._mask(self.rules[name])
+                mask = self.mask(self.rules[name])
                 max_fpr = MAX_FPR[self.rules[name].metric]
                 left = without_each(self.scores[mask], self.anomalous[mask], max_fpr)
                 shift[mask] += weight * (_term(left, mean) - _term(value, mean))
         return shift
 
-    def _mask(self, value: Value) -> np.ndarray:
+    def mask(self, value: Value) -> np.ndarray:
         normals = (value.normals == "any") | (self.domains == value.normals)
         anomalies = (value.anomalies == "any") | (self.domains == value.anomalies)
         return np.where(self.anomalous, anomalies, normals)
 
     def _value(self, name: str, value: Value, notes: _Notes) -> float | None:
-        mask = self._mask(value)
+        mask = self.mask(value)
         for condition, domain, clips in (
             ("normal", value.normals, mask & ~self.anomalous),
             ("anomalous", value.anomalies, mask & self.anomalous),
@@ -237,7 +242,7 @@ class _Section:
             raise ValueError(f"{self.name}: {error}") from None
 
 
-def _summary(title: str, machines: list[list[_Section]], mean: str) -> dict[str, Any]:
+def _summary(title: str, machines: list[list[Section]], mean: str) -> dict[str, Any]:
     """The mean of all official values, and of each value and each extra by itself."""
     summary: dict[str, Any] = {title: _mean([[v for s in own for v in s.official()] for own in machines], mean)}
     for kind in ("values", "extras"):
@@ -258,7 +263,7 @@ def _mean(machines: list[list[float | None]], mean: str) -> float | None:
 
 
 def _half_width95(
-    sections: list[_Section], mean: str, notes: _Notes, names: Sequence[str] | None = None
+    sections: list[Section], mean: str, notes: _Notes, names: Sequence[str] | None = None
 ) -> float | None:
     """Half width of the official score's 95% interval, or that of the mean of the values `names`: delete-one
     jackknife, stratified by section, domain, condition.

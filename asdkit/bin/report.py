@@ -22,6 +22,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--single-file", type=cli.boolean, default=False, help="true: pictures and sounds within report/index.html"
     )
+    parser.add_argument(
+        "--compare", nargs="+", default=[], help="experiments beside exp/<tag> to compare it with: TAG or TAG:SCORE"
+    )
     parser.add_argument("--force", type=cli.boolean, default=False, help="true: evaluate again")
     return parser
 
@@ -37,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     args = get_parser().parse_args(argv)
     from asdkit.page.write import make_page
     from asdkit.report.comparison import beside_published, write_comparison
+    from asdkit.report.paired import compare, comparison_text
     from asdkit.report.published import load_published
     from asdkit.report.results import over_seeds
     from asdkit.report.tables import ordered, overview, pages, title
@@ -49,14 +53,21 @@ def main(argv: list[str] | None = None) -> None:
             evaluate_seeds(args.exp, args.data, args.score.split(",") if args.score else None, args.force)
     systems = load_published(args.published) if args.published else []
     results, folder = over_seeds(args.exp), args.exp.resolve().parent
+    if args.compare:
+        if args.data is None:
+            raise ValueError("--compare needs --data: the labels of the test clips")
+        results["compared"] = compare(args.exp, results, args.compare, args.data)
     write_json(args.exp / "results.json", results)
     published = {name: beside_published(found, systems) for name, found in results["scores"].items()}
-    write_text(args.exp / "RESULTS.md", pages(results, published))
+    beside = [comparison_text(results["compared"])] if args.compare else []
+    write_text(args.exp / "RESULTS.md", "\n".join([pages(results, published), *beside]))
     write_comparison(folder, systems)
     make_page(args.exp, results, systems, args.data, args.clips, args.single_file)
     for found in ordered(results["scores"]).values():
         print(f"{title(found)}, {found['protocol']}, seeds {', '.join(map(str, found['seeds']))}:")
         print(overview(found), end="")
+    for text in beside:
+        print(f"\n{text}", end="")
 
 
 if __name__ == "__main__":

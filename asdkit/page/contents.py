@@ -43,6 +43,7 @@ def contents(exp: Path, results: dict[str, Any], systems: list[System], data: Pa
         "scores": [_score(exp, found, tests) for found in ordered(results["scores"]).values()],
         "sets": {name: {key: test[key] for key in TOLD} for name, test in tests.items()},
         "published": [system.model_dump(exclude_none=True) for system in systems],
+        "compared": results.get("compared"),
     }
 
 

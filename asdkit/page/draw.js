@@ -32,8 +32,9 @@ function track(low, high, marks) {
   const rules = ticksOf(low, high, 5).values.map((v) => make("i", { style: `left:${place(v, low, high)}%` }));
   const found = marks.filter((mark) => mark.value !== null && mark.value !== undefined).flatMap((mark) => {
     const at = place(mark.value, low, high), parts = [];
-    if (mark.half) {
-      const from = place(mark.value - mark.half, low, high), to = place(mark.value + mark.half, low, high);
+    const span = mark.span || (mark.half ? [mark.value - mark.half, mark.value + mark.half] : null);
+    if (span) {
+      const [from, to] = span.map((end) => place(end, low, high));
       parts.push(make("b", { class: `span ${mark.colour}`, style: `left:${from}%;width:${to - from}%` }));
     }
     parts.push(make("b", { class: `dot ${mark.shape} ${mark.colour}`, style: `left:${at}%`, title: mark.title }));

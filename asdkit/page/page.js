@@ -311,6 +311,7 @@ function start() {
 function drawAll() {
   drawScore();
   fill("made", score().origin.flatMap(([what, value]) => [make("dt", {}, what), make("dd", {}, value)]));
+  drawCompared();
   chooseSet(state.set);
   drawInside();
 }

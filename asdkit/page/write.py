@@ -15,7 +15,7 @@ from asdkit.page.media import CLIPS, MARKER, add_media
 from asdkit.report.published import System
 from asdkit.utils.files import write_text
 
-SCRIPTS = ("numbers.js", "draw.js", "clips.js", "maps.js", "inside.js", "page.js")
+SCRIPTS = ("numbers.js", "draw.js", "clips.js", "maps.js", "inside.js", "compare.js", "page.js")
 # In a script element text ends at what looks like its end tag, and two characters end lines for older readers.
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
