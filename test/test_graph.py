@@ -11,11 +11,12 @@ from test_every_encoder import sounds
 
 from asdkit.adapt.lora import LoraLinear, merge_lora
 from asdkit.config import Config
-from asdkit.export.graph import export_graph
+from asdkit.export.graph import export_graph, put_apart
 from asdkit.export.precision import cosine, make_graph, quantise
 from asdkit.export.proof import ALLOWED, difference, lengths, prove
 from asdkit.infer.network import fold
 from asdkit.models.families import build_system
+from asdkit.monitor.external import located, place
 from asdkit.monitor.session import Session
 from asdkit.utils.typed_yaml import validate
 
@@ -86,6 +87,31 @@ def test_weights_lie_outside_the_graph(beats):
     before = Session(graph, weights).run(wav)["embedding"]
     other = {name: 1.1 * array if array.dtype == np.float32 else array for name, array in weights.items()}
     assert difference(Session(graph, other).run(wav)["embedding"], before) > 1e-3
+
+
+def test_weights_of_a_mapped_file_stay_there(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    numbers = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
+    (tmp_path / "b.asdkit").write_bytes(bytes(4096) + numbers.tobytes() + bytes(100))
+    mapped = np.memmap(tmp_path / "b.asdkit", np.uint8, "r")
+    there = mapped[4096 : 4096 + numbers.nbytes].view(np.ndarray).view(np.float32).reshape(64, 32)
+    found = place(there)
+    assert found == ((tmp_path / "b.asdkit").resolve(), 4096, numbers.nbytes)
+    assert place(numbers) is None and place(there.T) is None and place(there[1:]) is None
+    weight = onnx.numpy_helper.from_array(numbers, "weight")
+    ports = [onnx.helper.make_tensor_value_info(name, 1, ["b", size]) for name, size in (("samples", 64), ("y", 32))]
+    node = onnx.helper.make_node("MatMul", ["samples", "weight"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", ports[:1], ports[1:], [weight])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    bare, weights = put_apart(model)
+    assert set(weights) == {"weight"} and len(bare) < 400
+    told = onnx.load_model_from_string(located(bare, {"weight": found})).graph.initializer[0].external_data
+    assert {entry.key: entry.value for entry in told} == {"location": "b.asdkit", "offset": "4096", "length": "8192"}
+    x = np.ones((2, 64), np.float32)
+    for own in (weights, {"weight": there}):
+        assert difference(Session(bare, own).run(x)["y"], x @ numbers) < 1e-5
+    with pytest.raises(ValueError, match="the graph is damaged"):
+        located(bare[:-3], {"weight": found})
 
 
 def test_a_graph_that_differs_is_refused(beats):

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from asdkit.monitor.external import located, place
+
 
 class Session:
     """The graph of a system, as `asdkit.export.graph` makes it.
@@ -19,9 +21,17 @@ class Session:
         options.log_severity_level = 3
         # Each would hold the weights once more.
         options.add_session_config_entry("session.disable_prepacking", "1")
-        self._weights = list(weights.values())  # they are read where they are
+        places = {name: found for name, array in weights.items() if (found := place(array))}
+        if len({found.path for found in places.values()}) == 1:  # a bundle: what it maps is not copied
+            graph = located(graph, places)
+            folder = next(iter(places.values())).path.parent
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        else:
+            places = {}
+        others = {name: array for name, array in weights.items() if name not in places}
+        self._weights = list(others.values())  # they are read where they are
         values = [ort.OrtValue.ortvalue_from_numpy(array) for array in self._weights]
-        options.add_external_initializers(list(weights), values)
+        options.add_external_initializers(list(others), values)
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library's own, of several kinds
