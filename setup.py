@@ -14,6 +14,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["asdkit", "asdkit.*"]),
+    entry_points={"console_scripts": ["asdkit-detect = asdkit.bin.detect:program"]},
     package_data={"asdkit.page": ["*.html", "*.css", "*.js"]},
     install_requires=[
         # torch.load(weights_only=True) has to keep a checkpoint from running code: below 2.6 it runs code all the same

@@ -86,6 +86,11 @@ def summary(course: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return course.mean(axis=0), course.std(axis=0)
 
 
+def loudness(mean: np.ndarray) -> np.ndarray:
+    """Level in dB of all bands together, [...] of levels [..., B]."""
+    return 10 * np.log10((10 ** (mean / 10)).sum(axis=-1))
+
+
 def most_alike(course: np.ndarray, known: Spectra) -> int:
     """Number of the training clip whose mean spectrum is nearest, for detectors that name none."""
     return int(np.square(known.mean - course.mean(axis=0)).sum(axis=1).argmin())

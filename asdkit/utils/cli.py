@@ -22,8 +22,8 @@ T = TypeVar("T")
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def run(main: Callable[[list[str] | None], None]) -> None:
-    """Run a program's main; a ValueError or OSError becomes one line `error: ...` on stderr and exit code 1.
+def run(main: Callable[[list[str] | None], None], code: int = 1) -> None:
+    """Run a program's main; a ValueError or OSError becomes one line `error: ...` on stderr and the exit code.
 
     A ValueError that no `raise` of this package made is no message for the user: its traceback comes before the line.
     """
@@ -35,7 +35,7 @@ def run(main: Callable[[list[str] | None], None]) -> None:
         if not (isinstance(error, OSError) or _is_ours(error)):
             traceback.print_exception(error)
         print(f"error: {_message(error)}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(code)
     except KeyboardInterrupt:
         sys.exit(130)
 

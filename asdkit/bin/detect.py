@@ -1,0 +1,133 @@
+"""Judge recordings with a bundle: normal, anomalous, or a sensor that cannot be trusted. Needs no torch."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from asdkit.utils import cli
+
+if TYPE_CHECKING:
+    from asdkit.monitor.inputs import Clip, Unread
+    from asdkit.monitor.output import Writer
+    from asdkit.monitor.verdict import Judge
+
+FAILED = 2
+EPILOG = """Exit code: 0 nothing found; 1 a recording is anomalous or its sensor cannot be trusted (with --alarm-after:
+there was an alarm, or such a sensor); 2 something could not be judged, whatever else was found."""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of the program."""
+    parser = cli.parser("Judge recordings with a bundle (asdkit.bin.export_detector makes it).")
+    parser.epilog = EPILOG
+    parser.add_argument("bundle", help="file.asdkit")
+    parser.add_argument("recordings", nargs="*", help="files, folders (all recordings inside), or - for standard input")
+    parser.add_argument("--list", help="a file with a path on each line (- for standard input)")
+    parser.add_argument("--machine", help="whose recordings they are, where folders and names do not tell")
+    parser.add_argument("--section", help="of which section, where the bundle has several of a machine")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="a JSON object on each line in place of plain words")
+    how.add_argument("--tsv", action="store_true", help="tab-separated values in place of plain words")
+    limit = parser.add_mutually_exclusive_group()
+    limit.add_argument("--limit", type=float, help="score above which a clip is anomalous (default: the bundle's)")
+    limit.add_argument("--false-alarms-per-day", type=above_zero, help="take the limit that keeps to so many")
+    parser.add_argument("--every", type=above_zero, help="seconds from one clip to the next (default: their length)")
+    parser.add_argument("--alarm-after", type=share, default="1/1", help="K/N: K of N clips in a row raise an alarm")
+    parser.add_argument("--clip-seconds", type=above_zero, help="cut recordings into clips of that length")
+    parser.add_argument("--raw", choices=["u8", "s16le", "s24le", "s32le", "f32le"], help="format of samples on -")
+    parser.add_argument("--rate", type=int, help="of --raw, Hz")
+    parser.add_argument("--channels", type=int, help="of --raw")
+    return parser
+
+
+def above_zero(text: str) -> float:
+    """argparse type of a number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return value
+
+
+def share(text: str) -> tuple[int, int]:
+    """argparse type of K/N."""
+    first, _, last = text.partition("/")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 1000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with 1 <= K <= N <= 1000, as in 3/5")
+    return int(first), int(last)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Judge recordings; ends with the exit code that --help tells."""
+    parser = get_parser()
+    args = parser.parse_args(argv)
+    if not args.recordings and not args.list:
+        parser.error("nothing to judge: name recordings, folders, - for standard input, or --list FILE")
+    if args.raw and not ("-" in args.recordings and args.rate and args.channels):
+        parser.error("--raw needs - among the recordings, --rate and --channels")
+    if not args.raw and (args.rate or args.channels):
+        parser.error("--rate and --channels are those of --raw: recordings tell their own")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = _judge(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    sys.exit(code)
+
+
+def _judge(args: argparse.Namespace) -> int:
+    from asdkit.monitor.detector import Detector
+    from asdkit.monitor.output import Lines, Table, Words
+    from asdkit.monitor.verdict import Judge, Wanted
+
+    k, n = args.alarm_after
+    wanted = Wanted(args.limit, args.false_alarms_per_day, args.every, k, n)
+    judge = Judge(Detector.open(args.bundle), wanted, args.machine, args.section)
+    stream = "-" in args.recordings
+    writer: Writer = Lines() if args.json else Table() if args.tsv else Words(len(judge.known) > 1, stream)
+    counts: Counter[str] = Counter()
+    for line in writer.begin(judge):
+        print(line, flush=True)
+    for clip in _clips(args, judge):
+        found = judge.judge(clip)
+        counts[found.verdict] += 1
+        for line in writer.clip(found):
+            print(line, flush=True)
+    code = judge.code(counts)
+    for line in writer.end(counts, judge, code):
+        print(line)
+    return code
+
+
+def _clips(args: argparse.Namespace, judge: "Judge") -> "Iterator[Clip | Unread]":
+    from asdkit.monitor import stream
+    from asdkit.monitor.inputs import find, read_list
+
+    for path in args.recordings:
+        if path != "-":
+            yield from find([path], judge.ears, args.clip_seconds)
+            continue
+        raw = None
+        if args.raw:
+            width, coding = stream.FORMS[args.raw]
+            raw = stream.Raw(width, coding, args.rate, args.channels)
+        usual = max(known.machine.seconds for known in judge.known.values())
+        yield from stream.clips(sys.stdin.buffer, raw, args.clip_seconds, usual)
+    if args.list == "-":
+        yield from find(read_list(sys.stdin), judge.ears, args.clip_seconds)
+    elif args.list:
+        with open(args.list, encoding="utf-8", errors="surrogateescape") as file:
+            yield from find(read_list(file), judge.ears, args.clip_seconds)
+
+
+def program() -> None:
+    """The console script asdkit-detect."""
+    cli.run(main, FAILED)
+
+
+if __name__ == "__main__":
+    program()

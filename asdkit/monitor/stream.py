@@ -1,0 +1,158 @@
+"""Standard input: raw samples, or wav files one after the other, become clips without touching a disk."""
+
+import os
+import struct
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, NamedTuple
+
+from asdkit.monitor.inputs import KEPT, Clip, Unread
+
+NAME = "standard input"
+LARGEST = 1 << 30  # bytes of a recording that is taken as a whole
+# Name of a form of raw samples -> bytes of one, and what a wav calls it.
+FORMS = {"u8": (1, 1), "s16le": (2, 1), "s24le": (3, 1), "s32le": (4, 1), "f32le": (4, 3)}
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+Pieces = Generator[Clip | Unread, None, bool]
+_CUT = "--clip-seconds cuts it while it comes"
+
+
+class Raw(NamedTuple):
+    """Samples without a header: bytes of one, coding as a wav's header says it (1: integers, 3: floats), Hz."""
+
+    width: int
+    coding: int
+    rate: int
+    channels: int
+
+    @property
+    def frame(self) -> int:
+        """Bytes of a sample of all channels."""
+        return self.width * self.channels
+
+
+def clips(file: BinaryIO, raw: Raw | None, clip_seconds: float | None, usual: float) -> Iterator[Clip | Unread]:
+    """The clips that come on a stream. Each is to be used before the next is asked for.
+
+    raw: what comes are samples alone, in clips of `clip_seconds`, else of `usual` seconds, as long as those of
+    training. Otherwise wav files, whole unless clip_seconds says how to cut them; one that tells no length (of a
+    recorder that writes into a pipe) is cut as raw samples are. Or one flac file.
+    """
+    if raw:
+        yield from _cut(file, raw, None, clip_seconds or usual)
+        return
+    number = 0
+    while head := file.read(12):
+        number += 1
+        name = NAME if number == 1 else f"{NAME}, recording {number}"
+        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+            found = yield from _wav(file, head, name, clip_seconds, usual)
+            if not found:
+                return
+        elif number == 1:
+            yield from _whole(file, head, name, LARGEST)
+            return
+        else:
+            yield Unread(name, f"what follows the recording before is no wav: it begins with {head!r}")
+            return
+    if number == 0:
+        yield Unread(NAME, "nothing came")
+
+
+def _wav(file: BinaryIO, head: bytes, name: str, clip_seconds: float | None, usual: float) -> Pieces:
+    """The clips of one wav; returns whether another one may follow."""
+    said, form = int.from_bytes(head[4:8], "little") + 8, None
+    while True:
+        chunk = file.read(8)
+        head += chunk
+        length = int.from_bytes(chunk[4:], "little")
+        if len(chunk) < 8 or chunk[:4] == b"data" or len(head) + length > LARGEST:
+            break
+        body = file.read(length + length % 2)
+        head += body
+        form = _form(body) if chunk[:4] == b"fmt " else form
+    if len(chunk) < 8 or chunk[:4] != b"data":
+        yield Unread(name, "not a readable wav: its header tells of no samples")
+        return False
+    endless = length == 0 or 0x7FFFF000 - 64 <= length <= 0x80000000 or length >= 0xFFFFFF00
+    if not (endless or clip_seconds):
+        return (yield from _whole(file, head, name, max(said, len(head) + length) - len(head)))
+    if form is None:
+        yield Unread(name, "its samples are coded, and cannot be cut while they come: convert it to PCM")
+        return False
+    whole = yield from _cut(file, form, None if endless else length, clip_seconds or usual, name)
+    file.read(min(max(said - len(head) - length - length % 2, 0), LARGEST))  # chunks behind the samples
+    return whole
+
+
+def _form(chunk: bytes) -> Raw | None:
+    """What the chunk `fmt ` of a wav says; None for what is not PCM or float."""
+    if len(chunk) < 16:
+        return None
+    coding, channels, rate, _, align, bits = struct.unpack("<HHIIHH", chunk[:16])
+    if coding == _EXTENSIBLE and len(chunk) >= 26:
+        coding = int.from_bytes(chunk[24:26], "little")
+    known = coding in (_PCM, _FLOAT) and channels and rate and bits in (8, 16, 24, 32)
+    return Raw(bits // 8, coding, rate, channels) if known and align == channels * bits // 8 else None
+
+
+def _whole(file: BinaryIO, head: bytes, name: str, more: int) -> Pieces:
+    """A file as one clip, of which `more` bytes are to come at most; returns whether all of them came."""
+    if len(head) + more > LARGEST + 12:
+        yield Unread(name, f"more than {LARGEST >> 20} MB in one piece; {_CUT}")
+        return False
+    body = file.read(more)
+    with _held(head + body) as path:
+        yield Clip(name, path)
+    return len(body) == more
+
+
+def _cut(file: BinaryIO, raw: Raw, length: int | None, seconds: float, name: str = NAME) -> Pieces:
+    """Samples as clips of so many seconds; length: bytes there are (None: as many as come)."""
+    frames, done = max(round(seconds * raw.rate), 1), 0
+    size = frames * raw.frame
+    while length is None or done < length:
+        wanted = size if length is None else min(size, length - done)
+        body = file.read(wanted)
+        at = done / raw.frame / raw.rate
+        done += len(body)
+        odd = len(body) % raw.frame
+        if len(body) - odd >= (KEPT * size if done > len(body) else raw.frame):
+            with _held(_header(raw, len(body) - odd) + body[: len(body) - odd]) as path:
+                yield Clip(name, path, seconds=at)
+        if odd:
+            yield Unread(name, "ends in the middle of a sample: is it cut, or are its format or channels others?", at)
+        elif length is not None and len(body) < wanted:
+            yield Unread(name, f"ends early: {done} of {length} bytes came", at)
+        if len(body) < wanted:
+            if done == 0:
+                yield Unread(name, "nothing came")
+            return False
+    if length:
+        file.read(length % 2)
+    return True
+
+
+def _header(raw: Raw, length: int) -> bytes:
+    form = struct.pack("<HHIIHH", raw.coding, raw.channels, raw.rate, raw.rate * raw.frame, raw.frame, 8 * raw.width)
+    return (
+        b"RIFF"
+        + struct.pack("<I", 36 + length)
+        + b"WAVEfmt "
+        + struct.pack("<I", 16)
+        + form
+        + b"data"
+        + (struct.pack("<I", length))
+    )
+
+
+@contextmanager
+def _held(content: bytes) -> Iterator[str]:
+    """The path of a file in memory."""
+    handle = os.memfd_create("clip")
+    try:
+        with open(handle, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{handle}"
+    finally:
+        os.close(handle)
