@@ -179,7 +179,12 @@ def test_lists_and_whose_a_recording_is(run, tmp_path):
         verdict.Judge(Detector.open(both), verdict.Wanted(), "fan")
 
 
-def test_sections_are_told_by_names_or_by_the_option():
+def test_sections_are_told_by_names_or_by_the_option(run, tmp_path):
+    two = bundle(tmp_path / "two.asdkit", sections=("00", "01"))
+    clip = write(tmp_path / "section_01_0003.wav", sound("press", 50))
+    assert column(run(two, clip, "--machine", "press", "--tsv")[1], "section") == ["01"]
+    code, text = run(two, write(tmp_path / "a.wav", sound("press", 50)), "--tsv")
+    assert code == 2 and "--section 00 or 01" in table(text)[0]["why"]
     known = [("fan", "00"), ("fan", "01"), ("pump", "-")]
     assert belongs("fan/section_01_0003.wav", known, None, None) == ("fan", "01")
     assert belongs("fan/test/normal_id_00_00000001.wav", known, None, None) == ("fan", "00")
@@ -245,7 +250,7 @@ def test_several_clips_in_a_row_are_an_alarm(run, press):
     code, text = run(*args, stdin=samples[: 4 * len(samples) // 10])
     assert code == 0 and "ANOMALOUS" in text  # one clip alone is no alarm
     code, text = run(*args, "--every", 60, stdin=samples[: 7 * len(samples) // 10])
-    assert code == 1 and "alarm goes on: press: from 0:04:00 to 0:06:02" in text
+    assert code == 1 and "alarm goes on: press: from 0:04:00 to 0:06:02" in text and "at 0:06:00" in text
 
 
 def test_limits_that_are_asked_for(run, press, tmp_path):
@@ -276,6 +281,17 @@ def test_what_is_typed_wrong_ends_with_2(wrong, capsys):
     with pytest.raises(SystemExit) as ended:
         detect.main(wrong)
     assert ended.value.code == 2 and "error: " in capsys.readouterr().err
+
+
+def test_a_bundle_that_cannot_be_opened_is_one_line_and_ends_with_2(press, tmp_path, monkeypatch, capsys):
+    press.write_bytes(press.read_bytes()[:-1])
+    for path, message in ((press, "cut short or damaged"), (tmp_path / "nix", "cannot be read: No such file")):
+        monkeypatch.setattr(sys, "argv", ["asdkit-detect", str(path), "a.wav"])
+        with pytest.raises(SystemExit) as ended:
+            detect.program()
+        error = capsys.readouterr().err
+        assert ended.value.code == 2 and error.startswith(f"error: {path}: ") and message in error
+        assert error.count("\n") == 1
 
 
 BLOCKED = """

@@ -56,7 +56,8 @@ class Words:
         for known in judge.known.values():
             line = f"  {known.title}: {len(known.names)} normal recordings, limit {_number(known.rule.limit)}"
             if not math.isnan(known.rule.asked):
-                line += f", at most {known.rule.asked:g} false alarms a day ({known.rule.expected:.2g} expected)"
+                alarms = f"{known.rule.asked:g} false alarm{'s' * (known.rule.asked != 1)}"
+                line += f", at most {alarms} a day ({known.rule.expected:.2g} expected)"
             if known.rule.n > 1:
                 line += f"; an alarm takes {known.rule.k} of {known.rule.n} clips above it"
             yield line
@@ -228,7 +229,8 @@ def _difference(found: Verdict) -> str:
 def _band(moved: Difference) -> str:
     if moved.high < 1000:
         return f"between {moved.low:.0f} and {moved.high:.0f} Hz"
-    return f"between {moved.low / 1000:.2g} and {moved.high / 1000:.2g} kHz"
+    low = f"{moved.low:.0f} Hz" if moved.low < 1000 else f"{moved.low / 1000:.2g}"
+    return f"between {low} and {moved.high / 1000:.2g} kHz"
 
 
 def _episode(one: Episode) -> str:

@@ -14,6 +14,7 @@ from asdkit.monitor.evidence import Difference, Spectra, largest, levels, loudne
 from asdkit.monitor.inputs import Clip, Ears, Heard, Unread, belongs, why
 from asdkit.monitor.sensors import Sensor, measure
 from asdkit.monitor.sensors import Verdict as Fault
+from asdkit.utils.names import composed
 
 NORMAL, ANOMALOUS, DOUBTFUL, UNREAD = "normal", "anomalous", "doubtful", "not read"
 
@@ -35,9 +36,10 @@ class Wanted(NamedTuple):
 class Verdict:
     """What is told of one clip, in the order of the bundle's columns; None and empty where there is nothing to tell.
 
-    seconds: when it begins in its recording or stream; above: how many of the `of` normal recordings that the bundle
-    knows score as high or higher. nearest: the training clip that it is compared with, by the score's own distance or
-    (`by` spectrum) by its mean spectrum. alarm: the episode that it belongs to, `began` with it or `ended`.
+    seconds: when it begins in its recording or stream (for alarms with `every`: as that says). above: how many of the
+    `of` normal recordings that the bundle knows score as high or higher. nearest: the training clip that it is compared
+    with, by the score's own distance or (`by` spectrum) by its mean spectrum; copy: it is that clip's own sound, whose
+    score says nothing. alarm: the episode that it belongs to, `began` with it or `ended`.
     """
 
     name: str
@@ -117,8 +119,9 @@ class Judge:
     ) -> None:
         self.detector, self.wanted, self.name, self.section = detector, wanted, machine, section
         self.ears = Ears(detector.header["reading"], detector.reader)
-        chosen = None if machine is None else detector.machine(machine, section).name
-        machines = [one for one in detector.machines if chosen in (None, one.name)]
+        machines = [one for one in detector.machines if machine is None or composed(one.name) == composed(machine)]
+        if not machines:
+            detector.machine(machine)  # says which there are
         self.known = {(one.name, one.section): Known(one, wanted) for one in machines}
 
     def judge(self, clip: Clip | Unread) -> Verdict:
@@ -135,7 +138,7 @@ class Judge:
             verdict = self._judged(clip, heard, known)
         except (ValueError, OSError) as error:
             return Verdict(clip.name, UNREAD, clip.seconds, None, *key, why=why(error, clip.path, clip.name))
-        self._alarm(verdict, known, clip)
+        self._alarm(verdict, known)
         return verdict
 
     def code(self, counts: Counter[str]) -> int:
@@ -179,13 +182,13 @@ class Judge:
             found.difference = largest(course, spectra, nearest, heard.seconds, rate)
         found.nearest, found.by = (None, None) if nearest is None else (known.names[nearest], found.by)
 
-    def _alarm(self, verdict: Verdict, known: Known, clip: Clip) -> None:
+    def _alarm(self, verdict: Verdict, known: Known) -> None:
         if known.watch is None:
             return
         before = next((one for one in known.watch.episodes[-1:] if one.open), None)
-        start = clip.seconds
         if self.wanted.every is not None:
-            start = known.watch.count * self.wanted.every
+            verdict.seconds = known.watch.count * self.wanted.every
+        start = verdict.seconds
         score = None if verdict.verdict == DOUBTFUL else verdict.score
         now = known.watch.add(Timed(score, start, start + (verdict.length or 0)))
         verdict.alarm, verdict.began = now, now is not None and before is None
