@@ -59,18 +59,26 @@ def encoder_of(arch: str) -> dict:
 
 
 def put(folder: Path, graph: bytes, weights: dict[str, np.ndarray]) -> None:
-    """A graph and its weights as files of raw numbers, which are mapped as a bundle's are."""
+    """A graph and its weights as files, the weights at pages of one, as in a bundle."""
     folder.mkdir()
     (folder / "graph").write_bytes(graph)
-    (folder / "names.json").write_text(json.dumps(list(weights)))
-    for number, array in enumerate(weights.values()):
-        np.save(folder / f"{number}.npy", array)
+    told, offset = {}, 0
+    with open(folder / "weights", "wb") as file:
+        for name, array in weights.items():
+            told[name] = (offset, array.nbytes, array.dtype.name, array.shape)
+            file.write(array.tobytes() + bytes(-array.nbytes % 4096))
+            offset += array.nbytes + -array.nbytes % 4096
+    (folder / "places.json").write_text(json.dumps(told))
 
 
 def got(folder: Path) -> tuple[bytes, dict[str, np.ndarray]]:
-    """What `put` wrote."""
-    names = json.loads((folder / "names.json").read_text())
-    arrays = {name: np.load(folder / f"{n}.npy", mmap_mode="c") for n, name in enumerate(names)}
+    """What `put` wrote, mapped."""
+    mapped = np.memmap(folder / "weights", np.uint8, "r")
+    told = json.loads((folder / "places.json").read_text())
+    arrays = {
+        name: mapped[offset : offset + length].view(np.ndarray).view(dtype).reshape(shape)
+        for name, (offset, length, dtype, shape) in told.items()
+    }
     return (folder / "graph").read_bytes(), arrays
 
 
