@@ -1,5 +1,6 @@
 """Figures of a study, from its experiments: scores over steps, weights of group adapters, embeddings."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ def save(figure: "Figure", path: Path) -> None:
 
     from asdkit.utils.files import atomic_path
 
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph
+
     for kind in ("pdf", "png"):
         target = path.with_name(f"{path.name}.{kind}")
         with atomic_path(target) as temporary, mpl.rc_context(STYLE):
@@ -71,7 +74,7 @@ def _steps(study: Study, exp: Path, data: Path) -> Drawn:
             panel.set(title=TITLES[name], ylabel="Hmean (%)")
         text += [f"{row.model}:\n", steps_table(rows, row.score)]
     panels[-1].set_xlabel("step")
-    panels[0].legend(loc="best")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure, "\n".join(text)
 
 
