@@ -29,21 +29,31 @@ def make_page(
     of single clips); clips: of each kind and machine (None: all, 0: none).
     """
     folder = exp / "report"
-    told, files = contents(exp, results, systems, data, folder), {}
+    told, files = gather(exp, results, systems, data), {}
     told["media"] = None
     if data and clips != 0 and told["scores"][0]["clips"]:
         files = add_media(told, exp, data, folder, clips, single)
     if single or told["media"] is None:
         shutil.rmtree(folder / CLIPS, ignore_errors=True)
         (folder / MARKER).unlink(missing_ok=True)
+    for test in told["sets"].values():
+        del test["path"]
+    write_page(folder / "index.html", told, files)
+
+
+def gather(exp: Path, results: dict[str, Any], systems: list[System], data: Path | None) -> dict[str, Any]:
+    """What the page shows but pictures and sounds, as `make_page` takes its arguments.
+
+    What takes long is kept beside the page.
+    """
+    folder = exp / "report"
+    told = contents(exp, results, systems, data, folder)
     told |= {"curves": curves(exp), "steps": scores_over_steps(exp)}
     told |= {"maps": None, "codes": None, "groups": "Without --data nothing is told of clips."}
     if data:
         add_maps(told, exp, data, folder)
         add_groups(told, exp, data, folder)
-    for test in told["sets"].values():
-        del test["path"]
-    write_page(folder / "index.html", told, files)
+    return told
 
 
 def write_page(path: Path, told: dict[str, Any], files: dict[str, str] | None = None) -> None:
