@@ -91,11 +91,25 @@ def test_a_graph_gives_the_same_scores(recipe, name):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
     detector = exported(recipe, name, "--machines", "fan")
-    assert max(detector.header["network"]["settings"]["proven"].values()) < 1e-4
+    assert detector.header["network"]["settings"]["proven"]["difference"] < 1e-4
     stage5 = read_scores(recipe / f"exp/x/seed0/score/{name}/dev_test.tsv")
     for row, path in test_clips(recipe, "fan"):
         got = detector.score(detector.read(path), "fan", row["section"])
         np.testing.assert_allclose(got.score, stage5[row["utt"]], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.long
+def test_a_graph_of_8_bits_is_compared_with_its_own_training_clips(recipe):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    detector = exported(recipe, "knn", "--machines", "fan", "--precision", "int8")
+    fan = detector.machine("fan")
+    assert detector.header["network"]["precision"] == "int8"
+    row, path = test_clips(recipe, "fan", "dev_train")[2]
+    found = detector.score(detector.read(path), "fan")
+    assert fan.clips["utt"][found.nearest] == row["utt"] and found.score < 1e-6
+    limit = read_thresholds(recipe / "exp/x/seed0/score/knn/threshold.tsv")["fan", "-"]
+    assert fan.threshold != limit and 0.3 < fan.threshold / limit < 3
 
 
 def test_a_training_clip_is_told_as_a_copy_of_itself(recipe):

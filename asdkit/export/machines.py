@@ -13,14 +13,18 @@ import numpy as np
 
 from asdkit.config import ScoreConfig
 from asdkit.corpus.manifest import Row
+from asdkit.detectors import DETECTORS
 from asdkit.detectors.domains import PerDomain
 from asdkit.detectors.scoring import Key, groups, recordings_of, title
 from asdkit.detectors.tables import side_by_side
+from asdkit.detectors.threshold import threshold
 from asdkit.export.learnt import learnt
 from asdkit.infer.experiment import Experiment
 from asdkit.monitor import evidence
 from asdkit.monitor.recorded import recorded
 from asdkit.monitor.sensors import BAND_NAMES, NAMES, measure
+from asdkit.signals.audio import AudioReader
+from asdkit.signals.heard import at_level, tile
 from asdkit.utils.cli import progress
 from asdkit.utils.files import read_table
 from asdkit.utils.names import choose
@@ -46,11 +50,21 @@ class Sources:
         self.experiment, self.name, self.settings, self.pattern = experiment, name, settings, pattern
         self.rows: dict[Key, list[Row]] = defaultdict(list)
         self._place: dict[str, tuple[str, int]] = {}  # utt -> set, row
-        parts = defaultdict(list)
+        self.own_network = False  # whether arrays are those of a network that is not stage 4's
         self.loaded = {
             array: experiment.training(array, zeros=settings.zeros or len(settings.arrays) > 1)
             for array in settings.arrays
         }
+        self._join()
+        known = {key[0] for key in self.rows}
+        failure = f"--machines: {experiment.exp} has no training clips of"
+        chosen = choose(machines, known, failure) if machines else known
+        self.keys = sorted(key for key in self.rows if key[0] in chosen)
+
+    def _join(self) -> None:
+        """Rows and arrays, side by side, by machine (and section)."""
+        settings, parts = self.settings, defaultdict(list)
+        self.rows.clear()
         for found, (rows, _) in self.loaded[settings.arrays[0]].items():
             x = side_by_side([self.loaded[array][found][1] for array in settings.arrays])
             self._place |= {row["utt"]: (found, number) for number, row in enumerate(rows)}
@@ -58,10 +72,40 @@ class Sources:
                 self.rows[key] += [rows[i] for i in chosen]
                 parts[key].append(x[chosen])
         self.x = {key: np.concatenate(found) for key, found in parts.items()}
-        known = {key[0] for key in self.rows}
-        failure = f"--machines: {experiment.exp} has no training clips of"
-        chosen = choose(machines, known, failure) if machines else known
-        self.keys = sorted(key for key in self.rows if key[0] in chosen)
+
+    def embed_again(self, run: Callable[[np.ndarray], Arrays], shortest: int) -> None:
+        """Take arrays of the training clips that another network makes: with those of stage 4, its scores would be off.
+
+        run: samples [1, T] -> name -> [1, ...].
+        """
+        self.own_network, reader = True, self.reader()
+        level = self.experiment.config.data.level
+        for array, sets in self.loaded.items():
+            self.loaded[array] = {found: (rows, np.array(x)) for found, (rows, x) in sets.items()}
+        rows = [row for key in self.keys for row in self.rows[key]]
+        for row in progress(rows, "training clips in 8 bits", len(rows)):
+            wav = reader.read(self.path(row), length=int(row["samples"]))
+            rms = self.levels.get(row["machine"], 0.0)
+            if level == "clip_rms" or rms:
+                wav = at_level(wav, rms)
+            made = run(tile(wav, max(shortest, len(wav)))[None])
+            found, number = self._place[row["utt"]]
+            for array, sets in self.loaded.items():
+                sets[found][1][number] = made[array][0]
+        self._join()
+
+    def reader(self) -> AudioReader:
+        """What reads the recordings."""
+        return self.experiment.dataset.reader(self.experiment.config.data.reference)
+
+    def threshold(self, key: Key, detector: PerDomain) -> float:
+        """Stage 5's threshold, or by its rule, where the arrays are not stage 4's."""
+        if not self.own_network:
+            return self.experiment.threshold(self.name, *_named(key))
+        settings = self.settings
+        scale_free = settings.normalise in ("none", "median")
+        non_negative = scale_free and DETECTORS[settings.detector](settings).non_negative
+        return threshold(detector.self_scores()[1], settings.threshold_percentile, non_negative)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -80,7 +124,7 @@ class Sources:
     def sounds(self, count: int) -> list[np.ndarray]:
         """Samples of some clips as the network reads them, of as many machines as there are: float32 [T] each."""
         rows = [self.rows[self.keys[i % len(self.keys)]] for i in range(count)]
-        reader = self.experiment.dataset.reader(self.experiment.config.data.reference)
+        reader = self.reader()
         return [reader.read(self.path(own[(7 * i) % len(own)])) for i, own in enumerate(rows)]
 
     @cached_property
@@ -107,6 +151,7 @@ def machine_part(sources: Sources, key: Key, prefix: str) -> tuple[dict[str, Any
         names = {name: f"{prefix}.{domain}.{name}" for name in own}
         arrays |= {names[name]: array for name, array in own.items()}
         detectors[domain] = {"low": low, "width": width, "settings": settings, "arrays": names}
+    limit = sources.threshold(key, detector)  # before clips of one recording count as one: as stage 5 does
     recordings = together(copies, rows, sources.pattern)
     detector.count_as(recordings)
     numbers, scores = detector.self_scores(CALIBRATION)
@@ -119,7 +164,7 @@ def machine_part(sources: Sources, key: Key, prefix: str) -> tuple[dict[str, Any
         "machine": key[0],
         "section": key[1],
         "rms": rms or None,
-        "threshold": sources.experiment.threshold(sources.name, *_named(key)),
+        "threshold": limit,
         "seconds": float(np.median([int(row["samples"]) for row in rows])) / rate,
         "clips": {
             "utt": [row["utt"] for row in rows],
@@ -173,7 +218,7 @@ def together(copies: np.ndarray, rows: list[Row], pattern: re.Pattern[str] | Non
 def _sound(sources: Sources, rows: list[Row], what: str) -> tuple[dict[str, Any], Arrays]:
     """What is normal for a machine's sensor and spectrum, from its recordings."""
     experiment = sources.experiment
-    reader, rate = experiment.dataset.reader(experiment.config.data.reference), experiment.dataset.sample_rate
+    reader, rate = sources.reader(), experiment.dataset.sample_rate
 
     def one(row: Row) -> tuple[list[float], np.ndarray, np.ndarray]:
         path = sources.path(row)

@@ -38,12 +38,15 @@ def export_detector(
     machines: Sequence[str] = (),
     graph: bool = True,
     recordings: str | None = None,
+    precision: str = "float32",
 ) -> dict[str, Any]:
     """Write the bundle of an experiment's score `name`, for these machines (none: all); returns its header.
 
-    graph: put the network in as an ONNX graph, else as weights for torch. recordings: a regular expression whose match
-    in a training clip's file name tells the recording that it is cut from. Raises ValueError for an experiment that is
-    not finished, or cannot be put into a bundle, and where the bundle would not give what the experiment gives.
+    graph: put the network in as an ONNX graph of this `precision` (`precision.PRECISIONS`), else as weights for torch.
+    With int8 the training clips are embedded again, for scores compare with arrays of the same network. recordings: a
+    regular expression whose match in a training clip's file name tells the recording that it is cut from.
+    Raises ValueError for an experiment that is not finished, or cannot be put into a bundle, and where the bundle would
+    not give what the experiment gives.
     """
     settings = _settings(experiment, name)
     config = _config(experiment, settings)
@@ -66,15 +69,15 @@ def export_detector(
         },
         "machines": [],
     }
+    header["network"], network = _network(system, config, precision if graph else None, sources)
     arrays: Arrays = {}
     for number, key in enumerate(sources.keys):
         part, own = machine_part(sources, key, f"m{number}")
         header["machines"].append(part)
         arrays |= own
         logging.info("%s: %d training clips, threshold %.6g", title(key), len(part["clips"]["utt"]), part["threshold"])
-    header["network"], own = _network(system, config, graph, sources)
     with atomic_path(out) as temporary:
-        write_bundle(temporary, header, arrays | own)
+        write_bundle(temporary, header, arrays | network)
         _compare(temporary, sources)
     return header
 
@@ -144,15 +147,15 @@ def _reading(experiment: Experiment, config: Config) -> dict[str, Any]:
     }
 
 
-def _network(system: System, config: Config, graph: bool, sources: Sources) -> tuple[dict[str, Any], Arrays]:
-    """The header's part of the network, and its arrays."""
+def _network(system: System, config: Config, precision: str | None, sources: Sources) -> tuple[dict[str, Any], Arrays]:
+    """The header's part of the network, and its arrays; precision: of a graph, None: for torch."""
     from asdkit.data.batches import Framing
 
     framing = Framing(system.sample_rate, system.window, system.hop)
     shortest = round(config.data.chunk_seconds * framing.rate)
     told: dict[str, Any] = {
-        "kind": "onnx" if graph else "torch",
-        "precision": "float32" if graph else config.embed.precision,
+        "kind": "onnx" if precision else "torch",
+        "precision": config.embed.precision,
         "window": max(1, system.window),
         "hop": system.hop,
         "shortest": shortest,
@@ -162,18 +165,15 @@ def _network(system: System, config: Config, graph: bool, sources: Sources) -> t
         "arrays": {name: list(shape) for name, shape in sources.shapes.items()},
         "memory": [] if config.embed.segment == "chunk" else _memory(system, config),
     }
-    if graph:
-        from asdkit.export.graph import export_graph
-        from asdkit.export.proof import prove
+    if precision:
+        from asdkit.export.precision import make_graph
         from asdkit.monitor.session import Session
 
-        proto, weights = export_graph(system, config)
-        proven = prove(system, config, Session(proto, weights), sources.sounds(5))
-        told |= {
-            "graphs": {"-": "graph"},
-            "settings": {"proven": {key: float(f"{x:.2g}") for key, x in proven.items()}},
-        }
-        own = {"graph": np.frombuffer(proto, np.uint8)}
+        made = make_graph(system, config, sources.sounds(5), precision)
+        told |= {"precision": made.precision, "graphs": {"-": "graph"}, "settings": {"proven": made.report}}
+        own, weights = {"graph": np.frombuffer(made.graph, np.uint8)}, made.weights
+        if made.precision != "float32":
+            sources.embed_again(Session(made.graph, weights).run, shortest)
     else:
         from asdkit.infer.unpacked import packed
 
@@ -211,4 +211,4 @@ def _compare(path: Path, sources: Sources) -> None:
                     )
     for name, off in found.items():
         told = "the same up to rounding" if off <= EQUAL else "computed in another precision"
-        logging.info("%s: differs from stage 4's by %.1e of its largest number: %s", name, off, told)
+        logging.info("%s: differs from the training clips' by %.1e of its largest number: %s", name, off, told)
