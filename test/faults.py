@@ -31,6 +31,7 @@ def selected(fault: Fault) -> list[str]:
 
 LOOP, CLIPS, NETWORK = "asdkit/train/loop.py", "asdkit/infer/clips.py", "asdkit/infer/network.py"
 IDENTITY, YAML, FOLDER = "asdkit/config/identity.py", "asdkit/utils/typed_yaml.py", "asdkit/config/folder.py"
+CALIBRATION = "asdkit/monitor/calibration.py"
 EXPERIMENT, SCORING = "asdkit/infer/experiment.py", "asdkit/detectors/scoring.py"
 DOMAINS, RESCALE = "asdkit/detectors/domains.py", "asdkit/detectors/rescale.py"
 PSEUDO, POOLING = "asdkit/detectors/pseudo.py", "asdkit/models/time_pooling.py"
@@ -471,6 +472,25 @@ FAULTS = [
           "get_checkpoint::a_page_in_the_place_of_weights_is_told"),
     Fault("a changed file is complete", "asdkit/fetch/weights.py", "if (found := sha256_file(path)) != expected:",
           "if False:", "get_checkpoint::licence_first_then_the_file_then_its_sha256"),
+    # alarms
+    Fault("a p-value leaves out the new clip", CALIBRATION, "return (1 + self.above[", "return (0 + self.above[",
+          "alarms::pvalues_count_those_as_high"),
+    Fault("clips of one recording count each", CALIBRATION, "np.cumsum(1 / count[number[order]])",
+          "np.cumsum(np.ones(len(order)))", "alarms::clips_of_one_recording_count_as_one"),
+    Fault("k of n: the machine's clips do not share a calibration", CALIBRATION, "(self.count + 1 + step)",
+          "(self.count + 1)", "alarms::what_a_thousand_clips_support"),
+    Fault("k of n: in how many ways is forgotten", CALIBRATION, "return clips_per_day * comb(n - 1, k - 1) * chance",
+          "return clips_per_day * chance", "alarms::observed_alarms_of_independent_clips"),
+    Fault("a clip serves two alarms", "asdkit/monitor/episodes.py", "if self.quiet == self.rule.n:",
+          "if self.quiet == 1:", "alarms::an_episode_begins_ends_and_peaks"),
+    Fault("a clip without a score ends an alarm", "asdkit/monitor/episodes.py", "if clip.score is None:", "if False:",
+          "alarms::clips_without_a_score_change_nothing"),
+    Fault("what training clips have is a fault of the sensor", "asdkit/monitor/sensors.py",
+          '2 * self.normal["clipped"].max()', "0", "sensors::what_training_clips_have_is_normal"),
+    Fault("a sine is clipped", "asdkit/monitor/sensors.py", "if on.sum() > pile * near:", "if True:",
+          "sensors::a_sine_is_not_clipped_and_has_no_dropouts"),
+    Fault("amounts of separate draws are compared", "asdkit/report/learning.py", "default_rng([seed, draw])",
+          "default_rng()", "learning_curve::draws_are_the_same_for_all_scores_and_amounts"),
     # manifests and the driver
     Fault("a recording of another size is passed over", LISTS,
           'if row["bytes"] not in (UNKNOWN, str(found.st_size)):', "if False:",

@@ -60,6 +60,7 @@ def test_what_a_thousand_clips_support():
     """8.6 false alarms a day by single clips, far fewer by two of three."""
     calibration = Calibration(np.random.default_rng(0).normal(size=1000))
     assert round(calibration.smallest(DAY), 2) == 8.63
+    assert np.isclose(calibration.smallest(DAY, 2, 3), DAY * 2 * 2 / 1001 / 1002)
     rule = calibration.rule(8.7, DAY)
     assert rule.limit == calibration.scores[0]
     assert np.isclose(rule.expected, DAY / 1001) and np.isclose(rule.worst, DAY / 1001)

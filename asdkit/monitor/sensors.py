@@ -156,18 +156,19 @@ def _tops(x: np.ndarray, subtype: str) -> dict[str, float]:
     for side in (x, -x):
         top = side.max()
         on = side == top
-        if top <= 0 or (on[1:] & on[:-1]).sum() < TOPS or on.mean() > 0.5:  # a single sample is a peak
+        ends = RAILS.get(subtype, 1.0 - step if side is x else 1.0)
+        at_rail = subtype in {**STEPS, **RAILS} and bool(top >= ends - step / 2)
+        lone = (on[1:] & on[:-1]).sum() < TOPS  # a single sample is a peak, but many of them at a rail are not
+        if top <= 0 or on.mean() > 0.5 or (lone and not (at_rail and on.sum() >= 4 * TOPS)):
             continue
         values, counts = np.unique(side[side > 0.8 * top], return_counts=True)
         near, pile = counts[values >= 0.98 * top][:-1].sum(), PILE
         if values[-5:][0] < 0.98 * top:  # few values that samples can have: the next four
             near, pile = counts[-5:-1].sum(), PILE_COARSE
-        ends = RAILS.get(subtype, 1.0 - step if side is x else 1.0)
-        at_rail = subtype in {**STEPS, **RAILS} and bool(top >= ends - step / 2)
         if len(values) < 2 or top < FEWEST * (values[-1] - values[-2]):
             continue
         if at_rail:
-            near, pile = counts[-2:-1].sum(), PILE_RAIL
+            near, pile = counts[-2:-1].sum(), PILE_RAIL * (1 + lone)
         if on.sum() > pile * near:
             share, rail = share + on.mean(), rail or at_rail
     return {"clipped": share, "rail": float(rail)}
