@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import shutil
 import zlib
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -13,7 +16,9 @@ from experiments import DIM, Experiment
 from test_page import needs_browser, page_of, told
 
 from asdkit.bin import report, score
+from asdkit.config import KnnConfig
 from asdkit.corpus.manifest import read_manifest, write_manifest
+from asdkit.detectors.domains import PerDomain
 from asdkit.page.pictures import BANDS, LOWEST, palette, picture, sound, spectrogram
 from asdkit.utils.ark import read_ark, write_ark
 from asdkit.utils.files import write_text
@@ -107,6 +112,63 @@ def test_what_is_not_there_is_said(tmp_path):
     assert not any("near" in one for one in page["media"]["sets"]["dev"].values())
     shutil.rmtree(tmp_path / "corpus")
     page_of(experiment, scored=False)
+
+
+def test_scores_over_time_that_cannot_be_read_are_said(tmp_path):
+    experiment = recorded(tmp_path, machines=("fan",))
+    for name in ("dev_train", "dev_test"):
+        (experiment.exp / "seed0" / "embed" / name / "embedding.chunks.ark").write_bytes(b"no archive")
+    media = page_of(experiment, "--clips", "1")["media"]
+    assert media["said"].startswith("No scores over time: ") and "embedding.chunks.ark" in media["said"]
+    assert all("near" in one for one in media["sets"]["dev"].values())
+
+
+@pytest.mark.parametrize("score_of", ["", ", per_domain: false, join: max", ", rescale: {kind: variance, k: 2}"])
+def test_bands_make_up_the_score(tmp_path, score_of):
+    experiment = recorded(tmp_path, machines=("fan",))
+    arrays = "embed: {arrays: {bands: {pooling: mean, bands: true}}}\n"
+    write_text(experiment.exp / "config.yaml", f"{arrays}score: {{bands: {{array: bands{score_of}}}}}\n")
+    random = np.random.default_rng(2)
+    for name in ("dev_train", "dev_test"):
+        bands = {u: random.normal(size=(4, 8)).astype(np.float32) for u in experiment.utts(name)}
+        write_ark(experiment.exp / "seed0" / "embed" / name / "bands.ark", bands)
+    page = page_of(experiment, "--clips", "2")
+    for i, one in page["media"]["sets"]["dev"].items():
+        scores, value = one["bands"]["scores"], page["scores"][0]["clips"]["dev"][int(i)]
+        assert len(scores) == 4 and len(one["bands"]["usual"]) == 4
+        joined = max(scores) if one["bands"]["join"] == "max" else np.mean(scores)
+        assert joined == pytest.approx(value, abs=1e-12), "of the domain that decides"
+    assert "No scores over time" in page["media"]["said"]
+
+
+def test_usual_in_a_band_is_what_training_clips_score_by_the_others(tmp_path):
+    x = np.random.default_rng(4).normal(size=(20, 3, 8)).astype(np.float32)
+    detector = PerDomain(KnnConfig(per_domain=False)).fit(x, ["source"] * 20)
+    shown, own = detector.by_band(x[:5])
+    for band in range(3):
+        unit = x[:, band] / np.linalg.norm(x[:, band], axis=1, keepdims=True)
+        distances = 1 - unit @ unit.T + 9 * np.eye(20)
+        np.testing.assert_allclose(own[band], distances.min(axis=1), atol=1e-6)
+    np.testing.assert_allclose(shown, 0, atol=1e-9)
+    assert PerDomain(KnnConfig()).fit(x[:, 0], ["source"] * 20).by_band(x[:5, 0]) is None
+
+
+def test_originals_are_linked_where_browsers_play_them(tmp_path):
+    experiment = recorded(tmp_path)
+    page = page_of(experiment, "--clips", "2", "--originals", "true")
+    shown, folder = page["media"]["sets"]["dev"], experiment.exp / "report"
+    assert len(shown) == 8 and not list((folder / "clips").glob("*.ogg"))
+    found = [Path(os.path.normpath(folder / unquote(one["sound"]))) for one in shown.values()]
+    assert all(path.is_relative_to(tmp_path / "corpus") and path.exists() for path in found)
+    assert {one["gain_db"] for one in page["media"]["machines"].values()} == {0.0}
+    fan = next(path for path in found if "fandev" in str(path))
+    soundfile.write(fan, np.zeros(RATE // 2), RATE, subtype="DOUBLE")  # not in any browser
+    media = page_of(experiment, "--clips", "2", "--originals", "true", scored=False)["media"]
+    told = {name: one["originals"] for name, one in media["machines"].items()}
+    assert told == {"dev\tfandev": False, "dev\tpumpdev": True}
+    assert {one["sound"][:6] for one in media["sets"]["dev"].values()} == {"clips/", "../../"}
+    with pytest.raises(ValueError, match="a single file does not hold: leave out"):
+        page_of(experiment, "--originals", "true", "--single-file", "true", scored=False)
 
 
 def test_distance_over_time_finds_the_chunk_that_is_odd(tmp_path):

@@ -38,6 +38,7 @@ gpu=0                        # GPUs of a training job, for $cmd; more than one: 
 num_threads=                 # threads of a job, for $cmd (default: it divides the machine's cores)
 report_clips=                # so many of the most wrong of each kind and machine in report/index.html, or all (default: 20)
 report_single_file=          # true: their pictures and sounds within report/index.html (default: files beside it)
+report_originals=            # true: it plays recordings where they lie, whole (default: sounds cut to 20 s and compressed)
 report_compare=              # experiments of --expdir to compare this one with: --report-compare "TAG TAG:SCORE"
 force=false                  # true: make again what the chosen stages made
 dry_run=false                # true: print the commands, run nothing
@@ -175,7 +176,8 @@ fi
 if begin 6 report; then
     published=()
     [[ ! -f conf/published.yaml ]] || published=(--published conf/published.yaml)
-    shown=(${report_clips:+--clips "$report_clips"} ${report_single_file:+--single-file "$report_single_file"})
+    shown=(${report_clips:+--clips "$report_clips"} ${report_single_file:+--single-file "$report_single_file"}
+        ${report_originals:+--originals "$report_originals"})
     read -ra beside <<<"$report_compare"
     ((${#beside[@]} == 0)) || shown+=(--compare "${beside[@]}")
     run report --data "$data" --exp "$exp" "${published[@]}" "${shown[@]}" "${chosen[@]}" "${forced[@]}"

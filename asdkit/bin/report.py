@@ -25,6 +25,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--compare", nargs="+", default=[], help="experiments beside exp/<tag> to compare it with: TAG or TAG:SCORE"
     )
+    parser.add_argument(
+        "--originals",
+        type=cli.boolean,
+        default=False,
+        help="true: the page plays recordings where they lie, whole, instead of what is cut and compressed",
+    )
     parser.add_argument("--force", type=cli.boolean, default=False, help="true: evaluate again")
     return parser
 
@@ -62,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     beside = [comparison_text(results["compared"])] if args.compare else []
     write_text(args.exp / "RESULTS.md", "\n".join([pages(results, published), *beside]))
     write_comparison(folder, systems)
-    make_page(args.exp, results, systems, args.data, args.clips, args.single_file)
+    make_page(args.exp, results, systems, args.data, args.clips, args.single_file, args.originals)
     for found in ordered(results["scores"]).values():
         print(f"{title(found)}, {found['protocol']}, seeds {', '.join(map(str, found['seeds']))}:")
         print(overview(found), end="")

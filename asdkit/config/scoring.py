@@ -17,10 +17,10 @@ class EmbedConfig(Section):
 
     checkpoint: str = Field("final", pattern=r"^(final|step\d+)$", description="final, or step<N> of train.save_steps")
     segment: Literal["clip", "chunk"] = Field("clip", description="whole clips, or the mean over chunks of one")
-    hop_seconds: float = Field(1.0, ge=0.01, description="distance of the chunks, seconds")
     chunks: bool = Field(
         False, description="also write an archive with a row for each chunk of a clip (of arrays without bands)"
     )
+    hop_seconds: float = Field(1.0, ge=0.01, description="distance of the chunks, seconds")
     arrays: Arrays = Field({}, description="more arrays, pooled from the encoder's tokens without training: by name")
     batch_size: int = Field(8, ge=1, description="clips of equal length that go through the encoder together")
     precision: Literal["float32", "tf32", "bfloat16"] = Field(

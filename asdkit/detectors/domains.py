@@ -86,6 +86,23 @@ class PerDomain:
                 rows[closer] = members[indices[closer]]
         return distances, rows
 
+    def by_band(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Scores [F, M] of x [M, F, D] by each band's memory, in the domain whose score is the smallest, and the same
+        of training rows [F, R], none compared with itself. None for a detector that has no more than one memory.
+        """
+        if any(len(getattr(detector, "banks", ())) < 2 for detector in self.detectors.values()):
+            return None
+        rows = _spaced(len(self.train), SELF_SCORED)
+        return self._decisive(x, None), self._decisive(self.train[rows], self.recordings[rows])
+
+    def _decisive(self, x: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+        bands, scores = [], {}
+        for domain, detector in self.detectors.items():
+            bands.append(detector.by_band(x, own))
+            scores[domain] = detector.joined(bands[-1])
+        chosen = self._scaled(scores).argmin(axis=0)
+        return np.stack(bands)[chosen, :, np.arange(len(x))].T
+
     @property
     def nothing(self) -> float:
         """Scores up to this are those of copies."""
@@ -139,12 +156,16 @@ class PerDomain:
         return scales
 
     def _smallest(self, scores: dict[str, np.ndarray]) -> np.ndarray:
+        return self._scaled(scores).min(axis=0)
+
+    def _scaled(self, scores: dict[str, np.ndarray]) -> np.ndarray:
+        """The domains' scores as `normalise` says: [domains, M]."""
         if self.config.normalise == "test_zscore":
             centred = {domain: found - found.mean() for domain, found in scores.items()}
             scores = {domain: found / (found.std() or 1) for domain, found in centred.items()}
         for domain, (low, width) in self.scale.items():
             scores[domain] = (scores[domain] - low) / width
-        return np.min(list(scores.values()), axis=0)
+        return np.stack(list(scores.values()))
 
     def _left_out(self, domain: str, x: np.ndarray, own: np.ndarray) -> np.ndarray:
         """Scores [R] of x [R, D] by a domain's detector, as if it had learnt without rows of the same recording."""

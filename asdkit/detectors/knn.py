@@ -73,14 +73,25 @@ class KNN:
         self.x = x
         self.banks = [Bank(band, distance, recordings, np.ndim(x) == 3) for band in self.bands(x, True)]
 
-    def _scores(self, x: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+    def by_band(self, x: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
+        """Scores [F, M] of x [M, D] or [M, F, D] by each memory; own as for `leave_one_out`.
+
+        Errors as for `anomaly_score`.
+        """
         banks, bands = self._fitted(), self.bands(x)
         if len(bands) != len(banks):
             raise ValueError(f"embeddings have {len(bands)} bands, the training embeddings {len(banks)}")
         found = [
             how.score(bank, band, self.k, own) for how, bank, band in zip(self.rescaled, banks, bands, strict=True)
         ]
-        return np.max(found, axis=0) if self.join == "max" else np.mean(found, axis=0)
+        return np.stack(found)
+
+    def joined(self, bands: np.ndarray) -> np.ndarray:
+        """One score of those of the memories, [F, M] -> [M]."""
+        return bands.max(axis=0) if self.join == "max" else bands.mean(axis=0)
+
+    def _scores(self, x: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+        return self.joined(self.by_band(x, own))
 
     def _fitted(self) -> list[Bank]:
         if not self.banks:

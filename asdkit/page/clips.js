@@ -55,7 +55,7 @@ function drawTable() {
   }));
   fill("found", `${rows.length} of ${inScope.length} clips${rows.length > state.shown ? `, the first ${state.shown} of them shown` : ""}.`);
   byId("more").hidden = rows.length <= state.shown;
-  fill("clips-note", (test.labelled ? "Wrong side: how many of the machine's clips of the other kind it is confused with (anomalies with a lower score than a normal clip, normal clips with a higher one than an anomaly). " : "") + "Decisions follow the line above. A name opens the recording where it lies, if this page lies where it was made." + (data.media && data.media.said ? ` ${data.media.said}` : ""));
+  fill("clips-note", (test.labelled ? "Wrong side: how many of the machine's clips of the other kind it is confused with (anomalies with a lower score than a normal clip, normal clips with a higher one than an anomaly). " : "") + "Decisions follow the line above. A name opens the recording where it lies, if this page lies where it was made." + (data.media && data.media.said && !data.media.said.startsWith("No scores over time") ? ` ${data.media.said}` : ""));
 }
 
 // ---------------------------------------------------------------- one clip
@@ -78,8 +78,8 @@ function detailOf(entry, i) {
   const found = make("div", {}, playerOf(entry), make("div", { class: "pictures" },
     figureOf(["This clip ", make("small", {}, breakable(test.file[i]))], entry, "clip", [`${scale.low} dB`, `${scale.high} dB`], data.media.ramp),
     near ? figureOf(["Nearest training clip ", make("small", {}, make("a", { href: near.link, title: near.utt }, breakable(near.file)), `${near.domain === "-" ? "" : `, ${near.domain}`}, distance ${short(near.distance)}`)], near, "near", [`${scale.low} dB`, `${scale.high} dB`], data.media.ramp) : make("p", { class: "note" }, "No nearest training clip is known."),
-    entry.difference ? figureOf(["Their difference, ", make("small", {}, "dB: this clip less the other, moment by moment as both are recorded")], { ...entry, picture: entry.difference }, "", [`-${data.media.difference} dB`, `+${data.media.difference} dB`], data.media.signed) : ""));
-  if (!entry.over && entry.picture) found.append(make("p", { class: "note" }, "No score over time: stage 4 wrote no chunks (embed.chunks)."));
+    entry.difference ? figureOf(["Their difference, ", make("small", {}, "dB: this clip less the other, moment by moment as both are recorded")], { ...entry, picture: entry.difference }, "", [`-${data.media.difference} dB`, `+${data.media.difference} dB`], data.media.signed) : "",
+    entry.bands ? byBand(entry.bands) : ""));
   return found;
 }
 
@@ -93,7 +93,7 @@ function figureOf(caption, entry, which, ends, ramp) {
   return make("figure", {}, make("figcaption", {}, caption), picture,
     make("div", { class: "axis seconds" }, times.map((t) => make("span", { style: `left:${100 * t / seconds}%` }, `${t === 0 ? "0 s" : Number(t.toFixed(2))}`))),
     make("div", { class: "ramp", style: `background:linear-gradient(to right, ${ramp.join(",")})` }), make("div", { class: "ramp-ends" }, make("span", {}, ends[0]), make("span", {}, ends[1])),
-    which === "clip" && entry.over ? overTime(entry) : "");
+    which !== "clip" ? "" : entry.over ? overTime(entry) : make("p", { class: "note seconds" }, data.media.said || "No score over time is known of this clip."));
 }
 
 // Round frequencies that lie apart, between two places on the mel scale.
@@ -116,18 +116,30 @@ function overTime(entry) {
     make("p", { class: "note seconds" }, `Over time: distance of each chunk to the nearest chunk of a training clip, the largest ${short(distances[top])} around ${Number(times[top].toFixed(2))} s. Dashed: ${short(usual)}, below which nine of ten training chunks lie.`)];
 }
 
+// The score of each band's memory as a bar, the highest band above as in the spectrogram, and a line at what is usual.
+function byBand(bands) {
+  const { scores, usual, arrays, join } = bands, every = [0, ...scores, ...usual.filter((v) => v !== null)], low = Math.min(...every), high = Math.max(...every);
+  const most = scores.indexOf(Math.max(...scores)), last = scores.length - 1, digits = Math.min(12, Math.max(0, 3 - Math.floor(Math.log10(Math.max(high, -low) || 1)))), named = (i) => arrays[i] || `band ${i + 1}${i === 0 ? ", lowest" : i === last ? ", highest" : ""}`;
+  const line = (i) => [make("div", { class: i === most ? "of" : "what" }, named(i)), make("div", { class: "track", "aria-hidden": "true" },
+    make("b", { class: "filled", style: `left:${place(Math.min(0, scores[i]), low, high)}%;width:${100 * Math.abs(scores[i]) / (high - low || 1)}%` }), usual[i] === null ? "" : make("b", { class: "usual", style: `left:${place(usual[i], low, high)}%` })),
+    make("div", { class: "number" }, scores[i].toFixed(digits))];
+  const order = scores.map((_, i) => i);
+  return make("div", { class: "by-band" }, make("h4", {}, arrays.length ? "Array by array" : "Band by band"), make("div", { class: "bands" }, (arrays.length ? order : order.reverse()).map(line)),
+    make("p", { class: "note" }, `${join === "max" ? "The largest of them is" : "Their mean is"} the score${arrays.length ? "" : "; the highest band is above, as in the spectrogram"}. ${usual.some((v) => v !== null) ? "Line: nine of ten training clips lie below." : ""}`));
+}
+
 function playerOf(entry) {
   const near = entry.near;
   if (!entry.sound) return make("p", { class: "warn" }, `The recording cannot be read: ${entry.fault}`);
   Object.assign(player, { clip: new Audio(fileOf(entry.sound)), near: near && near.sound ? new Audio(fileOf(near.sound)) : null, which: "clip", chain: false });
-  const longest = Math.max(entry.seconds, player.near ? near.seconds : 0), gain = data.media.machines[`${state.set}\t${clips().machine[Number(state.open)]}`].gain_db;
+  const lasts = (one) => one.whole || one.seconds, longest = Math.max(lasts(entry), player.near ? lasts(near) : 0), { gain_db: gain, originals } = data.media.machines[`${state.set}\t${clips().machine[Number(state.open)]}`];
   const play = make("button", { type: "button", id: "play", onclick: () => (playing() ? pause() : begin()) }, "Play");
   const chain = make("button", { type: "button", id: "chain", onclick: () => { pause(); setTime(0); select("clip"); player.chain = true; begin(); } }, "One after the other");
   const one = (which, title) => make("button", { type: "button", "data-play": which, "aria-pressed": String(which === "clip"), onclick: () => { player.chain = false; select(which); } }, title);
   for (const audio of [player.clip, player.near]) if (audio) audio.onended = () => ended(audio);
   return make("div", {}, make("div", { class: "player" }, play, player.near ? [make("span", { class: "both", role: "group", "aria-label": "which one is heard" }, one("clip", "this clip"), one("near", "training clip")), chain] : "",
     make("input", { type: "range", id: "seek", min: 0, max: longest, step: 0.01, value: 0, "aria-label": "position, seconds", oninput: (event) => seek(Number(event.target.value)) }), make("span", { id: "clock", class: "note" }, `0.0 of ${longest.toFixed(1)} s`)),
-    make("p", { class: "note" }, `Switching keeps the position. All clips of this machine are played ${gain < 0 ? `${-gain} dB quieter` : `${gain} dB louder`} than recorded; compressed${longest >= data.media.cut ? `, the first ${data.media.cut} s` : ""}.`));
+    make("p", { class: "note" }, `${player.near ? "Switching keeps the position. " : ""}${originals ? `The recordings themselves, as they lie beside this page${longest > data.media.cut ? `; pictures show the first ${data.media.cut} s` : ""}.` : `All clips of this machine are played ${gain < 0 ? `${-gain} dB quieter` : `${gain} dB louder`} than recorded; compressed${longest >= data.media.cut ? `, the first ${data.media.cut} s` : ""}.`}`));
 }
 
 const heard = () => player[player.which];
@@ -147,13 +159,18 @@ function select(which) {
   player.which = which;
   if (Math.abs(heard().currentTime - at) > 0.02) heard().currentTime = Math.min(at, heard().duration || at);
   for (const name of ["clip", "near"]) if (player[name]) player[name].muted = name !== which;
-  if (runs && heard().paused) heard().play();
+  if (runs && heard().paused) run(heard());
   show();
+}
+
+// A pause that comes before the sound has begun is no fault.
+function run(audio) {
+  audio.play().catch((error) => { if (error.name !== "AbortError" && byId("clock")) byId("clock").textContent = `cannot be played here: ${error.message}`; });
 }
 
 function begin() {
   if (heard().ended) setTime(0);
-  for (const name of ["clip", "near"]) if (player[name]) { player[name].muted = name !== player.which; player[name].play(); }
+  for (const name of ["clip", "near"]) if (player[name]) { player[name].muted = name !== player.which; run(player[name]); }
   clearInterval(player.timer);
   player.timer = setInterval(show, matchMedia("(prefers-reduced-motion: reduce)").matches ? 500 : 40);
   show();

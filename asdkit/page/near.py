@@ -1,4 +1,4 @@
-"""What a clip is compared with: the nearest training clip, and how far each of its chunks is from training chunks."""
+"""What a clip is compared with: the nearest training clip, over time the nearest chunks, and memories by band."""
 
 from typing import NamedTuple
 
@@ -30,6 +30,19 @@ class OverTime(NamedTuple):
     usual: float
 
 
+class ByBand(NamedTuple):
+    """Score of each frequency band's memory, the lowest band first, and what nine of ten training clips lie below, each
+    without itself (None: there is one alone).
+
+    arrays: what stands in place of bands, where a score reads several arrays; join: what makes one score of them.
+    """
+
+    scores: list[float]
+    usual: list[float | None]
+    arrays: list[str]
+    join: str
+
+
 def neighbours(experiment: Experiment, score: str, name: str, wanted: set[str]) -> dict[str, Neighbour]:
     """The nearest training clip of each wanted clip of the set `name`, by utt.
 
@@ -53,6 +66,28 @@ def neighbours(experiment: Experiment, score: str, name: str, wanted: set[str]) 
         for i, distance, j in zip(places, distances, nearest, strict=True):
             if np.isfinite(distance):
                 found[rows[i]["utt"]] = Neighbour(own[j][0], float(distance))
+    return found
+
+
+def by_band(experiment: Experiment, score: str, name: str, wanted: set[str]) -> dict[str, ByBand]:
+    """The score of each wanted clip by the memory of each band, by utt; empty where the score has one memory alone.
+
+    Raises ValueError where embeddings are not there.
+    """
+    settings, found = experiment.settings(score), {}
+    if settings.detector != "knn":
+        return {}
+    rows, x = experiment.load(name, *settings.arrays, zeros=True)
+    arrays = settings.arrays if len(settings.arrays) > 1 else []
+    for key, places in groups(settings, rows).items():
+        places = [i for i in places if rows[i]["utt"] in wanted]
+        told = experiment.detector(score, *key).by_band(x[places]) if places and x.ndim == 3 else None
+        if told is None:
+            continue
+        scores, own = told  # [F, M], [F, R]
+        usual = [float(np.percentile(one[np.isfinite(one)], 90)) if np.isfinite(one).any() else None for one in own]
+        for i, one in zip(places, scores.T, strict=True):
+            found[rows[i]["utt"]] = ByBand(one.tolist(), usual, arrays, settings.join)
     return found
 
 

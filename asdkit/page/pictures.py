@@ -5,6 +5,7 @@ import math
 import struct
 import zlib
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -93,6 +94,17 @@ def palette(signed: bool) -> list[tuple[int, int, int]]:
     linear = np.clip((lab @ to_cones.T) ** 3 @ to_rgb.T, 0, 1)
     coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return [tuple(int(value) for value in row) for row in np.rint(255 * coded)]
+
+
+def played_length(path: Path) -> float | None:
+    """Seconds of a recording that browsers play as it is: one channel of wav or flac at a rate that is heard."""
+    try:
+        told = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError):
+        return None
+    played = told.format in ("WAV", "FLAC") and told.subtype in ("PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "FLOAT")
+    played = played and told.channels == 1 and AUDIBLE[0] <= told.samplerate <= AUDIBLE[1]
+    return told.frames / told.samplerate if played else None
 
 
 def sound(wav: np.ndarray, rate: int) -> bytes:

@@ -21,18 +21,29 @@ ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", 
 
 
 def make_page(
-    exp: Path, results: dict[str, Any], systems: list[System], data: Path | None, clips: int | None, single: bool
+    exp: Path,
+    results: dict[str, Any],
+    systems: list[System],
+    data: Path | None,
+    clips: int | None,
+    single: bool = False,
+    originals: bool = False,
 ) -> None:
     """Write exp/<tag>/report: index.html and, unless `single`, pictures and sounds of clips in a folder beside it.
 
     results: from `report.results.over_seeds`; systems: published ones; data: what stage 1 wrote (None: nothing is told
-    of single clips); clips: of each kind and machine (None: all, 0: none).
+    of single clips); clips: of each kind and machine (None: all, 0: none); originals: recordings are linked where they
+    lie, as far as browsers play them. Raises ValueError for `originals` in a `single` file.
     """
+    if single and originals:
+        raise ValueError(
+            "--originals true links recordings that a single file does not hold: leave out --originals or --single-file"
+        )
     folder = exp / "report"
     told, files = gather(exp, results, systems, data), {}
     told["media"] = None
     if data and clips != 0 and told["scores"][0]["clips"]:
-        files = add_media(told, exp, data, folder, clips, single)
+        files = add_media(told, exp, data, folder, clips, single, originals)
     if single or told["media"] is None:
         shutil.rmtree(folder / CLIPS, ignore_errors=True)
         (folder / MARKER).unlink(missing_ok=True)
