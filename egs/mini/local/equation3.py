@@ -44,8 +44,8 @@ from asdkit.utils.files import read_json, write_json, write_text
 
 BRANCHES = """# Eq. 3 on mini
 
-B: largest difference between two B_i, relative to the largest value of a B_i. decayed: what weight decay should have
-taken of the differences between the A_j; A: largest deviation from that, relative to the largest difference.
+B apart: largest difference between two B_i, relative to the largest value of one. A nearer: what weight decay should
+have taken of the differences between the A_j. deviation: the largest from that, relative to the largest difference.
 
 """
 SCORES = """
@@ -190,7 +190,7 @@ def branches_over_steps(args: argparse.Namespace, config: Config, seed: int) -> 
             float(((a - a[:1]) - kept * (start[n] - start[n][:1])).abs().max() / (start[n] - start[n][:1]).abs().max())
             for n, (a, _) in found.items()
         )
-        rows.append([str(seed), str(step), f"{b_apart:.1e}", f"{1 - kept:.1e}", f"{a_apart:.1e}"])
+        rows.append([str(seed), str(step), *map(_short, (b_apart, 1 - kept, a_apart))])
     return rows
 
 
@@ -237,10 +237,14 @@ def report(args: argparse.Namespace, seeds: list[int], branches: list[list[str]]
         values = [_spread([one["official"][key] for one in ours[name]]) for key in ("dev", "eval", "all")]
         apart = max(one["from_connected"] for one in ours[name])
         rows.append(
-            [title, *map(cell, values), f"{statistics.fmean(one['size'] for one in ours[name]):.1e}", f"{apart:.1e}"]
+            [title, *map(cell, values), _short(statistics.fmean(one["size"] for one in ours[name])), _short(apart)]
         )
-    text = BRANCHES + table(["seed", "step", "B", "decayed", "A"], branches) + SCORES
+    text = BRANCHES + table(["seed", "step", "B apart", "A nearer", "deviation"], branches) + SCORES
     return text + table(["", "dev", "eval", "all", "change", "difference"], rows)
+
+
+def _short(value: float) -> str:
+    return f"{value:.1e}" if value else "0"
 
 
 def _result(exp: Path, seed: int) -> dict[str, Any]:
