@@ -75,15 +75,18 @@ def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool
 
 
 def _made_again(made: dict[str, Any], inputs: dict[str, Any], own: bool, folder: Path) -> bool:
-    """Whether a folder is evaluated again by itself: scores of stage 5, which `check_scores` has passed, unless
-    settings differ; others, unless nothing differs.
+    """Whether a folder is evaluated again by itself: scores of stage 5, unless the protocol differs; others, unless
+    nothing differs.
+
+    Settings of stage 5 were compared before, in today's terms; the digest of all of them is another where a later
+    version has more of them.
 
     Raises ValueError for scores of another program that are as they were, while the recordings are others.
     """
     different = {key for key in [*made, *inputs] if made.get(key) != inputs.get(key)}
     if own:
         moved = made.get("revealed_attributes") and inputs["revealed_attributes"]
-        fixed = {"protocol", "config", *(() if moved else ("revealed_attributes",))}
+        fixed = {"protocol", *(() if moved else ("revealed_attributes",))}
         return bool(different) and not different & fixed
     if (
         "clips_sha256" in made
