@@ -57,7 +57,7 @@ function stepsOf(steps) {
     said(`${score().score}, ${seeds.length > 1 ? `mean over the seeds ${seeds.join(", ")}, which are drawn lighter` : `seed ${seeds[0]}`}. Choosing a step by these is choosing by test clips.`)));
 }
 
-// Rows {name, values} of shares as a table of squares, the darker the larger; a row without values is a heading.
+// Rows {name, values} of shares as a table of squares, the stronger the colour the larger; a row without values is a heading.
 function heatOf(rows, most, width, names, tell) {
   const left = names ? Math.min(0.4 * width, 12 + 7.4 * Math.max(...rows.filter((row) => row.values).map((row) => row.name.length))) : 0, right = rows.some((row) => row.note) ? 66 : 0, step = names ? 20 : 5, columns = rows.find((row) => row.values).values.length, cell = (width - left - right) / columns, room = cell > 6 ? 1 : 0;
   const height = rows.length * step + (names ? 18 : 0), shades = Array.from({ length: SHADES + 1 }, () => []);
@@ -66,7 +66,7 @@ function heatOf(rows, most, width, names, tell) {
     const box = event.currentTarget.getBoundingClientRect(), scale = width / box.width, c = Math.floor((scale * (event.clientX - box.left) - left) / cell), r = Math.floor(scale * (event.clientY - box.top) / step);
     if (rows[r] && rows[r].values && rows[r].values[c] !== undefined) tell(rows[r], c);
   });
-  return make("svg", { class: "heat", width: names ? width : "100%", height: names ? height : null, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: names ? null : "none", role: "img", "aria-label": names ? "shares, the darker the larger" : null, "aria-hidden": names ? null : "true", onpointermove: onmove, onpointerdown: onmove },
+  return make("svg", { class: "heat", width: names ? width : "100%", height: names ? height : null, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: names ? null : "none", role: "img", "aria-label": names ? "shares, the stronger the colour the larger" : null, "aria-hidden": names ? null : "true", onpointermove: onmove, onpointerdown: onmove },
     shades.map((parts, i) => (parts.length ? make("path", { class: i ? "shade" : "shade none", style: i ? `fill-opacity:${(i / SHADES).toFixed(3)}` : null, d: parts.join("") }) : "")),
     names ? rows.map((row, r) => (row.values ? textAt(0, r * step + 14, cut(row.name), {}) : textAt(0, r * step + 14, row.name, { class: "strong" }))) : "",
     rows.map((row, r) => (row.note ? textAt(width, r * step + 14, row.note, { "text-anchor": "end" }) : "")),
@@ -88,7 +88,7 @@ function groupsOfLayers(groups) {
   if (inside.layer === null) inside.layer = groups.between ? groups.between.indexOf(Math.max(...groups.between)) : layers - 1;
   const at = inside.layer, again = (layer) => { inside.layer = layer; drawInside(); document.querySelector(`[data-layer="${layer}"]`).focus({ preventScroll: true }); };
   const differ = groups.between ? `Layer ${at + 1}: between two machines the weights differ by ${two(groups.between[at])} on average (half the sum of differences: 0 is alike, 1 no group shared)${groups.within ? `, between two clips of one machine by ${two(groups.within[at])}` : ""}.` : `Layer ${at + 1}.`;
-  return [said(`The share of each group in what the adapter adds to the tokens (softmax), mean over ${Math.max(...own.map((one) => one.clips))} test clips of a machine, seed ${data.maps.seed}; the darker the larger, up to ${two(most)}. ${groups.between ? "Beside a layer: how far its machines differ. " : ""}${groups.said}`),
+  return [said(`The share of each group in what the adapter adds to the tokens (softmax), mean over ${Math.max(...own.map((one) => one.clips))} test clips of a machine, seed ${data.maps.seed}; the stronger the colour the larger, up to ${two(most)}. ${groups.between ? "Beside a layer: how far its machines differ. " : ""}${groups.said}`),
     make("div", { class: "layers", role: "group", "aria-label": "layer" }, Array.from({ length: layers }, (_, layer) => make("button", { type: "button", "data-layer": layer, "aria-pressed": String(layer === at), onclick: () => again(layer) },
       make("span", {}, `layer ${layer + 1}`, groups.between ? make("small", {}, ` ${two(groups.between[layer])}`) : ""), heatOf(own.map((one) => ({ name: "", values: one.weights[layer] })), most, 120, false)))),
     make("p", { class: "plot-title" }, `Layer ${at + 1}: machines by groups`), heatOf(bySet(own, (one) => one.weights[at]), most, heatWidth("groups"), true, (row, c) => fill("group-told", `${differ} Under the pointer: ${row.name}, group ${c}, ${row.values[c].toFixed(3)}.`)),
@@ -101,7 +101,7 @@ function codesOf(codes) {
   const count = (one) => one.counts.reduce((sum, n) => sum + n, 0), even = (one) => `${one.used} (${one.even.toFixed(1)})`;
   const rows = bySet(codes.machines, (one) => one.counts.map((n) => n / count(one))).map((row) => (row.one ? { ...row, note: even(row.one) } : row)), most = Math.max(...rows.flatMap((row) => row.values || []));
   const told = `Over all machines ${codes.all.used} of ${codes.codes} codes are in use, as evenly as ${codes.all.even.toFixed(1)} used alike: those have the same entropy.`;
-  return [said(`The code nearest to each training clip without attribute; those are the clips that DLCL pulls to its codes. Shares by machine, the darker the larger, up to ${percent(most, 0)} %; right: codes in use, and as how many used alike.`),
+  return [said(`The code nearest to each training clip without attribute; those are the clips that DLCL pulls to its codes. Shares by machine, the stronger the colour the larger, up to ${percent(most, 0)} %; right: codes in use, and as how many used alike.`),
     heatOf(rows, most, heatWidth("codes"), true, (row, c) => fill("code-told", `${told} Under the pointer: ${row.name}, code ${c}, ${row.one.counts[c]} of ${count(row.one)} clips.`)),
     make("p", { class: "note", id: "code-told" }, told)];
 }

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from asdkit.detectors.tables import one_thread
+
 COMPONENTS = 50  # that t-SNE is given, as its authors did
 PERPLEXITY = 30.0
 FEWEST = 5  # vectors, for t-SNE
@@ -38,9 +40,10 @@ def tsne(x: np.ndarray) -> np.ndarray:
 
     start = x[:, :2] / x[:, 0].std() * 1e-4
     perplexity = min(PERPLEXITY, (len(x) - 1) / 3)
-    return TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=0).fit_transform(
-        x.astype(np.float32)
-    )
+    with one_thread():  # where others compute, too, threads that wait for one another take minutes
+        return TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=0).fit_transform(
+            x.astype(np.float32)
+        )
 
 
 def placed(points: np.ndarray) -> list[int]:
