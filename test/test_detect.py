@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -354,3 +355,85 @@ def test_damaged_recordings_have_a_verdict_or_one_clear_line(run, tmp_path, coun
     for number in range(0, count, 10):  # the same on standard input
         code, text = run(press, "-", "--tsv", stdin=mutated(files[number % 4].read_bytes(), draw))
         assert code in (0, 1, 2) and table(text)
+
+
+def test_options_and_recordings_stand_in_any_order(run, press, tmp_path):
+    clips = [write(tmp_path / f"new/{name}.wav", sound("press", 50)) for name in ("a", "b")]
+    code, text = run(press, "--machine", "press", clips[0], "--tsv", clips[1])
+    assert code == 0 and column(text) == ["normal"] * 2
+    code, text = run("--tsv", press, "--machine", "press", "-", stdin=clips[0].read_bytes())
+    assert code == 0 and column(text) == ["normal"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--limit=nan", "--limit=inf", "--limit=x", "--false-alarms-per-day=1e-320", "--every=nan", "--clip-seconds=1e-9"]
+    + ["--clip-seconds=1e300"],
+)
+def test_numbers_that_make_no_sense_are_refused(option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        detect.main(["a.asdkit", "a.wav", option])
+    assert ended.value.code == 2 and f"argument {option.partition('=')[0]}: '" in capsys.readouterr().err
+
+
+def test_what_is_odd_about_raw_samples_is_refused(run, press):
+    for options in (["--rate", "0"], ["--rate", "-5"], ["--channels", "-1"], ["--channels", "70000"]):
+        raw = {"--rate": "16000", "--channels": "1"} | dict([options])
+        assert run(press, "-", "--raw", "s16le", *[word for pair in raw.items() for word in pair])[0] == 2
+    rate, channels = 10_000_000, 1024
+    code, text = run(press, "-", "--raw", "s32le", "--rate", rate, "--channels", channels, "--tsv", stdin=b"1234")
+    assert code == 2 and "has more than 1024 MB" in table(text)[0]["why"]
+    head = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\xff\xff\xff\xff\0\0\0\0\x02\0\x10\0data\xff\xff\xff\xff"
+    code, text = run(press, "-", "--tsv", stdin=head + b"12" * 4000)
+    assert code == 2 and "has more than 1024 MB" in table(text)[0]["why"]
+    assert run(press, "-", "--list", "-")[0] == 2
+
+
+def test_closed_standard_input_and_output_are_told(press, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    for what in (["-"], ["--list", "-"]):
+        with pytest.raises(ValueError, match="standard input is closed"):
+            detect.main([str(press), *what])
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(ValueError, match="standard output is closed"):
+        detect.main([str(press), "a.wav"])
+
+
+def test_what_nobody_foresaw_is_no_finding(press, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["asdkit-detect", str(press), "a.wav"])
+    for error in (MemoryError(), RuntimeError("new"), KeyError("x")):
+        monkeypatch.setattr(verdict.Judge, "judge", lambda judge, clip, error=error: (_ for _ in ()).throw(error))
+        with pytest.raises(SystemExit) as ended:
+            detect.program()
+        assert ended.value.code == 2 and type(error).__name__ in capsys.readouterr().err
+
+
+def test_what_of_a_folder_cannot_be_judged_is_no_health(run, press, tmp_path, monkeypatch):
+    new = tmp_path / "new"
+    write(new / "a.wav", sound("press", 50))
+    assert run(press, new)[0] == 0
+    (new / "itself.wav").symlink_to("itself.wav")
+    os.mkfifo(new / "pipe.wav")  # who opens it waits for a writer
+    (new / "b.mp3").write_bytes(b"ID3")
+    (new / "shut").mkdir()
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: real(path) if "shut" not in str(path) else real(tmp_path / "nix"))
+    code, text = run(press, new, "--tsv")
+    why = {row["recording"].rpartition("/")[2]: row["why"] for row in table(text)}
+    assert code == 2 and column(text) == ["normal"] + ["not read"] * 4
+    assert "in a format that is not read (wav and flac are): convert it" in why["b.mp3"]
+    assert why["shut"].startswith("a folder that cannot be read: ") and "a pipe or a device" in why["pipe.wav"]
+    assert "cannot be opened: Too many levels" in why["itself.wav"]
+
+
+def test_names_that_are_no_utf8_are_judged(run, press, tmp_path):
+    name = os.fsencode(tmp_path) + b"/b\xfcro.wav"
+    os.rename(write(tmp_path / "a.wav", sound("press", 50)), name)
+    (tmp_path / "list").write_bytes(b"\xef\xbb\xbf" + name + b"\r\n")
+    for args in ([tmp_path], ["--list", tmp_path / "list"]):
+        code, text = run(press, *args, "--tsv")
+        assert code == 0 and table(text)[0]["recording"].endswith("b\\xfcro.wav")
+    code, text = run(press, "--list", "-", stdin=name)
+    assert code == 0 and "\\xfc" in text
+    with pytest.raises(ValueError, match="--list .*nix: cannot be read: No such file"):
+        detect.main([str(press), "--list", str(tmp_path / "nix")])

@@ -1,11 +1,13 @@
 """Judge recordings with a bundle: normal, anomalous, or a sensor that cannot be trusted. Needs no torch."""
 
 import argparse
+import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from asdkit.utils import cli
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from asdkit.monitor.verdict import Judge
 
 FAILED = 2
+SHORTEST, LONGEST = 0.1, 86400  # seconds of a clip
+MOST_HERTZ, MOST_CHANNELS = 10_000_000, 1024  # of a recorder
 EPILOG = """Exit code: 0 nothing found; 1 a recording is anomalous or its sensor cannot be trusted (with --alarm-after:
 there was an alarm, or such a sensor); 2 something could not be judged, whatever else was found."""
 
@@ -32,23 +36,53 @@ def get_parser() -> argparse.ArgumentParser:
     how.add_argument("--json", action="store_true", help="a JSON object on each line in place of plain words")
     how.add_argument("--tsv", action="store_true", help="tab-separated values in place of plain words")
     limit = parser.add_mutually_exclusive_group()
-    limit.add_argument("--limit", type=float, help="score above which a clip is anomalous (default: the bundle's)")
+    limit.add_argument("--limit", type=finite, help="score above which a clip is anomalous (default: the bundle's)")
     limit.add_argument("--false-alarms-per-day", type=above_zero, help="take the limit that keeps to so many")
     parser.add_argument("--every", type=above_zero, help="seconds from one clip to the next (default: their length)")
     parser.add_argument("--alarm-after", type=share, default="1/1", help="K/N: K of N clips in a row raise an alarm")
-    parser.add_argument("--clip-seconds", type=above_zero, help="cut recordings into clips of that length")
+    parser.add_argument("--clip-seconds", type=seconds, help="cut recordings into clips of that length")
     parser.add_argument("--raw", choices=["u8", "s16le", "s24le", "s32le", "f32le"], help="format of samples on -")
-    parser.add_argument("--rate", type=int, help="of --raw, Hz")
-    parser.add_argument("--channels", type=int, help="of --raw")
+    parser.add_argument("--rate", type=whole(MOST_HERTZ), help="of --raw, Hz")
+    parser.add_argument("--channels", type=whole(MOST_CHANNELS), help="of --raw")
     return parser
 
 
-def above_zero(text: str) -> float:
-    """argparse type of a number above 0."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+def finite(text: str) -> float:
+    """argparse type of a number; NaN, above which nothing lies, and infinity are none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
     return value
+
+
+def above_zero(text: str) -> float:
+    """argparse type of a number above 0; nobody waits for the millionth part of one, nor a million million of them."""
+    value = finite(text)
+    if not 1e-6 <= value <= 1e12:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0" if value <= 0 else f"{text!r} is not 1e-6 to 1e12")
+    return value
+
+
+def seconds(text: str) -> float:
+    """argparse type of a clip's length."""
+    value = finite(text)
+    if not SHORTEST <= value <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {SHORTEST} to {LONGEST} seconds")
+    return value
+
+
+def whole(most: int) -> Callable[[str], int]:
+    """argparse type of a number from 1 to `most`."""
+
+    def made(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 16 and 1 <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 to {most}")
+        return int(text)
+
+    return made
 
 
 def share(text: str) -> tuple[int, int]:
@@ -62,13 +96,17 @@ def share(text: str) -> tuple[int, int]:
 def main(argv: list[str] | None = None) -> None:
     """Judge recordings; ends with the exit code that --help tells."""
     parser = get_parser()
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # recordings may stand before and after options
     if not args.recordings and not args.list:
         parser.error("nothing to judge: name recordings, folders, - for standard input, or --list FILE")
     if args.raw and not ("-" in args.recordings and args.rate and args.channels):
         parser.error("--raw needs - among the recordings, --rate and --channels")
     if not args.raw and (args.rate or args.channels):
         parser.error("--rate and --channels are those of --raw: recordings tell their own")
+    if args.list == "-" and "-" in args.recordings:
+        parser.error("standard input holds sound (-) or paths (--list -), not both")
+    if sys.stdout is None:
+        raise ValueError("standard output is closed: nobody would read the verdicts")
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = _judge(args)
@@ -116,12 +154,21 @@ def _clips(args: argparse.Namespace, judge: "Judge") -> "Iterator[Clip | Unread]
             width, coding = stream.FORMS[args.raw]
             raw = stream.Raw(width, coding, args.rate, args.channels)
         usual = max(known.machine.seconds for known in judge.known.values())
-        yield from stream.clips(sys.stdin.buffer, raw, args.clip_seconds, usual)
+        yield from stream.clips(_standard_input(), raw, args.clip_seconds, usual)
     if args.list == "-":
-        yield from find(read_list(sys.stdin), judge.ears, args.clip_seconds)
+        yield from find(read_list(_standard_input()), judge.ears, args.clip_seconds)
     elif args.list:
-        with open(args.list, encoding="utf-8", errors="surrogateescape") as file:
-            yield from find(read_list(file), judge.ears, args.clip_seconds)
+        try:
+            lines = Path(args.list).read_bytes().split(b"\n")
+        except OSError as error:
+            raise ValueError(f"--list {args.list}: cannot be read: {error.strerror}") from None
+        yield from find(read_list(lines), judge.ears, args.clip_seconds)
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise ValueError("standard input is closed, and was to be read (-)")
+    return sys.stdin.buffer
 
 
 def program() -> None:

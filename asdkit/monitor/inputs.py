@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asdkit.signals.audio import AudioReader
-from asdkit.signals.files import is_recording, told, walk
+from asdkit.signals.files import is_other_sound, is_recording, told, walk
 from asdkit.signals.formats import SOUND, SUFFIXES, open_signal
 from asdkit.utils.names import composed, shown
 
@@ -132,12 +133,18 @@ def find(paths: Iterable[str], ears: Ears, clip_seconds: float | None) -> Iterat
         if not os.path.isdir(path):
             yield from _pieces(path, ears, clip_seconds)
             continue
-        count = 0
-        for _, entry in walk(path):
+        count, closed = 0, []
+        for _, entry in walk(path, closed):
             if is_recording(entry.name, ears.suffixes):
                 count += 1
                 yield from _pieces(entry.path, ears, clip_seconds)
-        if not count:
+            elif is_other_sound(entry.name):
+                count += 1
+                convert = "convert it, as by: ffmpeg -i in -c:a pcm_s16le out.wav"
+                yield Unread(entry.path, f"in a format that is not read ({told(ears.suffixes)} are): {convert}")
+        for folder, error in closed:
+            yield Unread(folder, f"a folder that cannot be read: {error.strerror}")
+        if not (count or closed):
             yield Unread(path, f"a folder without recordings ({told(ears.suffixes)})")
 
 
@@ -154,11 +161,11 @@ def why(error: Exception, path: str, name: str | None = None) -> str:
     return text.replace(path, name or path).replace("\n", " ")
 
 
-def read_list(lines: Iterable[str]) -> Iterator[str]:
-    """Paths of a list, one a line; empty lines are passed over."""
-    for line in lines:
-        if path := line.rstrip("\r\n"):
-            yield path
+def read_list(lines: Iterable[bytes]) -> Iterator[str]:
+    """Paths of a list, one a line, as bytes, for names may be no text; empty lines are passed over."""
+    for number, line in enumerate(lines):
+        if path := (line.removeprefix(BOM_UTF8) if number == 0 else line).rstrip(b"\r\n"):
+            yield os.fsdecode(path)
 
 
 def belongs(path: str, known: list[Key], machine: str | None, section: str | None) -> Key:

@@ -111,6 +111,10 @@ def _cut(file: BinaryIO, raw: Raw, length: int | None, seconds: float, name: str
     """Samples as clips of so many seconds; length: bytes there are (None: as many as come)."""
     frames, done = max(round(seconds * raw.rate), 1), 0
     size = frames * raw.frame
+    if size > LARGEST:
+        told = f"{seconds:g} s of {raw.channels} channels at {raw.rate} Hz"
+        yield Unread(name, f"a clip, {told}, has more than {LARGEST >> 20} MB: shorter ones by --clip-seconds")
+        return False
     while length is None or done < length:
         wanted = size if length is None else min(size, length - done)
         body = file.read(wanted)
@@ -134,7 +138,9 @@ def _cut(file: BinaryIO, raw: Raw, length: int | None, seconds: float, name: str
 
 
 def _header(raw: Raw, length: int) -> bytes:
-    form = struct.pack("<HHIIHH", raw.coding, raw.channels, raw.rate, raw.rate * raw.frame, raw.frame, 8 * raw.width)
+    form = struct.pack(
+        "<HHIIHH", raw.coding, raw.channels, raw.rate, min(raw.rate * raw.frame, 2**32 - 1), raw.frame, 8 * raw.width
+    )
     return (
         b"RIFF"
         + struct.pack("<I", 36 + length)

@@ -23,7 +23,7 @@ class Left:
         """Note a file; `reason` is for recordings in a format that is read."""
         name = os.path.basename(path)
         if not is_recording(name, self.suffixes):
-            unread = name.lower().endswith((*_UNREAD, *SUFFIXES)) and not is_junk(name)
+            unread = is_other_sound(name)
             reason = f"of formats that are not read (only {told(self.suffixes)} are)" if unread else ""
         self.found.setdefault(reason, []).append(path)
 
@@ -34,22 +34,42 @@ class Left:
             yield f"ignored: {len(paths)} {what}, such as {shown(os.path.relpath(min(paths), self.folder))}"
 
 
-def walk(folder: str | Path) -> Iterator[tuple[tuple[str, ...], os.DirEntry[str]]]:
-    """Every file below a folder with the folders that it lies in; a folder that a link leads to twice is read once."""
+def walk(
+    folder: str | Path, closed: list[tuple[str, OSError]] | None = None
+) -> Iterator[tuple[tuple[str, ...], os.DirEntry[str]]]:
+    """Every file below a folder with the folders that it lies in; a folder that a link leads to twice is read once.
+
+    closed: takes the folders that cannot be read, and why. Without it one that may not be read, such as a disk's
+    lost+found, is left out, and other errors are raised.
+    """
     seen: set[tuple[int, int]] = set()
 
     def inside(path: str | Path, folders: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], os.DirEntry[str]]]:
-        there = os.stat(path)
+        try:
+            there = os.stat(path)
+            found = sorted(os.scandir(path), key=lambda entry: entry.name) if closed is not None else entries(path)
+        except OSError as error:
+            if closed is None:
+                raise
+            closed.append((os.fspath(path), error))
+            return
         if (there.st_dev, there.st_ino) in seen:
             return
         seen.add((there.st_dev, there.st_ino))
-        for entry in entries(path):
-            if not entry.is_dir():
+        for entry in found:
+            if not _is_folder(entry):
                 yield folders, entry
             elif not is_junk(entry.name):
                 yield from inside(entry.path, (*folders, entry.name))
 
     yield from inside(folder, ())
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def entries(folder: str | Path) -> list[os.DirEntry[str]]:
@@ -77,6 +97,11 @@ def recordings(folder: str | Path, left: Left) -> Iterator[tuple[tuple[str, ...]
 def is_recording(name: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
     """Whether a file's name is that of a recording, by its ending."""
     return name.lower().endswith(suffixes) and not is_junk(name)
+
+
+def is_other_sound(name: str) -> bool:
+    """Whether a file's name is that of a recording, though perhaps in a format that is not read."""
+    return name.lower().endswith((*_UNREAD, *SUFFIXES)) and not is_junk(name)
 
 
 def told(suffixes: tuple[str, ...]) -> str:

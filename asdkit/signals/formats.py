@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from asdkit.signals.arrays import ArrayRecording, named, recorded
-from asdkit.signals.recording import Recording, Signal, open_recording
+from asdkit.signals.recording import Recording, Signal, check_regular, open_recording
 
 SOUND = (".wav", ".flac")
 # Ending -> module and function that opens it, the extra that brings the package it needs, and that package.
@@ -31,6 +31,7 @@ def open_signal(path: str | Path, signal: Signal | None = None) -> Iterator[Reco
 
     Raises ValueError naming the file where it is broken, or not as declared, or the package that reads it is missing.
     """
+    check_regular(path)
     family = FORMATS.get(Path(path).suffix.lower())
     if family is None:
         with open_recording(path, signal) as sound:

@@ -1,8 +1,9 @@
 """One recording file: opened, its header checked against what it holds, read in parts."""
 
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def open_recording(path: str | Path, signal: Signal | None = None) -> Iterator[R
             f"full scale is in {signal.unit}, of the channel in the dataset description"
         )
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(os.fsencode(path))  # as text, a name that is no UTF-8 cannot be opened
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{path}: not a readable wav or flac file: {error.error_string}") from None
     with file:
@@ -163,6 +164,13 @@ def _read_header(path: str | Path) -> tuple[int, Wav | None]:
     name = "mp3" if start else next((name for first, name in _OTHERS.items() if head.startswith(first)), None)
     what = f"it is {name} under another name: convert it, as by: ffmpeg -i in -c:a pcm_s16le out.wav"
     raise ValueError(f"{path}: not a readable wav or flac file: {what if name else f'it begins with {head!r}'}")
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise ValueError naming a folder, a pipe or a device, which may be waited for or has no end."""
+    with suppress(OSError):  # of what is not there the opener says more
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError(f"{path}: not a file but a folder, a pipe or a device: copy what it holds into a file")
 
 
 def shown_unit(unit: str) -> str:

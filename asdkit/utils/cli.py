@@ -26,6 +26,7 @@ def run(main: Callable[[list[str] | None], None], code: int = 1) -> None:
     """Run a program's main; a ValueError or OSError becomes one line `error: ...` on stderr and the exit code.
 
     A ValueError that no `raise` of this package made is no message for the user: its traceback comes before the line.
+    Where 1, Python's own code for what nobody foresaw, means something else, that ends with `code` too.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     reuse_freed_memory()
@@ -38,6 +39,11 @@ def run(main: Callable[[list[str] | None], None], code: int = 1) -> None:
         sys.exit(code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if code == 1:
+            raise
+        traceback.print_exception(error)
+        sys.exit(code)
 
 
 def _message(error: Exception) -> str:
