@@ -119,7 +119,8 @@ def test_an_episode_begins_ends_and_peaks():
     watch = Watch(RULE)
     states = [watch.add(clip) is not None for clip in timed(0, 3, 0, 4, 5, 1.5, 0, 0, 0, 0)]
     assert states == [False, False, False, True, True, True, True, True, False, False]
-    (episode,) = watch.episodes
+    assert watch.raised == 1 and watch.going is None
+    (episode,) = find_episodes(RULE, timed(0, 3, 0, 4, 5, 1.5, 0, 0, 0, 0))
     assert (episode.start, episode.raised, episode.end) == (10, 40, 60)
     assert (episode.peak, episode.peak_score, episode.clips, episode.open) == (4, 5, [1, 3, 4], False)
 
@@ -141,3 +142,23 @@ def test_clips_without_a_score_change_nothing():
 def test_single_clips_as_alarms():
     rule = RULE._replace(k=1, n=1)
     assert [episode.clips for episode in find_episodes(rule, timed(3, 0, 3, 1.5, 3, 0))] == [[0], [2, 4]]
+
+
+def held(thing):
+    """Elements of all that an object keeps, lists within it too."""
+    if isinstance(thing, (list, tuple, dict)) or hasattr(thing, "popleft"):
+        return sum(1 + held(one) for one in (thing.values() if isinstance(thing, dict) else thing))
+    return held(vars(thing)) if hasattr(thing, "__dict__") else 0
+
+
+def test_an_endless_stream_keeps_no_more_than_it_needs():
+    """Neither many alarms nor one that never ends."""
+    many, one = Watch(RULE), Watch(RULE)
+    sizes = []
+    for _ in range(2):
+        for clip in timed(*[3, 3, 0, 0, 0] * 400):
+            many.add(clip)
+            one.add(clip._replace(score=3))
+        sizes.append((held(many), held(one)))
+    assert many.raised == 800 and many.going is None and one.raised == 1 and one.going.over == 4000
+    assert sizes[0] == sizes[1] and sizes[0][0] < 60 and len(one.going.clips) == 1000

@@ -71,7 +71,7 @@ def test_chunks_at_one_level(chunks, name):
 def test_chunks_in_a_graph(chunks):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
-    check(chunks, "knn")
+    check(chunks, "knn", "--precision", "float32")
 
 
 class Fixed:

@@ -82,6 +82,7 @@ def test_a_bundle_is_used_there_as_stage_5_scored(alone, tmp_path, test_data):
     command = [ROOT / "egs/custom/run.sh", "--corpus", corpus, *folders, "--nj", "1"]
     subprocess.run(command, env=environment, check=True, capture_output=True)
     command = [sys.executable, "-m", "asdkit.bin.export_detector", "--exp", tmp_path / "exp/default", "--out", out]
+    command += ["--precision", "float32"]
     subprocess.run(command, env=environment, check=True, cwd=ROOT)
     with open(tmp_path / "exp/default/seed0/score/knn/dev_test.csv") as file:
         stage5 = {row["file"]: row for row in csv.DictReader(file)}

@@ -90,7 +90,7 @@ def test_scores_and_decisions_are_those_of_stage_5(recipe, name):
 def test_a_graph_gives_the_same_scores(recipe, name):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
-    detector = exported(recipe, name, "--machines", "fan")
+    detector = exported(recipe, name, "--machines", "fan", "--precision", "float32")
     assert detector.header["network"]["settings"]["proven"]["difference"] < 1e-4
     stage5 = read_scores(recipe / f"exp/x/seed0/score/{name}/dev_test.tsv")
     for row, path in test_clips(recipe, "fan"):

@@ -24,9 +24,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         choices=["float32", "int8", "auto"],
-        default="float32",
-        help="of the graph; int8: a quarter of the size, and thresholds of its own, for training clips are embedded "
-        "again; auto: int8 where that is quicker here and near float32",
+        default="auto",
+        help="of the graph; float32: scores are those of stage 5; int8: a quarter of the size, scores and limits of "
+        "its own, for training clips are embedded again; auto: int8 where that is quicker here and all arrays of some "
+        "recordings have a cosine of 0.999 to float32",
     )
     parser.add_argument(
         "--recordings",

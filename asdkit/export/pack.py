@@ -38,7 +38,7 @@ def export_detector(
     machines: Sequence[str] = (),
     graph: bool = True,
     recordings: str | None = None,
-    precision: str = "float32",
+    precision: str = "auto",
 ) -> dict[str, Any]:
     """Write the bundle of an experiment's score `name`, for these machines (none: all); returns its header.
 
@@ -166,10 +166,12 @@ def _network(system: System, config: Config, precision: str | None, sources: Sou
         "memory": [] if config.embed.segment == "chunk" else _memory(system, config),
     }
     if precision:
-        from asdkit.export.precision import make_graph
+        from asdkit.export import precision as graphs
         from asdkit.monitor.session import Session
 
-        made = make_graph(system, config, sources.sounds(5), precision)
+        made = graphs.make_graph(system, config, sources.sounds(5), precision)
+        if precision != "float32":
+            logging.info(graphs.told(made))
         told |= {"precision": made.precision, "graphs": {"-": "graph"}, "settings": {"proven": made.report}}
         own, weights = {"graph": np.frombuffer(made.graph, np.uint8)}, made.weights
         if made.precision != "float32":

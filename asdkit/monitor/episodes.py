@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from asdkit.monitor.calibration import Rule
 
+KEPT = 1000  # clips over the limit that an episode names: an alarm may go on for years
+
 
 class Timed(NamedTuple):
     """A clip's score and when it was recorded, in seconds; None: nothing can be said of it (its sensor failed)."""
@@ -20,8 +22,8 @@ class Timed(NamedTuple):
 class Episode:
     """An alarm: from the first clip over the limit that raised it to the last one over the release, in seconds.
 
-    raised: end of the clip that raised it. peak: number of the clip with the highest score. clips: numbers of those
-    over the limit. open: whether it goes on.
+    raised: end of the clip that raised it. peak: number of the clip with the highest score. over: how many are over the
+    limit; clips: numbers of the first 1,000 of them. open: whether it goes on.
     """
 
     start: float
@@ -29,21 +31,22 @@ class Episode:
     end: float
     peak: int
     peak_score: float
+    over: int = 0
     clips: list[int] = field(default_factory=list)
     open: bool = True
 
 
 class Watch:
-    """Takes one clip after the other and tells of episodes.
+    """Takes one clip after the other and tells of episodes; keeps no more than the one that goes on.
 
     k of the last n clips over the limit raise an alarm; n clips in a row, none over the release, end it. So no clip
     serves two alarms, and a share p of clips over the limit raises at most p / k alarms a clip, however clips depend on
-    one another.
+    one another. going: the episode that goes on; raised: how many there were, with that one.
     """
 
     def __init__(self, rule: Rule) -> None:
-        self.rule, self.count = rule, 0
-        self.episodes: list[Episode] = []
+        self.rule, self.count, self.raised = rule, 0, 0
+        self.going: Episode | None = None
         self.last: deque[tuple[int, Timed]] = deque(maxlen=rule.n)  # those over the limit or not, newest last
         self.quiet = 0  # clips since the last one over the release
 
@@ -53,7 +56,7 @@ class Watch:
         A clip without a score changes nothing: it neither raises nor ends an alarm.
         """
         number, self.count = self.count, self.count + 1
-        going = self.episodes[-1] if self.episodes and self.episodes[-1].open else None
+        going = self.going
         if clip.score is None:
             return going
         self.last.append((number, clip))
@@ -61,7 +64,7 @@ class Watch:
             return self._begin(clip)
         self.quiet = 0 if clip.score > self.rule.release else self.quiet + 1
         if self.quiet == self.rule.n:
-            going.open = False
+            going.open, self.going = False, None
             self.last.clear()
             return None
         if self.quiet == 0:
@@ -76,8 +79,7 @@ class Watch:
         episode = Episode(first[1].start, clip.end, clip.end, first[0], first[1].score)
         for number, one in over:
             self._extend(episode, number, one)
-        self.episodes.append(episode)
-        self.quiet = 0
+        self.going, self.raised, self.quiet = episode, self.raised + 1, 0
         return episode
 
     def _extend(self, episode: Episode, number: int, clip: Timed) -> None:
@@ -85,12 +87,16 @@ class Watch:
         if clip.score > episode.peak_score:
             episode.peak, episode.peak_score = number, clip.score
         if clip.score > self.rule.limit:
-            episode.clips.append(number)
+            episode.over += 1
+            if len(episode.clips) < KEPT:
+                episode.clips.append(number)
 
 
 def find_episodes(rule: Rule, clips: Iterable[Timed]) -> list[Episode]:
     """The episodes among clips in the order in which they were recorded; the last one may be open."""
-    watch = Watch(rule)
+    watch, found = Watch(rule), list[Episode]()
     for clip in clips:
-        watch.add(clip)
-    return watch.episodes
+        before, episode = watch.going, watch.add(clip)
+        if episode is not None and before is None:
+            found.append(episode)
+    return found

@@ -82,7 +82,7 @@ class Words:
             yield f"{line}: {_rank(found)}" if found.of else line
             yield f"{_INDENT}{_difference(found)}"
         if found.began and found.alarm:
-            yield f"  ALARM    {whose}since {_clock(found.alarm.start)}: {len(found.alarm.clips)} clips above the limit"
+            yield f"  ALARM    {whose}since {_clock(found.alarm.start)}: {found.alarm.over} clips above the limit"
         if found.ended:
             yield f"  alarm over: {whose}{_episode(found.ended)}"
 
@@ -90,9 +90,8 @@ class Words:
         """How many there were, and the exit code."""
         yield ""
         for known in judge.known.values():
-            for one in known.watch.episodes if known.watch else ():
-                if one.open:
-                    yield f"  alarm goes on: {known.title}: {_episode(one)}"
+            if known.watch and known.watch.going:
+                yield f"  alarm goes on: {known.title}: {_episode(known.watch.going)}"
         total = counts.total()
         parts = [f"{counts[kind]} {kind}" for kind in _LABEL if counts[kind]]
         yield f"{total} {'clips' if self.stream else 'recordings'}: {', '.join(parts) or 'nothing to judge'}"
@@ -142,11 +141,8 @@ class Lines:
     def end(self, counts: Counter[str], judge: Judge, code: int) -> Iterator[str]:
         """Alarms that go on, and how many clips there were."""
         for known in judge.known.values():
-            yield from (
-                _json(_alarm(known.machine.name, known.machine.section, one))
-                for one in (known.watch.episodes if known.watch else ())
-                if one.open
-            )
+            if known.watch and known.watch.going:
+                yield _json(_alarm(known.machine.name, known.machine.section, known.watch.going))
         yield _json({"type": "end", "clips": counts.total(), **{kind: counts[kind] for kind in _LABEL}, "exit": code})
 
 
@@ -199,6 +195,7 @@ def _alarm(machine: str | None, section: str | None, one: Episode) -> dict[str, 
         "section": section,
         **told,
         "peak_score": one.peak_score,
+        "over": one.over,
         "clips": one.clips,
     }
 
@@ -234,7 +231,7 @@ def _band(moved: Difference) -> str:
 
 
 def _episode(one: Episode) -> str:
-    high = f"{len(one.clips)} clips above the limit, highest score {_number(one.peak_score)}"
+    high = f"{one.over} clips above the limit, highest score {_number(one.peak_score)}"
     return f"from {_clock(one.start)} to {_clock(one.end)}, {high}"
 
 

@@ -145,7 +145,7 @@ class Judge:
         """The exit code after so many verdicts of each kind: 0 nothing found, 1 a finding, 2 something not judged."""
         if counts[UNREAD] or not counts.total():
             return 2
-        alarms = any(known.watch.episodes for known in self.known.values() if known.watch)
+        alarms = any(known.watch.raised for known in self.known.values() if known.watch)
         return int(bool(counts[DOUBTFUL] or (alarms if self.wanted.n > 1 else counts[ANOMALOUS])))
 
     def _judged(self, clip: Clip, heard: Heard, known: Known) -> Verdict:
@@ -185,7 +185,7 @@ class Judge:
     def _alarm(self, verdict: Verdict, known: Known) -> None:
         if known.watch is None:
             return
-        before = next((one for one in known.watch.episodes[-1:] if one.open), None)
+        before = known.watch.going
         if self.wanted.every is not None:
             verdict.seconds = known.watch.count * self.wanted.every
         start = verdict.seconds
