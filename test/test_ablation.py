@@ -22,7 +22,12 @@ def test_each_part_adds_to_the_one_before():
     experiments = {
         name: load_config(MINI / f"conf/{name}.yaml") for name in ("lora", "fc_lora", "group_adapter", "default")
     }
-    lora, connected, adapter, whole = (config.model_dump() for config in experiments.values())
+    # What is kept of a training, and how it is embedded, is no part of the method.
+    lora, connected, adapter, whole = (
+        config.model_dump(include={"encoder", "data", "model", "loss", "train"}) for config in experiments.values()
+    )
+    for config in (lora, connected, adapter, whole):
+        del config["train"]["save_steps"]
     assert lora["model"]["lora"].pop("branches") == 1
     assert connected["model"]["lora"].pop("branches") == 8
     assert lora == connected
