@@ -4,6 +4,7 @@ import copy
 import json
 import os
 
+import detecting
 import numpy as np
 import pytest
 
@@ -243,3 +244,21 @@ def test_arrays_that_a_bundle_cannot_hold(tmp_path):
         written(tmp_path, arrays={**ARRAYS, "w.1": np.zeros(3, complex)})
     with pytest.raises(ValueError, match="is no name"):
         written(tmp_path, arrays={**ARRAYS, "a b": np.zeros(3)})
+
+
+def test_a_bundle_that_changes_while_it_is_used_is_refused(tmp_path):
+    path = detecting.bundle(tmp_path / "press.asdkit")
+    used = Bundle.open(path)
+    name = next(iter(used.sections))
+    before = used.array(name).copy()
+    detecting.bundle(path, machines=("pump",))  # another file takes its name
+    np.testing.assert_array_equal(used.array(name), before)
+    used.check_unchanged()
+    with pytest.raises(ValueError, match="has changed since it was opened: start again"):
+        used.check_unchanged(named=True)
+    again = Bundle.open(path)
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(ValueError, match="has changed since it was opened: start again"):
+        again.check_unchanged()
+    path.unlink()
+    used.check_unchanged()

@@ -169,3 +169,10 @@ def test_machines_and_samples_that_are_not_there_are_named(recipe):
     detector.header["network"]["memory"] = [[160000, 10**9], [320000, 4 * 10**9]]
     with pytest.raises(ValueError, match="s long: as a whole it needs about .* GB of memory"):
         detector.score(np.zeros(16000 * 3600), "fan")
+
+
+def test_where_no_file_can_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for out, message in ((tmp_path, "is a folder: name a file"), (tmp_path / "file/a", "nothing can be written into")):
+        with pytest.raises(ValueError, match=f"--out .*: {message}"):
+            export_detector.main(["--exp", str(tmp_path / "nix"), "--out", str(out)])

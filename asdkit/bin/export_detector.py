@@ -1,6 +1,7 @@
 """Write what scores new recordings to one file: a bundle, which asdkit.bin.detect uses without the experiment."""
 
 import argparse
+import os
 from pathlib import Path
 
 from asdkit.utils import cli
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     from asdkit.export.pack import check_member, export_detector
     from asdkit.infer.experiment import Experiment
 
+    _check_place(args.out)
     check_member(args.exp, args.seed)
     experiment = Experiment.open(args.exp, args.seed, args.data, "cpu")
     known = list(experiment.config.score)
@@ -53,6 +55,15 @@ def main(argv: list[str] | None = None) -> None:
     header = export_detector(experiment, args.out, name, machines, args.onnx, args.recordings, args.precision)
     names = ", ".join(dict.fromkeys(machine["machine"] for machine in header["machines"]))
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {names}")
+
+
+def _check_place(out: Path) -> None:
+    """Raise ValueError, before minutes of work, where no file can be written."""
+    if out.is_dir():
+        raise ValueError(f"--out {out}: is a folder: name a file, say {out / 'press.asdkit'}")
+    there = next(place for place in out.absolute().parents if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise ValueError(f"--out {out}: nothing can be written into {there}: name a file in another folder")
 
 
 if __name__ == "__main__":

@@ -69,9 +69,10 @@ class Section(NamedTuple):
 class Bundle:
     """An open bundle: its header, and its arrays as read-only views of the mapped file."""
 
-    def __init__(self, path: Path, header: dict[str, Any], sections: dict[str, Section]) -> None:
+    def __init__(self, path: Path, header: dict[str, Any], sections: dict[str, Section], file: BinaryIO) -> None:
         self.path, self.header, self.sections = path, header, sections
-        self._map: np.ndarray | None = None
+        self._map = np.memmap(file, np.uint8, "r")  # of the file that was checked: another may take its name
+        self._stamp = _stamp(os.fstat(file.fileno()))
 
     @classmethod
     def open(cls, path: str | Path) -> "Bundle":
@@ -88,17 +89,24 @@ class Bundle:
                 size = os.fstat(file.fileno()).st_size
                 header, start = _read_header(file, size, path)
                 sections = check_header(header, path, VERSION)
-                return cls(path, header, _check_sections(file, size, sections, start, path))
+                return cls(path, header, _check_sections(file, size, sections, start, path), file)
         except OSError as error:
             raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
 
     def array(self, name: str) -> np.ndarray:
         """An array by its name in `sections`, without a copy of it."""
         found = self.sections[name]
-        if self._map is None:
-            self._map = np.memmap(self.path, np.uint8, "r")
         part = self._map[found.offset : found.offset + found.length].view(np.ndarray)
         return part.view(found.dtype).reshape(found.shape)
+
+    def check_unchanged(self, named: bool = False) -> None:
+        """Raise ValueError where the file was written over since it was opened; named: or another has its name."""
+        try:
+            now = _stamp(os.stat(self.path))
+        except OSError:
+            now = (0, 0, 0, 0)  # removed: what is mapped stays
+        if now != self._stamp and (named or now[:2] == self._stamp[:2]):
+            raise ValueError(f"{self.path}: has changed since it was opened: start again, with the new file in place")
 
 
 def write_bundle(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -129,6 +137,10 @@ def write_bundle(path: str | Path, header: Mapping[str, Any], arrays: Mapping[st
         for name, array in arrays.items():
             file.write(bytes(start + sections[name]["offset"] - file.tell()))
             file.write(_raw(array))
+
+
+def _stamp(told: os.stat_result) -> tuple[int, int, int, int]:
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
 
 def _raw(array: np.ndarray) -> memoryview:

@@ -198,6 +198,7 @@ class Detector:
         if level != "keep" and not (level == "machine_rms" and not machine.rms):
             samples = at_level(samples, machine.rms if level == "machine_rms" else 0.0)
         wav = tile(samples, max(told["shortest"], len(samples)))[None]
+        self.bundle.check_unchanged()
         with _fitting(self.bundle, "network"):
             found = {name: array[0] for name, array in self.network.run(wav, machine.name).items()}
             for name in self.header["score"]["arrays"]:
@@ -231,6 +232,7 @@ class _Graphs:
 
         graphs = bundle.header["network"]["graphs"]
         self.session = Session(bundle.array(graphs["-"]).tobytes(), weights, threads)
+        bundle.check_unchanged(named=True)  # weights were read again, by the file's name
 
     def run(self, wav: np.ndarray, machine: str) -> dict[str, np.ndarray]:
         return self.session.run(wav)
