@@ -106,7 +106,9 @@ def test_what_makes_no_sense_is_refused():
             calibration.rule(*wrong)
     for wrong in ((0, 1), (3, 2)):
         with pytest.raises(ValueError, match="1 <= k <= n"):
-            calibration.rule(10, 10, *wrong)
+            calibration.rule(10, 20, *wrong)
+    with pytest.raises(ValueError, match="50 false alarms a day of 50 clips: every clip would raise one"):
+        calibration.rule(50, 50)
     with pytest.raises(ValueError, match="NaN"):
         calibration.pvalues(np.array([np.nan]))
     with pytest.raises(ValueError, match="NaN"):

@@ -100,6 +100,8 @@ class Calibration:
             raise ValueError(f"{k} of {n} clips: allowed is 1 <= k <= n")
         if not (0 < per_day < np.inf and 0 < clips_per_day < np.inf):
             raise ValueError(f"{per_day:g} false alarms a day of {clips_per_day:g} clips: both must be above 0")
+        if per_day >= clips_per_day:
+            raise ValueError(f"{per_day:g} false alarms a day of {clips_per_day:g} clips: every clip would raise one")
         expected = self._expected(self.above, clips_per_day, k, n)
         allowed = int(np.searchsorted(expected, per_day * (1 + NEGLIGIBLE), side="right"))
         if allowed == 0:
