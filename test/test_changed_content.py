@@ -77,6 +77,7 @@ def test_other_sounds_of_the_same_name_and_size(logmel, tmp_path, caplog):
 def test_a_touched_file_changes_nothing_and_is_read_once(logmel, tmp_path, monkeypatch):
     stages = copy(logmel, tmp_path)
     stages.run(1, 1)  # the corpus has moved
+    stages.run(6)  # and so have the page's links
     before = stages.made()
     touched = stages.corpus / "press/train/normal_0003.wav"
     os.utime(touched, ns=(0, 10**18))
@@ -84,8 +85,8 @@ def test_a_touched_file_changes_nothing_and_is_read_once(logmel, tmp_path, monke
     real = soundfile.SoundFile
 
     def opened(file, *words, **options):
-        if isinstance(file, str):  # not the page's sounds, which are written into memory
-            read.append(file)
+        if isinstance(file, bytes):  # not the page's sounds, which are written into memory
+            read.append(os.fsdecode(file))
         return real(file, *words, **options)
 
     monkeypatch.setattr("soundfile.SoundFile", opened)

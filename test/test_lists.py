@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections import Counter
 
@@ -61,8 +62,8 @@ def test_stage_1_opens_each_recording_once_and_stage_2_none(tmp_path, monkeypatc
     real = soundfile.SoundFile
 
     def counted(path):
-        if isinstance(path, str):  # else a flac's end is looked at, in an open file
-            opened[path] += 1
+        if isinstance(path, bytes):  # else a flac's end is looked at, in an open file
+            opened[os.fsdecode(path)] += 1
         return real(path)
 
     monkeypatch.setattr("soundfile.SoundFile", counted)
