@@ -99,7 +99,6 @@ def bundle(path, machines=("press",), sections=("-",), threshold=10.0, **reading
                         "seconds": step(RATE),
                         "mean": f"{start}mean",
                         "deviation": f"{start}deviation",
-                        "course": None,
                     },
                 }
             )

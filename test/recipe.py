@@ -28,6 +28,27 @@ def make_corpus(out: Path, clips: int = 2, seconds: float = 1) -> Path:
     return out
 
 
+def run_stages(root: Path, jobs: int = 1) -> None:
+    """Stages 1 to 5 in this process, in a folder that holds x.yaml: root/{mini,data,dump,exp/x}."""
+    from asdkit.bin import extract_embeddings, make_lists, prepare_data, score, train
+
+    before = os.getcwd()
+    os.chdir(root)
+    try:
+        corpus = str(make_corpus(root / "mini"))
+        prepare_data.main(["--dataset", str(MINI / "conf/dataset.yaml"), "--corpus", corpus, "--data", "data"])
+        work = ["--data", "data", "--dump", "dump", "--exp", "exp/x"]
+        make_lists.main(["--config", "x.yaml", *work])
+        train.main([*work, "--device", "cpu"])
+        shards = ["--num-jobs", str(jobs)]
+        for job in range(1, jobs + 1):
+            extract_embeddings.main([*work, "--device", "cpu", *shards, "--job", str(job)])
+        extract_embeddings.main([*work, *shards, "--merge", "true"])
+        score.main(["--data", "data", "--exp", "exp/x"])
+    finally:
+        os.chdir(before)
+
+
 def environment(**extra: str) -> dict[str, str]:
     """This process's environment with this interpreter first on PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

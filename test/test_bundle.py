@@ -23,7 +23,6 @@ ARRAYS = {
     "m0.source.x": RANDOM.normal(size=(4, 3)).astype(np.float32),
     "m0.sensors": RANDOM.normal(size=(4, 2)),
     "m0.spectra": RANDOM.normal(size=(4, 2)).astype(np.float32),
-    "m0.course": RANDOM.normal(size=(4, 5, 2)).astype(np.float32),
 }
 HEADER = {
     "made_by": {"version": "1.0", "commit": None},
@@ -78,7 +77,6 @@ HEADER = {
                 "seconds": 0.5,
                 "mean": "m0.spectra",
                 "deviation": "m0.spectra",
-                "course": "m0.course",
             },
         }
     ],

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from recipe import CONFIG, make_corpus
+from recipe import CONFIG, run_stages
 from test_pipeline import MINI
 
-from asdkit.bin import extract_embeddings, make_lists, prepare_data, score, train
 from asdkit.config import Config
 from asdkit.corpus.manifest import read_manifest
 from asdkit.data.lists import Clip
@@ -37,20 +36,7 @@ def recipe(tmp_path_factory):
         "score: {knn: {}, three: {k: 3, per_domain: false}, bands: {array: rdp, rescale: {kind: variance, k: 2}, "
         "per_domain: false}}\n"
     )
-    before = os.getcwd()
-    os.chdir(root)
-    try:
-        corpus = str(make_corpus(root / "mini"))
-        prepare_data.main(["--dataset", str(MINI / "conf/dataset.yaml"), "--corpus", corpus, "--data", "data"])
-        work = ["--data", "data", "--dump", "dump", "--exp", "exp/x"]
-        make_lists.main(["--config", "x.yaml", *work])
-        train.main([*work, "--device", "cpu"])
-        for job in ("1", "2"):
-            extract_embeddings.main([*work, "--device", "cpu", "--num-jobs", "2", "--job", job])
-        extract_embeddings.main([*work, "--num-jobs", "2", "--merge", "true"])
-        score.main(["--data", "data", "--exp", "exp/x"])
-    finally:
-        os.chdir(before)
+    run_stages(root, jobs=2)
     return root
 
 

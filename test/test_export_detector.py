@@ -1,14 +1,13 @@
 """A bundle scores as the experiment that it was made of."""
 
-import os
 import shutil
 
 import numpy as np
 import pytest
-from recipe import CONFIG, make_corpus
+from recipe import CONFIG, run_stages
 from test_pipeline import MINI
 
-from asdkit.bin import export_detector, extract_embeddings, make_lists, prepare_data, score, train
+from asdkit.bin import export_detector
 from asdkit.corpus.manifest import read_manifest
 from asdkit.detectors.folder import read_scores, read_thresholds
 from asdkit.monitor.detector import Detector
@@ -25,19 +24,7 @@ def run(root, config):
     (root / "weights").mkdir(parents=True)
     shutil.copy(MINI.parent.parent / "test/golden/beats_tiny.pt", root / "weights/tiny.pt")
     (root / "x.yaml").write_text(config)
-    before = os.getcwd()
-    os.chdir(root)
-    try:
-        corpus = str(make_corpus(root / "mini"))
-        prepare_data.main(["--dataset", str(MINI / "conf/dataset.yaml"), "--corpus", corpus, "--data", "data"])
-        work = ["--data", "data", "--dump", "dump", "--exp", "exp/x"]
-        make_lists.main(["--config", "x.yaml", *work])
-        train.main([*work, "--device", "cpu"])
-        extract_embeddings.main([*work, "--device", "cpu", "--num-jobs", "1", "--job", "1"])
-        extract_embeddings.main([*work, "--num-jobs", "1", "--merge", "true"])
-        score.main(["--data", "data", "--exp", "exp/x"])
-    finally:
-        os.chdir(before)
+    run_stages(root)
     return root
 
 

@@ -1,7 +1,6 @@
 """What the page shows of embeddings and of training: planes, codes, curves, weights of the group adapters."""
 
 import json
-import os
 import shutil
 
 import numpy as np
@@ -9,12 +8,11 @@ import pytest
 import torch
 from browser import Browser
 from experiments import Experiment
-from recipe import CONFIG, make_corpus
+from recipe import CONFIG, run_stages
 from test_page import needs_browser, page_of, told
-from test_pipeline import MINI
 
 from asdkit.adapt.group_adapter import GroupAdapter
-from asdkit.bin import extract_embeddings, make_lists, prepare_data, report, score, train
+from asdkit.bin import report, score
 from asdkit.corpus.manifest import read_manifest, write_manifest
 from asdkit.infer.experiment import Experiment as Opened
 from asdkit.infer.groups import group_weights
@@ -34,20 +32,8 @@ def recipe(tmp_path_factory):
     (root / "x.yaml").write_text(
         CONFIG.replace("steps: 30", f"steps: {STEPS}").replace("log_every: 10", "log_every: 2")
     )
-    before = os.getcwd()
-    os.chdir(root)
-    try:
-        corpus = str(make_corpus(root / "mini"))
-        prepare_data.main(["--dataset", str(MINI / "conf/dataset.yaml"), "--corpus", corpus, "--data", "data"])
-        work = ["--data", "data", "--dump", "dump", "--exp", "exp/x"]
-        make_lists.main(["--config", "x.yaml", *work])
-        train.main([*work, "--device", "cpu"])
-        extract_embeddings.main([*work, "--device", "cpu"])
-        extract_embeddings.main([*work, "--merge", "true"])
-        score.main(["--data", "data", "--exp", "exp/x"])
-        report.main(["--data", "data", "--exp", "exp/x", "--clips", "0"])
-    finally:
-        os.chdir(before)
+    run_stages(root)
+    report.main(["--data", str(root / "data"), "--exp", str(root / "exp/x"), "--clips", "0"])
     return root
 
 

@@ -51,36 +51,33 @@ def main(argv: list[str] | None = None) -> None:
 
 def _picture(found: list[dict[str, Any]], exp: Path) -> list[Path]:
     """Write the picture as PDF and PNG; without matplotlib say what it needs."""
-    from asdkit.utils.files import atomic_path
+    from asdkit.page.style import WIDTHS, new_figure, paper, write_figure
 
     try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print("no picture: it needs matplotlib: pip install 'matplotlib>=3.8' (asdkit's extra `report`)")
+        with paper():
+            figure = new_figure(WIDTHS["single"], 2.4)
+            _draw(figure, found)
+            write_figure(figure, exp / STEM)
+    except ValueError as error:  # matplotlib is not installed
+        print(f"no picture: {error}")
         return []
-    figure = Figure(figsize=(3.5, 2.4), layout="constrained")
-    _draw(figure, found)
-    paths = []
-    for suffix, about in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-        paths.append(exp / f"{STEM}.{suffix}")
-        with atomic_path(paths[-1]) as temporary:
-            figure.savefig(temporary, format=suffix, dpi=300, metadata=about)
-    return paths
+    return [exp / f"{STEM}.{suffix}" for suffix in ("pdf", "png")]
 
 
 def _draw(figure: "Figure", found: list[dict[str, Any]]) -> None:
+    from asdkit.page.style import HUES, MARKS
+
     axes = figure.add_subplot()
     for number, key in enumerate(sorted({(row["score"], row["set"]) for row in found})):
         own = [row for row in found if (row["score"], row["set"]) == key and row["auc"] is not None]
         spread = [100 * (row["deviation"] or 0) for row in own]
-        style = ("o-", "s--", "^-.", "D:")[number % 4]
         axes.errorbar(
             [row["minutes"] for row in own],
             [100 * row["auc"] for row in own],
             spread,
-            fmt=style,
-            ms=4,
-            lw=1,
+            color=HUES[number % len(HUES)],
+            marker=MARKS[number % len(MARKS)],
+            linestyle=("-", "--", "-.", ":")[number % 4],
             label=", ".join(key),
         )
     axes.set_xscale("log")
@@ -89,8 +86,8 @@ def _draw(figure: "Figure", found: list[dict[str, Any]]) -> None:
     axes.minorticks_off()
     axes.set_xlabel("minutes of normal sound per machine")
     axes.set_ylabel("AUC (%)")
-    axes.grid(lw=0.4, color="#d8dbde")
-    axes.legend(frameon=False, fontsize=8)
+    axes.grid()
+    axes.legend()
 
 
 if __name__ == "__main__":

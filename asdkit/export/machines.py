@@ -181,7 +181,6 @@ def machine_part(sources: Sources, key: Key, prefix: str) -> tuple[dict[str, Any
             "seconds": sound["seconds"],
             "mean": f"{prefix}.spectra",
             "deviation": f"{prefix}.spread",
-            "course": None,
         },
     }
     return part, arrays

@@ -31,7 +31,7 @@ machines    a list, an entry for each machine (of one with detectors for its sec
               arrays: name -> A, what was learnt (monitor/detector.py)}; the smallest of the domains' scores counts
   sensors|null   {names: [K texts], values: A(2) float64 [N, K]}: statistics of the training clips' samples
   spectra|null   {edges: [B + 1 frequencies, Hz], seconds (of a step), mean: A(2) float32 [N, B] dB, deviation: A(2)
-              float32 [N, B] dB over time, course|null: A(3) float32 [N, S, B] dB}: spectra of the training clips
+              float32 [N, B] dB over time}: spectra of the training clips
 """
 
 import hashlib

@@ -81,10 +81,8 @@ class Machine:
     def spectra(self) -> dict[str, Any] | None:
         """Spectra of the training clips, as the bundle's header tells of them, with the arrays in place of names."""
         found = self.told["spectra"]
-        arrays = ("mean", "deviation", "course")
-        return found and {
-            key: self.bundle.array(value) if key in arrays and value else value for key, value in found.items()
-        }
+        arrays = ("mean", "deviation")
+        return found and {key: self.bundle.array(value) if key in arrays else value for key, value in found.items()}
 
     @cached_property
     def _domains(self) -> dict[str, tuple[Learnt, float, float]]:

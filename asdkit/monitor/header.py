@@ -167,10 +167,9 @@ def _check_machine(machine: dict[str, Any], where: str, sections: Sections) -> N
         lengths |= {"sensors.values": (shape[0], clips), "sensors.names": (len(sensors["names"]), shape[1])}
     if spectra := machine["spectra"]:
         bands = len(spectra["edges"]) - 1
-        for key in ("mean", "deviation", "course"):
-            if spectra[key]:
-                shape = sections[spectra[key]]["shape"]
-                lengths |= {f"spectra.{key}": (shape[0], clips), f"bands of spectra.{key}": (shape[-1], bands)}
+        for key in ("mean", "deviation"):
+            shape = sections[spectra[key]]["shape"]
+            lengths |= {f"spectra.{key}": (shape[0], clips), f"bands of spectra.{key}": (shape[-1], bands)}
     for key, (got, wanted) in lengths.items():
         if got != wanted:
             raise ValueError(f"{where}: {key}: {got} of them, {wanted} are wanted")
@@ -226,7 +225,6 @@ _SPECTRA = {
     "seconds": _above(0),
     "mean": _array(2, "float32"),
     "deviation": _array(2, "float32"),
-    "course": _or_null(_array(3, "float32")),
 }
 _MACHINE = {
     "machine": _is_text,
