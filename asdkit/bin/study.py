@@ -72,10 +72,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _figure(args: argparse.Namespace, study: "Study") -> str:
-    from asdkit.page.study_figures import draw, save
+    from asdkit.page.study_figures import draw
+    from asdkit.page.style import paper, write_figure
 
-    figure, numbers = draw(study, args.exp, args.data)
-    save(figure, args.exp / args.study.stem)
+    with paper():
+        figure, numbers = draw(study, args.exp, args.data)
+        write_figure(figure, args.exp / args.study.stem)
     note = f"{study.note.rstrip()}\n\n" if study.note else ""
     return f"# {study.title}\n\n{note}![{study.title}]({args.study.stem}.png)\n\n{numbers}"
 

@@ -1,6 +1,5 @@
 """Figures of a study, from its experiments: scores over steps, weights of group adapters, embeddings."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import numpy as np
 from asdkit.corpus.names import sets_of, split_set
 from asdkit.infer.experiment import Experiment
 from asdkit.page.plane import FEWEST, components, tsne, unit
+from asdkit.page.style import HUES, MARKS, WIDTHS, new_figure
 from asdkit.report.steps import read_steps, spread, steps_table
 from asdkit.report.study import Row, Study
 from asdkit.report.tables import table
@@ -17,11 +17,6 @@ from asdkit.report.tables import table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMN, PAGE = 3.5, 7.16  # inches: one column and both of an IEEE page
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")  # Okabe and Ito
-MARKERS = "os^Dvp*X"
-STYLE = {"font.size": 8, "font.family": "serif", "axes.titlesize": 8, "axes.linewidth": 0.6, "lines.linewidth": 1}
-STYLE |= {"legend.frameon": False, "savefig.dpi": 300, "pdf.fonttype": 42}
 CLIPS = 8  # test clips of a machine that tell of its group weights
 POINTS = 150  # training clips of a machine in a picture of embeddings
 TITLES = {"dev": "Dev set", "eval": "Eval set", "all": "All"}
@@ -29,43 +24,23 @@ Drawn = tuple["Figure", str]  # and its numbers, as Markdown
 
 
 def draw(study: Study, exp: Path, data: Path) -> Drawn:
-    """The figure of a study and a table of what it shows.
+    """The figure of a study and a table of what it shows; to be called within `style.paper`.
 
     exp: folder of the experiments; data: what stage 1 wrote. Raises ValueError, naming the experiment, for one that is
-    not there or lacks what is drawn, and where matplotlib is not installed.
+    not there or lacks what is drawn.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise ValueError("figures need matplotlib: ../../.venv/bin/python -m pip install 'matplotlib>=3.8'") from None
-    mpl.use("Agg")
-    with mpl.rc_context(STYLE):
-        return {"steps": _steps, "groups": _groups, "maps": _maps}[study.figure](study, exp, data)
-
-
-def save(figure: "Figure", path: Path) -> None:
-    """Write <path>.pdf, with its fonts as TrueType, and <path>.png."""
-    import matplotlib as mpl
-
-    from asdkit.utils.files import atomic_path
-
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph
-
-    for kind in ("pdf", "png"):
-        target = path.with_name(f"{path.name}.{kind}")
-        with atomic_path(target) as temporary, mpl.rc_context(STYLE):
-            figure.savefig(temporary, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
+    return {"steps": _steps, "groups": _groups, "maps": _maps}[study.figure](study, exp, data)
 
 
 def _steps(study: Study, exp: Path, data: Path) -> Drawn:
     found = [[one for one in read_steps(exp / row.tag) if one["score"] == row.score] for row in study.rows]
     sets = [name for name in TITLES if any(one["set"] == name for rows in found for one in rows)][:2]
-    figure, panels = _panels(len(sets), COLUMN, 1.7 * len(sets))
+    figure, panels = _panels(len(sets), WIDTHS["single"], 1.7 * len(sets))
     text = []
     for number, (row, rows) in enumerate(zip(study.rows, found, strict=True)):
         steps = sorted({one["step"] for one in rows})
         own = [[one for one in rows if one["step"] == step] for step in steps]
-        look = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "ms": 3}
+        look = {"color": HUES[number % len(HUES)], "marker": MARKS[number % len(MARKS)], "ms": 3}
         for panel, name in zip(panels, sets, strict=True):
             values = [spread(at, name) or {"mean": np.nan, "std": None} for at in own]
             mean, std = (100 * np.array([value[key] or 0.0 for value in values]) for key in ("mean", "std"))
@@ -97,7 +72,7 @@ def _groups(study: Study, exp: Path, data: Path) -> Drawn:
             raise ValueError(faults[0])
         weights.append(np.mean([found[-1] for found in heard], axis=0))
     shown = np.stack(weights)
-    figure, (panel,) = _panels(1, COLUMN, 0.9 + 0.17 * len(machines))
+    figure, (panel,) = _panels(1, WIDTHS["single"], 0.9 + 0.17 * len(machines))
     image = panel.imshow(shown, cmap="Blues", vmin=0, aspect="auto")
     panel.set_yticks(range(len(machines)), machines)
     panel.set_xlabel("group")
@@ -113,7 +88,7 @@ def _groups(study: Study, exp: Path, data: Path) -> Drawn:
 def _maps(study: Study, exp: Path, data: Path) -> Drawn:
     across = min(2, len(study.rows))
     down = -(-len(study.rows) // across)
-    figure, panels = _panels(down, PAGE if across > 1 else COLUMN, 2.6 * down, across)
+    figure, panels = _panels(down, WIDTHS["double" if across > 1 else "single"], 2.6 * down, across)
     lines = []
     for row, panel in zip(study.rows, panels, strict=False):
         names, x = _embedded(row, _open(exp, row, data))
@@ -122,7 +97,7 @@ def _maps(study: Study, exp: Path, data: Path) -> Drawn:
         points = tsne(components(unit(x.astype(np.float64)))[0])
         for number, name in enumerate(sorted(set(names))):
             own = points[[one == name for one in names]]
-            look = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number // len(COLOURS) % len(MARKERS)]}
+            look = {"color": HUES[number % len(HUES)], "marker": MARKS[number // len(HUES) % len(MARKS)]}
             panel.scatter(*own.T, s=5, linewidths=0, label=name, **look)
         panel.set(title=row.model, xticks=[], yticks=[])
         panel.legend(fontsize=5, markerscale=1.5, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.1)
@@ -165,9 +140,5 @@ def _open(exp: Path, row: Row, data: Path) -> Experiment:
 
 
 def _panels(down: int, width: float, height: float, across: int = 1) -> tuple["Figure", list[Any]]:
-    from matplotlib import pyplot as plt
-
-    figure, panels = plt.subplots(down, across, figsize=(width, height), squeeze=False, layout="constrained")
-    for panel in panels.flat:
-        panel.tick_params(width=0.6, length=2)
-    return figure, list(panels.flat)
+    figure = new_figure(width, height)
+    return figure, list(figure.subplots(down, across, squeeze=False).flat)

@@ -1,6 +1,7 @@
 """How figures for a paper look, and how they are written: PDF and PNG, fonts embedded as TrueType."""
 
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,7 @@ def paper() -> Iterator[None]:
         import matplotlib
     except ImportError:
         raise ValueError("figures need matplotlib: pip install 'matplotlib>=3.8' (asdkit's extra `report`)") from None
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph
     with matplotlib.rc_context(RULES):
         yield
 
