@@ -139,9 +139,9 @@ class Experiment:
     @cached_property
     def device(self) -> "torch.device":
         """Where the network computes."""
-        from asdkit.train.distributed import join_world
+        from asdkit.utils.device import choose_device
 
-        return join_world(self.device_name).device
+        return choose_device(self.device_name)
 
     @cached_property
     def system(self) -> "System":

@@ -1,6 +1,7 @@
 """The training curve: train.tsv and, where it is installed, TensorBoard."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ from asdkit.utils.files import write_table
 
 
 class Curve:
-    """Means of the losses over intervals of `every` steps; its state goes into last.pt, so a resumed curve is exact."""
+    """Means of the losses over intervals of `every` steps, and what is measured at single ones.
+
+    Its state goes into last.pt, so a resumed curve is exact. What a row does not hold is nan in train.tsv.
+    """
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
@@ -33,6 +37,15 @@ class Curve:
         if step % self.every == 0:
             self._finish_row(step, lr)
 
+    def measured(self, step: int, values: dict[str, float], lr: float) -> None:
+        """Put numbers that belong to this step alone into a row that ends with it."""
+        if self.sums or not self.rows or self.rows[-1]["step"] != step:
+            self._finish_row(step, lr, values)
+            return
+        self.rows[-1] |= values
+        self._write()
+        self._to_board({"step": step, **values})
+
     def close(self, step: int, lr: float) -> None:
         """Write the steps since the last row as a row, train.tsv if it is missing, and what TensorBoard holds back."""
         if self.sums:
@@ -41,8 +54,9 @@ class Curve:
         if self.board:
             self.board.close()
 
-    def _finish_row(self, step: int, lr: float) -> None:
-        row = {"step": step, "lr": lr, **{key: total / count for key, (total, count) in self.sums.items()}}
+    def _finish_row(self, step: int, lr: float, values: dict[str, float] | None = None) -> None:
+        means = {key: total / count for key, (total, count) in self.sums.items()}
+        row = {"step": step, "lr": lr, **means, **(values or {})}
         self.sums = {}
         self.rows.append(row)
         logging.info("step %d: %s", step, " ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step"))
@@ -51,8 +65,9 @@ class Curve:
 
     def _write(self) -> None:
         if self.rows:
-            columns = tuple(self.rows[0])
-            write_table(self.folder / "train.tsv", columns, [{c: repr(row[c]) for c in columns} for row in self.rows])
+            columns = tuple(dict.fromkeys(key for row in self.rows for key in row))
+            rows = [{c: repr(row.get(c, math.nan)) for c in columns} for row in self.rows]
+            write_table(self.folder / "train.tsv", columns, rows)
 
     def _to_board(self, row: dict[str, Any]) -> None:
         if self.board is None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from asdkit.utils.device import choose_device
+
 
 @dataclass(frozen=True)
 class World:
@@ -62,16 +64,14 @@ def join_world(device: str = "auto") -> World:
     there.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    use_gpu = torch.cuda.is_available() if device == "auto" else device == "cuda"
-    if use_gpu and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no GPU is visible to torch; use --device cpu or auto")
-    local = int(os.environ.get("LOCAL_RANK", 0))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    use_gpu = chosen.type == "cuda"
     if use_gpu:
-        torch.cuda.set_device(local)
+        torch.cuda.set_device(chosen)
     if size > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", size))))
         torch.distributed.init_process_group("nccl" if use_gpu else "gloo")
-    return World(rank, size, torch.device(f"cuda:{local}" if use_gpu else "cpu"))
+    return World(rank, size, chosen)
 
 
 def leave_world(world: World) -> None:

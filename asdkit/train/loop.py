@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,27 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 _SMALLER = "set a smaller one, or train.precision to bfloat16"
 
 
+@dataclass(frozen=True)
+class Between:
+    """What is done between steps: after each of `steps`, and before the step's checkpoints are written.
+
+    Step 0 comes before the first step of a training that starts anew. `act` is given the step and called in every
+    process. Its numbers go into the curve, in a row that ends with this step. It leaves weights, optimiser and torch's
+    random numbers as they were. When a training is resumed, `act` is called again for steps after the checkpoint alone:
+    what it changed elsewhere at earlier ones has to be read back from where it put it.
+    """
+
+    steps: Collection[int]
+    act: Callable[[int], dict[str, float]]
+
+
 class Trainer:
     """One training run with one seed: trains a system, writes checkpoints, resumes after a kill to the same bits.
 
     `folder`: gets checkpoint/{last,final,step<N>}.pt and train.tsv. `inputs`: what the run is made from; a `last.pt`
     with other inputs is refused. `augment`: changes the features [B, F, M] of every batch, given a generator on the
     CPU. `save_steps`: steps whose weights are kept. `reread`: brings `inputs` of an older version into today's terms.
+    `between` is a list for what is done between steps, empty at first.
 
     Several processes train what one trains, up to rounding: everything random comes from (seed, step), is drawn for the
     whole batch, and each process takes its rows; losses are those of the whole batch (`System.losses`). What cannot
@@ -57,6 +73,7 @@ class Trainer:
         self.checkpoints = folder / "checkpoint"
         self.curve = Curve(folder, settings.log_every)
         self.step = 0
+        self.between: list[Between] = []
         self.parameters = list(system.trainable().values())
         self.optimizer = adamw(self.parameters, settings)
         self._unseen: list[tuple[int, Any, list[str], Tensor]] = []  # losses that nobody has looked at yet
@@ -98,6 +115,8 @@ class Trainer:
         if self.world.rank == 0:
             self._check_space()
         start, first = time.monotonic(), self.step
+        if not first:
+            self._act()
         for batch in batches:
             self.step += 1
             with memory_told(f"step {self.step}: train.batch_size {self.settings.batch_size}", _SMALLER):
@@ -107,6 +126,7 @@ class Trainer:
             self._unseen.append((self.step, batch.utts, list(losses), numbers))
             if self._looks_now():
                 self._look()
+            self._act()
             if self.world.rank == 0:
                 self._save(env)
         self._look()
@@ -125,7 +145,17 @@ class Trainer:
     def _looks_now(self) -> bool:
         """Whether the losses are read after this step; a GPU has to be waited for then, a CPU never."""
         regular = not self.step % self.settings.log_every or not self.step % self.settings.checkpoint_every
-        return regular or self.step in self.save_steps or self.world.device.type == "cpu"
+        chosen = self.step in self.save_steps or any(self.step in one.steps for one in self.between)
+        return regular or chosen or self.world.device.type == "cpu"
+
+    def _act(self) -> None:
+        """What is to be done between this step and the next."""
+        numbers: dict[str, float] = {}
+        for one in self.between:
+            if self.step in one.steps:
+                numbers |= one.act(self.step)
+        if numbers and self.world.rank == 0:
+            self.curve.measured(self.step, numbers, self._rate() if self.step else 0.0)
 
     def _look(self) -> None:
         """Put the losses of the steps since the last look into the curve; ValueError for one that is not finite."""

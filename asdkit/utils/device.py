@@ -11,6 +11,14 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.contiguous().pin_memory().to(device, non_blocking=True)
 
 
+def choose_device(name: str = "auto", number: int = 0) -> torch.device:
+    """auto: a GPU if there is one; cpu; cuda. number: which GPU. Raises ValueError for a GPU that is not there."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ValueError("--device cuda: no GPU is visible to torch; use --device cpu or auto")
+    return torch.device(f"cuda:{number}" if there and name != "cpu" else "cpu")
+
+
 def set_precision(precision: str, device: torch.device) -> None:
     """Let products of float32 on a GPU be made in TF32 where `precision` is tf32, and in float32 where it is not.
 
