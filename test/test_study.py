@@ -274,7 +274,7 @@ def test_a_figure_of_steps(recipe, capsys):
     assert pdf.startswith(b"%PDF") and b"/Type3" not in pdf and b"/FontFile2" in pdf
     assert (recipe / "exp/curve.png").read_bytes().startswith(b"\x89PNG")
     write_text(recipe / "conf/study/both.yaml", text + "published: a.yaml\nsource: b\n")
-    with pytest.raises(ValueError, match="a table needs published and source, a figure has neither"):
+    with pytest.raises(ValueError, match="published and source belong together, and a figure has neither"):
         load_study("conf/study/both.yaml")
 
 

@@ -1,5 +1,6 @@
-"""A study: experiments that make one table or figure of a publication, its numbers beside ours."""
+"""A study: experiments that make one table or figure, of a publication with its numbers beside ours, or of our own."""
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +46,7 @@ class Study(Section):
     )
     columns: Literal["dev", "eval", "sets"] = Field("sets", description="machines of a set, or the sets")
     labels: list[str] = Field([], description="columns before the figures (default: model and parameters)")
-    published: str = Field("", description="file of published figures, from the recipe's folder")
+    published: str = Field("", description="file of published figures, from the recipe's folder; empty: our own rows")
     source: str = Field("", description="`source` of the figures in that file")
     note: str = Field("", description="what a reader has to know, above the table")
     rows: list[Row]
@@ -54,8 +55,10 @@ class Study(Section):
 def load_study(path: str | Path) -> Study:
     """Read a study's file; raises ValueError naming file, key, what was got and what is allowed."""
     study = validate(Study, read_yaml(path), str(path))
-    if bool(study.figure) == bool(study.published and study.source):
-        raise ValueError(f"{path}: a table needs published and source, a figure has neither")
+    if bool(study.published) != bool(study.source) or (study.figure and study.published):
+        raise ValueError(f"{path}: published and source belong together, and a figure has neither")
+    if not study.published and (beside := [row.model for row in study.rows if row.published]):
+        raise ValueError(f"{path}: rows: {beside[0]!r} names a published system, but published names no file of them")
     for row in study.rows:
         if bool(row.missing) == bool(row.tag) or bool(row.config) != bool(row.tag):
             raise ValueError(f"{path}: rows: {row.model!r} needs config and tag, or says in missing why it has none")
@@ -94,7 +97,12 @@ def is_finished(row: Row, exp: Path, seeds: Sequence[int], changes: Sequence[str
 
 
 def study_table(study: Study, exp: Path) -> str:
-    """The table as Markdown: for each row the published figures and, where the experiment has results, ours."""
+    """The table as Markdown: for each row the published figures and, where the experiment has results, ours.
+
+    Without published ones: each row's figures, and how far they lie from those of the first row with the same seeds.
+    """
+    if not study.published:
+        return _own_table(study, exp)
     systems = [one for one in load_published(study.published) if one.source == study.source]
     rows: list[list[str]] = []
     columns = _columns(study, systems)
@@ -115,6 +123,45 @@ def study_table(study: Study, exp: Path) -> str:
         return f"{intro}\n" + table([*study.labels, "from", *named], rows)
     intro += "Parameters here are those of encoder and what is put around it.\n\n"
     return intro + table(["model", "from", "parameters", *named], rows)
+
+
+def _own_table(study: Study, exp: Path) -> str:
+    found = [_results(exp / row.tag, row.score) if row.tag else None for row in study.rows]
+    columns = list(SETS)
+    if study.columns != "sets":
+        sets = [one["sets"][study.columns] for one in found if one and study.columns in one["sets"]]
+        machines = dict.fromkeys(row["machine"] for one in sets for row in one["machines"])
+        columns = [*machines, "official"]
+    labels = study.labels or ["model"]
+    rows = []
+    for row, own in zip(study.rows, found, strict=True):
+        cells = [*(row.cells or [row.model]), str(len(own["seeds"])) if own else "-"]
+        for name in columns:
+            gains = [] if row is study.rows[0] else _gains(own, found[0], study.columns, name)
+            cells += [cell(_value(own, study.columns, name)), _signed(gains)]
+        rows.append(cells)
+    heads = [head for name in columns for head in (name, "over the first")]
+    note = f"{study.note.rstrip()}\n" if study.note else ""
+    intro = (
+        f"# {study.title}\n\nIn percent: mean ± sample standard deviation over seeds; over the first: what each seed "
+        f"gains over the first row.\n{note}\n"
+    )
+    return intro + table([*labels, "seeds", *heads], rows)
+
+
+def _gains(own: dict[str, Any] | None, first: dict[str, Any] | None, columns: str, name: str) -> list[float]:
+    """What each seed that both rows have gains over the first row, in percent."""
+    by_seed = []
+    for found in (own, first):
+        value = _value(found, columns, name)
+        by_seed.append(dict(zip(found["seeds"], value["seeds"], strict=True)) if found and value else {})
+    return [100 * (value - by_seed[1][seed]) for seed, value in by_seed[0].items() if seed in by_seed[1]]
+
+
+def _signed(gains: list[float]) -> str:
+    if not gains:
+        return "-"
+    return f"{statistics.mean(gains):+.2f}" + (f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 else "")
 
 
 def _ours_line(study: Study, row: Row, columns: list[str], found: dict[str, Any] | None) -> list[str]:
@@ -149,14 +196,21 @@ def _published(theirs: dict[str, System], columns: str, name: str) -> str:
 
 
 def _ours(found: dict[str, Any], columns: str, name: str) -> str:
+    return cell(_value(found, columns, name))
+
+
+def _value(found: dict[str, Any] | None, columns: str, name: str) -> dict[str, Any] | None:
+    """{mean, std, seeds} of a column; None where the experiment has none."""
+    if found is None:
+        return None
     if columns == "sets":
-        return cell(found["all"] if name == "all" else found["sets"].get(name, {}).get("official"))
+        return found["all"] if name == "all" else found["sets"].get(name, {}).get("official")
     own = found["sets"].get(columns)
     if own is None:
-        return "-"
+        return None
     if name in TOTALS:
-        return cell(own["official"] if name == "official" else own["values"].get(name))
-    return cell(next((row["score"] for row in own["machines"] if row["machine"] == name), None))
+        return own["official"] if name == "official" else own["values"].get(name)
+    return next((row["score"] for row in own["machines"] if row["machine"] == name), None)
 
 
 def _results(folder: Path, score: str) -> dict[str, Any] | None:

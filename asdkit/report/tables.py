@@ -64,7 +64,7 @@ def title(results: dict[str, Any]) -> str:
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Aligned Markdown table; the first column is text, the others are numbers."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = [max(2, *map(len, column)) for column in zip(header, *rows, strict=True)]  # of `-:` at least
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = [[header[0].ljust(widths[0]), *map(str.rjust, header[1:], widths[1:])], rule]
     lines += [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
