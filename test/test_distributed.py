@@ -51,7 +51,7 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Trainings by one process ("one"), by two ("two"), and by one that was killed and two that went on ("both")."""
+    """Trainings by one process ("one"), by two ("two"), and by one that was killed and two that went on in parts."""
     root = tmp_path_factory.mktemp("processes")
     data, exp = root / "data", root / "exp"
     corpus = str(make_corpus(root / "mini"))
@@ -67,6 +67,8 @@ def folders(tmp_path_factory):
     train.main([*work, "--exp", str(exp / "one")])
     pretrain.main([*sounds, "--exp", str(exp / "one/pretrain")])
     killed(lambda: train.main([*work, "--exp", str(exp / "both")]), step=33)
+    settings = exp / "both/config.yaml"  # goes on in parts: of 2, 1 and 1 clips, and of 1 each
+    settings.write_text(settings.read_text().replace("accumulate: 1", "accumulate: 3"))
     runs = [("train", [*work, "--exp", str(exp / name)]) for name in ("two", "both")]
     runs.append(("pretrain", [*sounds, "--exp", str(exp / "two/pretrain")]))
     two_processes(root / "program.py", runs)

@@ -25,7 +25,7 @@ from asdkit.models.classifier import Classifier
 from asdkit.models.embedder import Embedder
 from asdkit.pretrain.config import load_pretrain_config, pretrain_identity
 from asdkit.utils.ark import read_ark, write_ark
-from asdkit.utils.files import write_text
+from asdkit.utils.files import read_text, write_text
 from asdkit.utils.typed_yaml import dump_yaml, parse_yaml
 
 pytestmark = pytest.mark.xdist_group("wires")  # one bench for all
@@ -66,7 +66,8 @@ class Bench:
             made = (made | {"build": self._build})[kind]
             found = made(exp, words, field.split(".")[1]) if kind == "score" else made(exp, words)
             assert all(_finite(value) for value in found.values())
-            self.known[key] = {"result": found, "heard": list(self.heard), "cfg": found.pop("cfg", None)}
+            others = {name: found.pop(name, None) for name in ("cfg", "curve")}
+            self.known[key] = {"result": found, "heard": list(self.heard), **others}
         return self.known[key][wire.looks]
 
     def _build(self, exp, words):
@@ -84,7 +85,10 @@ class Bench:
             extract_feats.main([*work, "--merge", merge])
         train.main([*work, "--device", "cpu"])
         paths = sorted(path for path in (exp / "seed0/checkpoint").glob("*.pt") if path.name != "last.pt")
-        return {f"{path.name} {k}": v for path in paths for k, v in read_checkpoint(path)["model"].items()}
+        made = {f"{path.name} {k}": v for path in paths for k, v in read_checkpoint(path)["model"].items()}
+        curve = exp / "seed0/train.tsv"
+        rows = read_text(curve).splitlines()[1:] if curve.exists() else []
+        return made | {"curve": np.array([row.split("\t") for row in rows], dtype=float)}
 
     def _embed(self, exp, words):
         trained = self._train(exp, words)
@@ -167,6 +171,8 @@ def wires_of(field):
 
 def same(one, other):
     """Whether two runs gave the same."""
+    if isinstance(one, np.ndarray):
+        return np.allclose(one, other, rtol=1e-4)
     if not isinstance(one, dict):
         return one == other
     return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)

@@ -33,8 +33,9 @@ class Wire:
 
     other: the value, as in `--set <field>=<value>`, or whole settings. on: settings of both runs, so that it counts.
     looks: "result" (weights, arrays, files of scores), "heard" (what goes into the network: for fields that choose
-    between ways to the same numbers), "cfg" (what a pre-trained file says of itself). until: the last stage. refused:
-    the error that the value gives instead. What only makes another network needs no training to be seen: until "build".
+    between ways to the same numbers), "curve" (losses, up to rounding), "cfg" (what a pre-trained file says of itself).
+    until: the last stage. refused: the error that the value gives instead. What only makes another network needs no
+    training to be seen: until "build".
     """
 
     other: str | tuple[str, ...]
@@ -353,6 +354,7 @@ WIRES: dict[str, Any] = {
     "train.noise.snr_high": Wire("6.0", ("train.noise={probability: 1.0}",)),
     "train.save_steps": "[2]",
     "train.graphs": "true",
+    "train.accumulate": Wire("4", looks="curve"),
     "embed.checkpoint": embed("step1", "train.save_steps=[1]"),
     "embed.segment": embed("chunk"),
     "embed.hop_seconds": [embed("0.05", *CHUNKS), embed("0.05", "embed.chunks=true", CHUNKS[1])],

@@ -47,7 +47,8 @@ dry_run=false                # true: print the commands, run nothing
 utils=$(dirname "${BASH_SOURCE[0]}")
 first_stage=0 last_stage=6
 # What is trained and embedded does not depend on these: another value is no other experiment.
-untagged=(score embed.memory_gb data.workers train.log_every train.checkpoint_every train.graphs)
+untagged=(score embed.memory_gb data.workers train.log_every train.checkpoint_every train.graphs
+    train.accumulate)
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
 # shellcheck source=utils/path.sh

@@ -159,9 +159,30 @@ class TrainConfig(OptimizeConfig):
     specaugment: SpecAugmentConfig | None = Field(SpecAugmentConfig(), description="null: none")
     noise: NoiseConfig | None = Field(None, description="null: none")
     save_steps: list[int] = Field([], description="steps whose weights are kept as step<N>.pt")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        json_schema_extra=NO_RESULT,
+        description="parts in which a batch goes through the network, one after the other, where memory does not hold "
+        "it at once; the losses are those of the whole batch. Takes up to half as long again",
+    )
     graphs: bool = Field(
         False, json_schema_extra=NO_RESULT, description="on one GPU: replay the encoder's blocks as CUDA graphs"
     )
+
+    @model_validator(mode="after")
+    def _parts(self) -> "TrainConfig":
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"train.accumulate {self.accumulate}: a batch of train.batch_size {self.batch_size} clips has no so "
+                f"many parts: set it to {self.batch_size} at most"
+            )
+        if self.graphs and self.batch_size % self.accumulate:
+            raise ValueError(
+                f"train.graphs needs parts of one size: train.batch_size {self.batch_size} is no multiple of "
+                f"train.accumulate {self.accumulate}"
+            )
+        return self
 
 
 def check_warmup(train: OptimizeConfig, path: str | Path, settings: Sequence[str] = ()) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from asdkit.config import Config
+from asdkit.layers.batch_norm import BatchNorm
 from asdkit.losses.gather import gather
 from asdkit.losses.objective import Objective
 from asdkit.models.checkpoint import backbone_record, load_model, load_tensors, model_state
@@ -28,19 +29,29 @@ class Classifier(System):
         encoder = self.model.encoder
         self.sample_rate, self.window, self.hop = encoder.sample_rate, encoder.window, encoder.hop
         self.skips_layers = encoder.layer_drop > 0
+        norms = [module for module in self.model.modules() if isinstance(module, BatchNorm)]
+        self.separable = not any(norm.weight.requires_grad for norm in norms)
 
     def frontend(self, wav: Tensor) -> Tensor:
         """wav [B, T] -> the encoder's features [B, F, M]."""
         return self.model.encoder.frontend(wav)
 
     def losses(self, feats: Tensor, batch: Any) -> dict[str, Tensor]:
-        """Features [B, F, M], batch.labels [B], batch.attributed [B] -> losses of `Objective` over the whole batch.
+        """Features [B, F, M] and their batch -> losses of `Objective` over the whole batch."""
+        return self.judge(self.embed(feats), batch)
+
+    def embed(self, feats: Tensor) -> Tensor:
+        """Features [B, F, M] -> embeddings [B, dim]."""
+        return self.model(feats)
+
+    def judge(self, embeddings: Tensor, batch: Any) -> dict[str, Tensor]:
+        """Embeddings [B, dim], batch.labels [B], batch.attributed [B] -> losses of `Objective` over the whole batch.
 
         Every process gathers all embeddings and computes the objective of the whole batch, so that its means, its batch
         normalisation and its memory bank are those of one process.
         """
         known = torch.stack([batch.labels, batch.attributed.long()], dim=1)
-        embeddings, known = gather(self.model(feats), known)
+        embeddings, known = gather(embeddings, known)
         return self.objective(embeddings, known[:, 0], known[:, 1].bool())
 
     def prepare(self, feats: Tensor) -> None:

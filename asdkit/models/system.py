@@ -14,6 +14,8 @@ class System(nn.Module):
     `skips_layers`: some steps of the training leave weights without gradient (layer drop). `vector_frames`: it is
     trained on single vectors of so many frames, drawn from all clips of each machine (`asdkit.data.frames`); 0: on
     chunks of clips. `per_machine`: `represent` asks whose clips they are; `machines` are those that it knows.
+    `separable`: in training, too, a clip's embedding depends on that clip alone, so that a batch may go through in
+    parts; `losses` is then `judge` of `embed`.
     """
 
     sample_rate: int
@@ -23,6 +25,7 @@ class System(nn.Module):
     vector_frames: int = 0
     per_machine: bool = False
     machines: Sequence[str] = ()
+    separable: bool = False
 
     def frontend(self, wav: Tensor) -> Tensor:
         """Recordings [B, T], floats in [-1, 1] -> features [B, F, M]; raises ValueError for too short ones."""
@@ -34,6 +37,14 @@ class System(nn.Module):
         "loss" is what the step minimises, the others are detached. Of several processes each has its share of a batch,
         and all of them return the numbers of the whole batch (`asdkit.losses.gather`).
         """
+        raise NotImplementedError
+
+    def embed(self, feats: Tensor) -> Tensor:
+        """Features [B, F, M] -> embeddings [B, D], of families that are `separable`."""
+        raise NotImplementedError
+
+    def judge(self, embeddings: Tensor, batch: Any) -> dict[str, Tensor]:
+        """Embeddings [B, D] of all clips of `batch` -> what `losses` returns."""
         raise NotImplementedError
 
     def prepare(self, feats: Tensor) -> None:

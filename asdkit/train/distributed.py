@@ -51,6 +51,18 @@ class World:
         # A static graph may hold weights that no step uses.
         return DistributedDataParallel(module, find_unused_parameters=skips, static_graph=not skips, **buffers)
 
+    def mean_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Put the mean over all processes in the place of gradients, where `wrap` does not; none where none has one."""
+        if self.size == 1:
+            return
+        used = torch.tensor([parameter.grad is not None for parameter in parameters], device=self.device).int()
+        torch.distributed.all_reduce(used)
+        for parameter, count in zip(parameters, used.tolist(), strict=True):
+            if count:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                torch.distributed.all_reduce(parameter.grad)
+                parameter.grad /= self.size
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.size > 1:

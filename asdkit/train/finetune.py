@@ -43,6 +43,11 @@ def fine_tuning(
             f"train.steps is {config.train.steps}, but nothing of this model learns: set it to 0, or use "
             "encoder.train, model.lora, model.group_adapter, model.embedding_dim or attentive pooling"
         )
+    if config.train.accumulate > 1 and not system.separable:
+        raise ValueError(
+            f"train.accumulate {config.train.accumulate}: a batch cannot go through {config.encoder.name} in parts, "
+            "for its batch normalisation takes the mean over all clips: set it to 1, and train.batch_size to what fits"
+        )
     log_parameters(system.model)
     masks = config.train.specaugment if config.encoder.spectrogram and not system.vector_frames else None
 

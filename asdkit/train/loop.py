@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asdkit.config import OptimizeConfig
+from asdkit.config import OptimizeConfig, TrainConfig
 from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.models.system import System
 from asdkit.train.curve import Curve
 from asdkit.train.distributed import World
 from asdkit.train.optim import adamw, learning_rate
+from asdkit.train.parts import losses_in_parts
 from asdkit.train.seeding import seed_everything
 from asdkit.utils.device import set_precision, to_device
 from asdkit.utils.done import compare
@@ -24,7 +25,6 @@ from asdkit.utils.files import needs_space
 from asdkit.utils.memory import memory_told
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-_SMALLER = "set a smaller one, or train.precision to bfloat16"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Trainer:
     Several processes train what one trains, up to rounding: everything random comes from (seed, step), is drawn for the
     whole batch, and each process takes its rows; losses are those of the whole batch (`System.losses`). What cannot
     agree are the masks of dropout inside a network, which each process draws for its rows, and layer drop of a network
-    that has dropout too, on CPUs, where both use one generator. BEATs' published dropout is 0.
+    that has dropout too, on CPUs, where both use one generator. BEATs' published dropout is 0. The same is true of a
+    batch that goes through in parts (`train.accumulate`).
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Trainer:
     ) -> None:
         self.system = system.to(world.device).train()
         self.settings, self.seed, self.inputs, self.world = settings, seed, inputs, world
+        self.parts = settings.accumulate if isinstance(settings, TrainConfig) else 1
         self.augment, self.save_steps, self.reread = augment, save_steps, reread
         self.checkpoints = folder / "checkpoint"
         self.curve = Curve(folder, settings.log_every)
@@ -99,8 +101,9 @@ class Trainer:
         Several processes do without. Raises ValueError as `run` does.
         """
         if self.world.device.type == "cuda" and self.world.size == 1:
-            with memory_told(f"train.batch_size {self.settings.batch_size}", _SMALLER), self._autocast():
-                self.system.prepare(self._features(batch, seed_everything(self.seed, self.step, 0)))
+            with memory_told(*self._told()), self._autocast():
+                feats = self._features(batch)
+                self.system.prepare(feats[: len(feats) // self.parts])
 
     def run(self, batches: Iterable[Any], env: dict[str, str], again: Iterable[Any] = ()) -> None:
         """Train on `batches`, which start at the step after the current one, and write final.pt.
@@ -111,7 +114,8 @@ class Trainer:
         system's losses ask for; of several processes each is given its own share. Raises ValueError for a loss that is
         not finite, on a GPU when the losses are looked at next, and for a batch that the GPU's memory does not hold.
         """
-        module = self.world.wrap(self.system, self.system.skips_layers)
+        whole = self.parts == 1
+        module = self.world.wrap(self.system, self.system.skips_layers) if whole else self.system
         if self.world.rank == 0:
             self._check_space()
         start, first = time.monotonic(), self.step
@@ -119,7 +123,8 @@ class Trainer:
             self._act()
         for batch in batches:
             self.step += 1
-            with memory_told(f"step {self.step}: train.batch_size {self.settings.batch_size}", _SMALLER):
+            what, instead = self._told()
+            with memory_told(f"step {self.step}: {what}", instead):
                 losses = self._update(module, batch)
             # one tensor for all of them; the names of the recordings, for what may have to be said of them later
             numbers = torch.stack([value.detach().float() for value in losses.values()])
@@ -173,26 +178,51 @@ class Trainer:
 
     def _update(self, module: nn.Module, batch: Any) -> dict[str, Tensor]:
         settings = self.settings
-        feats = self._features(batch, seed_everything(self.seed, self.step, 0))
-        with self._autocast():
-            losses = module(feats, batch)
+        feats = self._features(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
+        if self.parts == 1:
+            with self._autocast():
+                losses = module(feats, batch)
+            losses["loss"].backward()
+        else:
+            losses = losses_in_parts(self.system, feats, batch, self.parts, self._restart, self._autocast)
+            self.world.mean_gradients(self.parameters)
         if settings.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, settings.grad_clip)
         self.optimizer.step()
         return losses
 
+    def _restart(self) -> torch.Generator:
+        """Set torch's generators to where the step begins; returns that of the features."""
+        return seed_everything(self.seed, self.step, 0)
+
     @torch.no_grad()
-    def _features(self, batch: Any, generator: torch.Generator) -> Tensor:
-        device = self.world.device
-        given = to_device(batch.wavs if batch.feats is None else batch.feats, device)
-        feats = self.system.frontend(given) if batch.feats is None else given
+    def _features(self, batch: Any) -> Tensor:
+        device, generator = self.world.device, self._restart()
+        feats = to_device(batch.wavs if batch.feats is None else batch.feats, device)
+        if batch.feats is None:
+            parts = [self.system.frontend(part) for part in feats.tensor_split(self.parts) if len(part)]
+            feats = torch.cat(parts) if len(parts) > 1 else parts[0]
         if self.augment is None:
             return feats
         return self.world.as_whole(lambda whole: self.augment(whole, generator), feats)
+
+    def _told(self) -> tuple[str, str]:
+        """What memory may not hold, and what to do then."""
+        what, smaller = (
+            f"train.batch_size {self.settings.batch_size}",
+            "set a smaller one, or train.precision to bfloat16",
+        )
+        if not self.system.separable:
+            return what, smaller
+        what += f" in {self.parts} parts (train.accumulate)" if self.parts > 1 else ""
+        more = min(2 * self.parts, self.settings.batch_size)
+        slower = (
+            f"set train.accumulate to {more}, which takes longer for the same losses, " if more > self.parts else ""
+        )
+        return what, slower + smaller
 
     def _rate(self) -> float:
         return self.optimizer.param_groups[0]["lr"]

@@ -109,11 +109,8 @@ def parts_of_a_step(run: Run, trainer: Trainer, batches: list[Any]) -> dict[str,
         return result
 
     for batch in batches:
-        generator = torch.Generator().manual_seed(0)
         part("copy alone", lambda batch=batch: batch.wavs.to(run.world.device, non_blocking=True))
-        feats = part(
-            "copy, front end, SpecAugment", lambda batch=batch, given=generator: trainer._features(batch, given)
-        )
+        feats = part("copy, front end, SpecAugment", lambda batch=batch: trainer._features(batch))
         with trainer._autocast():
             losses = part("forward", lambda feats=feats, batch=batch: trainer.system(feats, batch))
         trainer.optimizer.zero_grad(set_to_none=True)
