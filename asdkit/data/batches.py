@@ -1,5 +1,7 @@
 """Training batches of fixed-length chunks, from recordings or from dumped features."""
 
+import os
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,4 +132,23 @@ def loader(dataset: Dataset, workers: int, device: torch.device, steps: Iterable
 
     What goes to a GPU is put into memory from which it copies by itself.
     """
-    return DataLoader(dataset, None, sampler=steps, num_workers=workers, pin_memory=device.type == "cuda")
+    pinned = device.type == "cuda"
+    return DataLoader(
+        dataset, None, sampler=steps, num_workers=workers, pin_memory=pinned, worker_init_fn=_outlive_one_term
+    )
+
+
+def _outlive_one_term(_: int) -> None:
+    """Let this reader process ignore the first SIGTERM.
+
+    Clusters send it to all processes of a job, and the training needs its readers for the step that it finishes then.
+    Python ends readers that it wants no more with as many as it takes.
+    """
+
+    def end(*_: object) -> None:
+        os._exit(0)
+
+    def ignore(*_: object) -> None:
+        signal.signal(signal.SIGTERM, end)
+
+    signal.signal(signal.SIGTERM, ignore)

@@ -46,6 +46,11 @@ class Curve:
         self._write()
         self._to_board({"step": step, **values})
 
+    def flush(self) -> None:
+        """Write what TensorBoard holds back."""
+        if self.board:
+            self.board.flush()
+
     def close(self, step: int, lr: float) -> None:
         """Write the steps since the last row as a row, train.tsv if it is missing, and what TensorBoard holds back."""
         if self.sums:

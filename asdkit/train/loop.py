@@ -19,6 +19,7 @@ from asdkit.train.distributed import World
 from asdkit.train.optim import adamw, learning_rate
 from asdkit.train.parts import losses_in_parts
 from asdkit.train.seeding import seed_everything
+from asdkit.train.stopping import Stop, Stopped, tell_stopped
 from asdkit.utils.device import set_precision, to_device
 from asdkit.utils.done import compare
 from asdkit.utils.files import needs_space
@@ -76,6 +77,7 @@ class Trainer:
         self.curve = Curve(folder, settings.log_every)
         self.step = 0
         self.between: list[Between] = []
+        self.stop = Stop()
         self.parameters = list(system.trainable().values())
         self.optimizer = adamw(self.parameters, settings)
         self._unseen: list[tuple[int, Any, list[str], Tensor]] = []  # losses that nobody has looked at yet
@@ -113,6 +115,8 @@ class Trainer:
         A batch holds `wavs` [B, T] or `feats` [B, F, M] (the other is None), `utts` (names, may be empty), and what the
         system's losses ask for; of several processes each is given its own share. Raises ValueError for a loss that is
         not finite, on a GPU when the losses are looked at next, and for a batch that the GPU's memory does not hold.
+        After SIGTERM the step at hand is finished, then last.pt written and `Stopped` raised. Of several processes the
+        first one does so; the others go on until they are ended, for the step is not finished without them.
         """
         whole = self.parts == 1
         module = self.world.wrap(self.system, self.system.skips_layers) if whole else self.system
@@ -121,6 +125,17 @@ class Trainer:
         start, first = time.monotonic(), self.step
         if not first:
             self._act()
+        with self.stop.listening():
+            self._train(module, batches, env)
+        self._look()
+        self.system.conclude(again)
+        if self.world.rank == 0:
+            self.curve.close(self.step, self._rate())
+            save_checkpoint(self.checkpoints / "final.pt", self._content(env))
+            logging.info("trained steps %d to %d in %.0f s", first + 1, self.step, time.monotonic() - start)
+        self.world.barrier()
+
+    def _train(self, module: nn.Module, batches: Iterable[Any], env: dict[str, str]) -> None:
         for batch in batches:
             self.step += 1
             what, instead = self._told()
@@ -134,13 +149,8 @@ class Trainer:
             self._act()
             if self.world.rank == 0:
                 self._save(env)
-        self._look()
-        self.system.conclude(again)
-        if self.world.rank == 0:
-            self.curve.close(self.step, self._rate())
-            save_checkpoint(self.checkpoints / "final.pt", self._content(env))
-            logging.info("trained steps %d to %d in %.0f s", first + 1, self.step, time.monotonic() - start)
-        self.world.barrier()
+                if self.stop.asked and self.step < self.settings.steps:
+                    self._stop(env)
 
     def _autocast(self) -> torch.autocast:
         kind, enabled = self.world.device.type, self.settings.precision == "bfloat16"
@@ -241,12 +251,23 @@ class Trainer:
         if self.step in self.save_steps:
             save_checkpoint(self.checkpoints / f"step{self.step}.pt", self._content(env))
         if self.step % self.settings.checkpoint_every == 0 and self.step < self.settings.steps:
-            content = self._content(env) | {
-                "optimizer": self.optimizer.state_dict(),
-                "curve": self.curve.state(),
-                "inputs": self.inputs,
-            }
-            save_checkpoint(self.checkpoints / "last.pt", content)
+            self._save_last(env)
+
+    def _save_last(self, env: dict[str, str]) -> None:
+        content = self._content(env) | {
+            "optimizer": self.optimizer.state_dict(),
+            "curve": self.curve.state(),
+            "inputs": self.inputs,
+        }
+        save_checkpoint(self.checkpoints / "last.pt", content)
+
+    def _stop(self, env: dict[str, str]) -> None:
+        self._look()
+        self._save_last(env)
+        self.curve.flush()
+        tell_stopped()
+        logging.info("stopped at step %d as asked (SIGTERM): the same command goes on from here", self.step)
+        raise Stopped
 
     def _content(self, env: dict[str, str]) -> dict[str, Any]:
         return self.system.state() | {"env": env, "seed": self.seed, "step": self.step}
