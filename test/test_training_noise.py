@@ -9,7 +9,8 @@ from recipe import make_corpus
 from test_pipeline import MINI
 
 from asdkit.bin import prepare_data
-from asdkit.config import Config, NoiseConfig
+from asdkit.config import Config, NoiseConfig, TrainConfig
+from asdkit.data.augment import Augmenter
 from asdkit.data.batches import ChunkDataset, Framing
 from asdkit.data.lists import Clip, recorded_clips
 from asdkit.data.noise import NoiseMixer, noise_inputs, noise_mixer
@@ -80,7 +81,8 @@ def test_every_process_gets_the_noise_of_one(tmp_path):
     mixer = NoiseMixer(clips, set("abcdefgh"), reader, ALWAYS, 0)
 
     def batch(share, mixer=mixer):
-        return ChunkDataset(clips, sampler, reader, 3200, Framing(16000, 400, 160), share, mixer)[3]
+        changed = Augmenter(TrainConfig(), reader, 0, mixer)
+        return ChunkDataset(clips, sampler, reader, 3200, Framing(16000, 400, 160), share, changed)[3]
 
     whole = batch(list)
     assert not np.array_equal(whole.wavs, batch(list, None).wavs)

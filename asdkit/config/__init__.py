@@ -15,6 +15,13 @@ from asdkit.config.audio_encoders import (
     ImageBindEncoder,
     VitArch,
 )
+from asdkit.config.augmentation import (
+    GainConfig,
+    MixupConfig,
+    NoiseConfig,
+    SpecAugmentConfig,
+    SpeedConfig,
+)
 from asdkit.config.autoencoder import AutoencoderConfig
 from asdkit.config.beats import BeatsArch, BeatsEncoder, check_sizes
 from asdkit.config.cnn_encoders import Cnn10Arch, Cnn10Encoder, MobileNetArch, MobileNetEncoder
@@ -42,9 +49,7 @@ from asdkit.config.training import (
     DataConfig,
     DlclConfig,
     LossConfig,
-    NoiseConfig,
     OptimizeConfig,
-    SpecAugmentConfig,
     TrainConfig,
     check_warmup,
 )
@@ -75,6 +80,7 @@ __all__ = [
     "EncoderConfig",
     "EnvelopeEncoder",
     "FisherEncoder",
+    "GainConfig",
     "GivenConfig",
     "GmmConfig",
     "GroupAdapterConfig",
@@ -87,6 +93,7 @@ __all__ = [
     "LoraConfig",
     "LossConfig",
     "MahalanobisConfig",
+    "MixupConfig",
     "MobileNetArch",
     "MobileNetEncoder",
     "ModelConfig",
@@ -97,6 +104,7 @@ __all__ = [
     "SpecAugmentConfig",
     "SpeechArch",
     "SpeechEncoder",
+    "SpeedConfig",
     "TrainConfig",
     "VitArch",
     "Wav2Vec2Encoder",

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import model_validator
 
+from asdkit.config.augmentation import RECORDINGS
 from asdkit.config.beats import BeatsEncoder
 from asdkit.config.encoders import EncoderConfig
 from asdkit.config.models import ModelConfig
@@ -47,17 +48,28 @@ class Config(Section):
             self._of_an_autoencoder()
         if self.loss.normalise and self.train.batch_size == 1:
             raise ValueError("loss.normalise needs a train.batch_size of 2 or more")
-        if self.train.noise and self.data.feats_type == "fbank":
-            raise ValueError("train.noise is mixed into recordings: data.feats_type has to be raw, or train.noise null")
+        self._of_recordings()
         if self.loss.dlcl and "attr" not in self.data.label:
             raise ValueError(f"loss.dlcl needs attributes in the labels: data.label is {self.data.label!r}")
         return self
 
+    def _changed(self) -> list[str]:
+        return [name for name in RECORDINGS if getattr(self.train, name)]
+
+    def _of_recordings(self) -> None:
+        changed = self._changed()
+        if changed and self.data.feats_type == "fbank":
+            raise ValueError(
+                f"train.{changed[0]} changes recordings: data.feats_type has to be raw, or train.{changed[0]} null"
+            )
+        if self.train.mixup and self.train.batch_size == 1:
+            raise ValueError("train.mixup mixes the clips of a batch: it needs a train.batch_size of 2 or more")
+
     def _of_an_autoencoder(self) -> None:
         if extra := [key for key in ("model", "loss") if getattr(self, key) != type(getattr(self, key))()]:
             raise ValueError(f"{extra[0]}: the autoencoder has no such part: leave the section out")
-        if self.train.noise:
-            raise ValueError("train.noise: the autoencoder draws frames, not chunks: leave it out")
+        if changed := self._changed():
+            raise ValueError(f"train.{changed[0]}: the autoencoder draws frames, not chunks: leave it out")
         if self.embed.arrays:
             raise ValueError(
                 "embed.arrays: the autoencoder makes embedding, score.mse and score.mahalanobis, no others"

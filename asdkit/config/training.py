@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from asdkit.config.augmentation import GainConfig, MixupConfig, NoiseConfig, SpecAugmentConfig, SpeedConfig
 from asdkit.utils.typed_yaml import NO_RESULT, Section, given
 
 
@@ -101,36 +102,6 @@ class LossConfig(Section):
         return self
 
 
-class SpecAugmentConfig(Section):
-    """SpecAugment (paper Sec. IV-D) on the features of each chunk, for encoders of spectrograms alone."""
-
-    time_masks: int = Field(2, ge=0, description="masks over frames")
-    time_width: int = Field(20, ge=0, description="largest width of a time mask, frames")
-    freq_masks: int = Field(2, ge=0, description="masks over mel bands")
-    freq_width: int = Field(16, ge=0, description="largest width of a frequency mask, mel bands")
-    warp: int = Field(5, ge=0, description="largest shift of the time warp's centre, frames; 0: no warp")
-
-
-class NoiseConfig(Section):
-    """Noise mixed into the recordings of training chunks."""
-
-    source: str = Field(
-        "machines",
-        min_length=1,
-        description="machines: training clips of other machines; supplemental: noise clips of the corpus, as stage 1 "
-        "listed them; or a folder of recordings",
-    )
-    probability: float = Field(0.5, gt=0, le=1, description="of a chunk to get some (Zheng et al., 2025: 0.5)")
-    snr_low: float = Field(5.0, description="dB, drawn evenly from snr_low to snr_high (Zheng et al., 2025: 5 to 20)")
-    snr_high: float = Field(20.0, description="dB")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> "NoiseConfig":
-        if self.snr_low > self.snr_high:
-            raise ValueError(f"snr_low {self.snr_low:g} lies above snr_high {self.snr_high:g}")
-        return self
-
-
 class OptimizeConfig(Section):
     """Optimisation, of a fine-tuning as of a pre-training."""
 
@@ -157,7 +128,10 @@ class TrainConfig(OptimizeConfig):
     """Optimisation of a fine-tuning (paper Sec. IV-F)."""
 
     specaugment: SpecAugmentConfig | None = Field(SpecAugmentConfig(), description="null: none")
+    speed: SpeedConfig | None = Field(None, description="null: none")
+    mixup: MixupConfig | None = Field(None, description="null: none")
     noise: NoiseConfig | None = Field(None, description="null: none")
+    gain: GainConfig | None = Field(None, description="null: none")
     save_steps: list[int] = Field([], description="steps whose weights are kept as step<N>.pt")
     accumulate: int = Field(
         1,

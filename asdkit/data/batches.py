@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from asdkit.config import Config
 from asdkit.corpus.description import load_dataset
+from asdkit.data.augment import Augmenter, augmenter
 from asdkit.data.levels import at_level, read_clip
 from asdkit.data.lists import Clip, training_clips
-from asdkit.data.noise import NoiseMixer, noise_mixer
+from asdkit.data.noise import noise_mixer
 from asdkit.data.sampler import ChunkSampler
 from asdkit.signals.audio import AudioReader
 from asdkit.signals.heard import tile
@@ -40,15 +42,30 @@ class Framing(NamedTuple):
         return max(1 + (samples - self.window) // self.hop, 0)
 
 
+class Mixed(NamedTuple):
+    """What mixup mixed into the clips of a batch: labels int64 [B] and attributed bool [B] of the other clips.
+
+    share float32 [B]: how much of the sum is the clip itself; 1: nothing was mixed in.
+    """
+
+    labels: Tensor
+    attributed: Tensor
+    share: Tensor
+
+
 @dataclass(frozen=True)
 class Batch:
-    """wavs float32 [B, T] or feats float32 [B, F, M] (the other is None), labels int64 [B], attributed bool [B]."""
+    """wavs float32 [B, T] or feats float32 [B, F, M] (the other is None), labels int64 [B], attributed bool [B].
+
+    mixed: None where no clips are mixed.
+    """
 
     wavs: Tensor | None
     feats: Tensor | None
     labels: Tensor
     attributed: Tensor
     utts: list[str]
+    mixed: Mixed | None = None
 
     def pin_memory(self) -> "Batch":
         """The same in memory from which a GPU copies by itself; DataLoader's `pin_memory` asks for it."""
@@ -61,7 +78,7 @@ class ChunkDataset(Dataset[Batch]):
 
     clips: the sampler's clips; chunk: samples. Clips that hold dumped features give feats: the frames that lie inside
     the chunk. Clips shorter than the chunk are repeated to its length. share: picks this process's part of a batch.
-    mixer: what mixes noise into recordings.
+    augment: what changes recordings.
     """
 
     def __init__(
@@ -72,21 +89,23 @@ class ChunkDataset(Dataset[Batch]):
         chunk: int,
         framing: Framing,
         share: Share = list,
-        mixer: NoiseMixer | None = None,
+        augment: Augmenter | None = None,
     ) -> None:
         self.clips, self.sampler, self.reader, self.chunk = clips, sampler, reader, chunk
-        self.framing, self.share, self.mixer = framing, share, mixer
+        self.framing, self.share, self.augment = framing, share, augment
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of `step`; raises ValueError naming a recording or archive that has changed or cannot be read."""
-        own = self.share(list(enumerate(self.sampler.batch(step))))
+        whole = self.sampler.batch(step)
+        own = self.share(list(enumerate(whole)))
         drawn = [(self.clips[index], start) for _, (index, start) in own]
         from_feats = drawn[0][0].feats is not None
-        read = self._feats if from_feats else self._wav
-        found = [read(clip, start) for clip, start in drawn]
-        if self.mixer:
-            placed = zip(found, drawn, own, strict=True)
-            found = [self.mixer.mix(wav, clip.machine, step, place) for wav, (clip, _), (place, _) in placed]
+        mixed = None
+        if self.augment:
+            found, mixed = self._augmented(self.augment, step, whole, [place for place, _ in own])
+        else:
+            read = self._feats if from_feats else self._wav
+            found = [read(clip, start) for clip, start in drawn]
         chunks = torch.from_numpy(np.stack(found))
         return Batch(
             wavs=None if from_feats else chunks,
@@ -94,7 +113,32 @@ class ChunkDataset(Dataset[Batch]):
             labels=torch.tensor([clip.label for clip, _ in drawn]),
             attributed=torch.tensor([clip.attributed for clip, _ in drawn]),
             utts=[clip.utt for clip, _ in drawn],
+            mixed=mixed,
         )
+
+    def _augmented(
+        self, augment: Augmenter, step: int, whole: list[tuple[int, int]], own: list[int]
+    ) -> tuple[list[np.ndarray], Mixed | None]:
+        """Chunks at the places `own` of the batch `whole`, changed, and what was mixed into them."""
+
+        @cache
+        def heard(place: int) -> np.ndarray:
+            index, start = whole[place]
+            return augment.read(self.clips[index], start, self.chunk, step, place)
+
+        found, others, shares = [], [], []
+        for place in own:
+            other, share = augment.partner(len(whole), step, place)
+            wav = heard(place)
+            if share < 1:
+                wav = wav * np.float32(share) + heard(other) * np.float32(1 - share)
+            found.append(augment.finish(wav, self.clips[whole[place][0]].machine, step, place))
+            others.append(self.clips[whole[other][0]])
+            shares.append(share)
+        if augment.mixup is None:
+            return found, None
+        labels, attributed = ([getattr(clip, name) for clip in others] for name in ("label", "attributed"))
+        return found, Mixed(torch.tensor(labels), torch.tensor(attributed), torch.tensor(shares))
 
     def _wav(self, clip: Clip, start: int) -> np.ndarray:
         wav = read_clip(self.reader, clip, start, min(self.chunk, clip.samples))
@@ -117,14 +161,16 @@ def training_dataset(
 ) -> ChunkDataset:
     """The training batches of an experiment; raises ValueError when lists are missing or sample rates disagree.
 
-    Errors of noise as for `noise_mixer`.
+    Errors of what is done to recordings as for `augmenter` and `noise_mixer`.
     """
     reader = load_dataset(data_dir).reader()
     reader.check_rate(framing.rate)
     clips = at_level(training_clips(config, data_dir, dump_dir, exp_dir), config, exp_dir)
     chunk = round(config.data.chunk_seconds * framing.rate)
     sampler = ChunkSampler(clips, chunk, framing.hop, config.train.batch_size, config.data.balance, seed)
-    return ChunkDataset(clips, sampler, reader, chunk, framing, share, noise_mixer(config, clips, data_dir, seed))
+    noise = noise_mixer(config, clips, data_dir, seed)
+    changed = augmenter(config.train, clips, reader, seed, noise)
+    return ChunkDataset(clips, sampler, reader, chunk, framing, share, changed)
 
 
 def loader(dataset: Dataset, workers: int, device: torch.device, steps: Iterable[int] | None = None) -> DataLoader:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asdkit.losses.terms import cross_entropy
+
 
 class AamSoftmax(nn.Module):
     """Cross entropy over scaled cosines, with a margin added to the angle of the true class.
@@ -21,8 +23,8 @@ class AamSoftmax(nn.Module):
         self.weight = nn.Parameter(torch.empty(classes * centres, dim))
         nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """x [B, D], labels [B] -> mean loss; zero (with gradient zero) for an empty batch."""
+    def forward(self, x: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """x [B, D], labels [B], weights [B] of the mean -> mean loss; zero (with gradient zero) for an empty batch."""
         if len(x) == 0:
             return self.weight.sum() * 0
         cosine = F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))  # [B, classes * centres]
@@ -33,4 +35,4 @@ class AamSoftmax(nn.Module):
         shifted = true * math.cos(self.margin) - sine * math.sin(self.margin)
         past = true <= math.cos(math.pi - self.margin)
         shifted = torch.where(past, true - self.margin * math.sin(self.margin), shifted)
-        return F.cross_entropy(self.scale * cosine.scatter(1, labels.unsqueeze(1), shifted), labels)
+        return cross_entropy(self.scale * cosine.scatter(1, labels.unsqueeze(1), shifted), labels, weights)

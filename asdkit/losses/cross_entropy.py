@@ -1,7 +1,8 @@
 """Cross entropy of a linear layer."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from asdkit.losses.terms import cross_entropy
 
 
 class CrossEntropy(nn.Module):
@@ -11,6 +12,6 @@ class CrossEntropy(nn.Module):
         super().__init__()
         self.classes = nn.Linear(dim, classes)
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """x [B, D], labels [B] -> mean loss; zero (with gradient zero) for an empty batch."""
-        return F.cross_entropy(self.classes(x), labels) if len(x) else self.classes(x).sum()
+    def forward(self, x: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """x [B, D], labels [B], weights [B] of the mean -> mean loss; zero (with gradient zero) for an empty batch."""
+        return cross_entropy(self.classes(x), labels, weights) if len(x) else self.classes(x).sum()

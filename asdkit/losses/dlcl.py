@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asdkit.losses.terms import cross_entropy
+
 
 class Dlcl(nn.Module):
     """Pulls an embedding to its closest quantiser vector and pushes it from embeddings of attributed clips (Eq. 9).
@@ -23,15 +25,18 @@ class Dlcl(nn.Module):
         self._filled = 0  # rows of the bank, known here, so that no step waits for a GPU to tell
         self.register_load_state_dict_post_hook(_count)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Embeddings of unattributed clips [B, D] -> mean loss; zero (with gradient zero) for an empty batch."""
+    def forward(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Embeddings of unattributed clips [B, D], weights [B] of the mean -> mean loss.
+
+        Zero (with gradient zero) for an empty batch.
+        """
         if len(x) == 0:
             return self.codes.sum() * 0
         x = F.normalize(x, dim=1)
         positive = (x @ F.normalize(self.codes, dim=1).T).max(dim=1, keepdim=True).values  # [B, 1]
         negative = x @ self.memory().T  # [B, bank]
         logits = torch.cat([positive, negative], dim=1) / self.temperature
-        return F.cross_entropy(logits, torch.zeros(len(x), dtype=torch.long, device=x.device))
+        return cross_entropy(logits, torch.zeros(len(x), dtype=torch.long, device=x.device), weights)
 
     def memory(self) -> Tensor:
         """A copy of the stored embeddings, at unit length, [min(seen, memory), D]."""

@@ -4,11 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.config import LossConfig
+from asdkit.data.batches import Mixed
 from asdkit.losses.aam import AamSoftmax
 from asdkit.losses.adacos import AdaCos
 from asdkit.losses.centre import CentreLoss
 from asdkit.losses.cross_entropy import CrossEntropy
 from asdkit.losses.dlcl import Dlcl
+from asdkit.losses.terms import Terms, split, wholly
 from asdkit.utils.device import to_device
 
 
@@ -33,32 +35,42 @@ class Objective(nn.Module):
             self.weight = config.dlcl.weight
             self.dlcl = Dlcl(dim, config.dlcl.codes, config.dlcl.memory, config.dlcl.temperature)
 
-    def forward(self, x: Tensor, labels: Tensor, attributed: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, labels: Tensor, attributed: Tensor, mixed: Mixed | None = None) -> dict[str, Tensor]:
         """Embeddings x [B, D], labels [B], attributed [B] (bool) -> losses 'loss', `kind`, 'centre', 'dlcl'.
 
-        A batch of only attributed or only unattributed clips is fine. The memory bank takes the attributed embeddings
-        after the loss is computed. With `attributed` on the CPU no GPU has to be waited for. In float32 also under
-        autocast: of cosines that are multiplied by 30, 16 bits leave little.
+        mixed: what was mixed into the clips. A mixture counts as two clips with its embedding, one of each class, which
+        weigh as much as their shares: with cross entropy that is the one of soft classes. Its unattributed share goes
+        to DLCL. A batch of only attributed or only unattributed clips is fine. The memory bank takes the embeddings
+        that are attributed as a whole after the loss is computed. With `attributed` on the CPU no GPU has to be waited
+        for. In float32 also under autocast: of cosines that are multiplied by 30, 16 bits leave little.
         """
         with torch.autocast(x.device.type, enabled=False):
-            return self._losses(x.float(), labels, attributed)
+            return self._losses(x.float(), labels, attributed, mixed)
 
-    def _losses(self, x: Tensor, labels: Tensor, attributed: Tensor) -> dict[str, Tensor]:
+    def _losses(self, x: Tensor, labels: Tensor, attributed: Tensor, mixed: Mixed | None) -> dict[str, Tensor]:
         x = self.norm(x)
         if self.dlcl is None:
-            return self._of_classes(x, to_device(labels, x.device))
-        known, unknown = (to_device(mask.nonzero()[:, 0], x.device) for mask in (attributed, ~attributed))
-        told = x.index_select(0, known)
-        found = self._of_classes(told, to_device(labels[attributed], x.device))
-        dlcl = self.dlcl(x.index_select(0, unknown))
-        self.dlcl.remember(told)
+            if mixed is None:
+                return self._of_classes(x, to_device(labels, x.device))
+            every = torch.ones_like(attributed)
+            return self._of_terms(x, split(labels, every, mixed._replace(attributed=every))[0])
+        known, unknown = split(labels, attributed, mixed)
+        whole = to_device(wholly(known, unknown), x.device)
+        found = self._of_terms(x, known)
+        rows, _, weights = (part if part is None else to_device(part, x.device) for part in unknown)
+        dlcl = self.dlcl(x.index_select(0, rows), weights)
+        self.dlcl.remember(x.index_select(0, whole))
         return {**found, "loss": found["loss"] + self.weight * dlcl, "dlcl": dlcl.detach()}
 
-    def _of_classes(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        loss = self.get_submodule(self.kind)(x, labels)
+    def _of_terms(self, x: Tensor, terms: Terms) -> dict[str, Tensor]:
+        rows, labels, weights = (part if part is None else to_device(part, x.device) for part in terms)
+        return self._of_classes(x.index_select(0, rows), labels, weights)
+
+    def _of_classes(self, x: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        loss = self.get_submodule(self.kind)(x, labels, weights)
         found = {"loss": loss, self.kind: loss.detach()}
         if self.centre is not None:
-            centre = self.centre(x, labels)
+            centre = self.centre(x, labels, weights)
             found |= {"loss": loss + self.centre_weight * centre, "centre": centre.detach()}
         return found
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from asdkit.config import Config
+from asdkit.data.batches import Mixed
 from asdkit.layers.batch_norm import BatchNorm
 from asdkit.losses.gather import gather
 from asdkit.losses.objective import Objective
@@ -45,14 +46,19 @@ class Classifier(System):
         return self.model(feats)
 
     def judge(self, embeddings: Tensor, batch: Any) -> dict[str, Tensor]:
-        """Embeddings [B, dim], batch.labels [B], batch.attributed [B] -> losses of `Objective` over the whole batch.
+        """Embeddings [B, dim], batch.labels [B], .attributed [B], .mixed -> losses of `Objective` over the whole batch.
 
         Every process gathers all embeddings and computes the objective of the whole batch, so that its means, its batch
         normalisation and its memory bank are those of one process.
         """
-        known = torch.stack([batch.labels, batch.attributed.long()], dim=1)
-        embeddings, known = gather(embeddings, known)
-        return self.objective(embeddings, known[:, 0], known[:, 1].bool())
+        known, mixed = torch.stack([batch.labels, batch.attributed.long()], dim=1), getattr(batch, "mixed", None)
+        if mixed is None:
+            embeddings, known = gather(embeddings, known)
+            return self.objective(embeddings, known[:, 0], known[:, 1].bool())
+        known = torch.cat([known, torch.stack([mixed.labels, mixed.attributed.long()], dim=1)], dim=1)
+        embeddings, known, share = gather(embeddings, known, mixed.share)
+        mixed = Mixed(known[:, 2], known[:, 3].bool(), share)
+        return self.objective(embeddings, known[:, 0], known[:, 1].bool(), mixed)
 
     def prepare(self, feats: Tensor) -> None:
         """Record the encoder's blocks as CUDA graphs, where train.graphs asks for it."""
