@@ -65,8 +65,12 @@ def description(year: int) -> Path:
     return ROOT / f"egs/dcase{year}/conf/dataset.yaml"
 
 
-def write_year(root: Path, year: int, per_cell: int = 2) -> Truth:
-    """Write a corpus of all machines of a year; returns the truth. per_cell: test clips per domain and condition."""
+def write_year(root: Path, year: int, per_cell: int = 2, own_sounds: bool = False) -> Truth:
+    """Write a corpus of all machines of a year; returns the truth. per_cell: test clips per domain and condition.
+
+    Clips of one path have one sound in all years, the near microphone's in 2026, but with own_sounds.
+    """
+    salt = year if own_sounds else 0
     what = load_description(description(year))
     truth: Truth = {"dev_test": {}, "eval_test": {}}
     names: list[str] = []
@@ -77,7 +81,9 @@ def write_year(root: Path, year: int, per_cell: int = 2) -> Truth:
             clips = {s: list(_clips(year, part, machine, s, per_cell)) for s in sections(year, part, machine)}
             for section, own in clips.items():
                 for clip in own:
-                    _write_clip(folder / clip.folder / f"{clip.stem}.wav", clip.condition == "anomaly", year == 2026)
+                    _write_clip(
+                        folder / clip.folder / f"{clip.stem}.wav", clip.condition == "anomaly", year == 2026, salt
+                    )
                 tests = [clip for clip in own if clip.split == "test"]
                 truth[f"{part}_test"] |= {f"{machine}-test-{c.stem}": (c.condition, c.domain) for c in tests}
                 if year >= 2022:
@@ -94,7 +100,7 @@ def write_year(root: Path, year: int, per_cell: int = 2) -> Truth:
                 ]
             if year == 2025:
                 for stem in ("section_00_machine_0001_", "section_00_noise_supplemental_normal_0000"):
-                    _write_clip(folder / "supplemental" / f"{stem}.wav", False, False)
+                    _write_clip(folder / "supplemental" / f"{stem}.wav", False, False, salt)
     listed = root / "ground_truth" / ("eval_data_list.csv" if year == 2020 else f"eval_data_list_{year}.csv")
     if year in (2020, 2024, 2025):
         _write_text(listed, [line.replace("_test_", "_") if year == 2024 else line for line in names])
@@ -183,10 +189,10 @@ def _write_text(path: Path, lines: list[str], end: str = "\n") -> None:
     path.write_text("".join(line + end for line in lines), newline="")
 
 
-def _write_clip(path: Path, anomalous: bool, stereo: bool) -> None:
+def _write_clip(path: Path, anomalous: bool, stereo: bool, salt: int) -> None:
     """Noise, with a tone in anomalies. stereo: the second channel has a tone too, drawn whatever the condition."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(zlib.crc32(str(path.relative_to(path.parents[3])).encode()))
+    rng = np.random.default_rng(zlib.crc32(str(path.relative_to(path.parents[3])).encode()) + salt)
     time = np.arange(SAMPLES) / RATE
     wave = rng.uniform(-0.02, 0.02, SAMPLES) + 0.05 * anomalous * np.sin(2 * np.pi * 3000 * time)
     if stereo:

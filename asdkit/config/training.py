@@ -16,8 +16,16 @@ class DataConfig(Section):
     sets: list[Literal["dev_train", "eval_train"]] = Field(
         ["dev_train", "eval_train"], description="training sets; those that the corpus lacks are named in the log"
     )
-    label: Literal["machine", "machine+section", "machine+section+attr", "machine+section+domain+attr"] = Field(
-        "machine+section+attr", description="manifest columns whose values together make a training class"
+    label: Literal[
+        "machine",
+        "machine+section",
+        "machine+section+attr",
+        "machine+section+domain+attr",
+        "year+machine+section",
+        "year+machine+section+attr",
+    ] = Field(
+        "machine+section+attr",
+        description="manifest columns whose values together make a training class; year: of several corpora as one",
     )
     hide_attributes: list[str] = Field(
         [],

@@ -48,7 +48,7 @@ class Counts(Section):
     test: int | None = Field(None, ge=0, description="of each section of each machine, both domains")
 
 
-_LATER = ("reference_channel", "channels")  # fields that are written where they are given
+_LATER = ("reference_channel", "channels", "years")  # fields that are written where they are given
 
 
 class Description(Section):
@@ -124,6 +124,7 @@ class Dataset(Description):
     revealed_attributes: str | None = Field(
         None, description="folder of hidden attributes that the organisers told after the challenge; none: not used"
     )
+    years: list[str] | None = Field(None, description="corpora that are trained on as one; none: it is one corpus")
 
 
 def load_description(path: str | Path, **overrides: object) -> Description:

@@ -11,6 +11,7 @@ CLIP_COLUMNS = ("utt", "wav", "machine", "section", "domain", "attr")
 SIZED_COLUMNS = (*CLIP_COLUMNS, "samples", "bytes")  # of the recording: length at the reader's rate, size
 CONTENT_COLUMNS = ("mtime", "digest", "peak", "rms")  # of the recording read whole, and when (ns) it was changed before
 COLUMNS = (*SIZED_COLUMNS, *CONTENT_COLUMNS)
+YEAR_COLUMNS = (*COLUMNS, "year")  # of several corpora that are trained on as one
 LABELS = ("utt", "machine", "section", "domain", "attr")  # all of CLIP_COLUMNS that does not say where a clip lies
 REF_COLUMNS = ("utt", "condition", "domain")
 OLD_SIZES = "utt2bytes"  # where manifests of older versions have their sizes; those tell no lengths
@@ -23,9 +24,9 @@ Row = dict[str, str]
 def read_manifest(path: str | Path) -> list[Row]:
     """Read and check a manifest: rows of COLUMNS sorted by utt; what it does not tell of a recording is `-`.
 
-    Raises ValueError naming file and line or clip.
+    Those of several corpora as one have a `year` too. Raises ValueError naming file and line or clip.
     """
-    rows = read_table(path, COLUMNS, SIZED_COLUMNS, CLIP_COLUMNS)
+    rows = read_table(path, COLUMNS, YEAR_COLUMNS, SIZED_COLUMNS, CLIP_COLUMNS)
     if rows and "bytes" not in rows[0]:
         old = Path(path).with_name(OLD_SIZES)
         sizes = read_scp(old) if old.exists() else {}
@@ -57,10 +58,11 @@ def has_lengths(rows: Iterable[Row]) -> bool:
 def write_manifest(path: str | Path, rows: Iterable[Row]) -> None:
     """Check rows of COLUMNS, sort them by utt and write them; raises ValueError, and then writes nothing.
 
-    CONTENT_COLUMNS may be left out.
+    CONTENT_COLUMNS may be left out; all rows have a `year`, or none has.
     """
     unknown = dict.fromkeys(CONTENT_COLUMNS, UNKNOWN)
-    _write(path, (unknown | row for row in rows), COLUMNS)
+    told = [unknown | row for row in rows]
+    _write(path, told, YEAR_COLUMNS if told and "year" in told[0] else COLUMNS)
 
 
 def read_ref(path: str | Path) -> dict[str, tuple[str, str]]:
@@ -210,7 +212,8 @@ def summary(clips: Iterable[tuple[str, str, str, str]]) -> str:
 
 
 def _labels(rows: list[Row]) -> Iterator[str]:
-    return ("\t".join(row[column] for column in LABELS) for row in rows)
+    labels = (*LABELS, "year") if rows and "year" in rows[0] else LABELS
+    return ("\t".join(row[column] for column in labels) for row in rows)
 
 
 def _write(path: str | Path, rows: Iterable[Row], columns: tuple[str, ...]) -> None:

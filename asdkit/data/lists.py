@@ -48,9 +48,14 @@ def assign_labels(rows: list[Row], scheme: str) -> tuple[list[str], dict[str, tu
 
     Returns the sorted class names (`fan/00/spd_1`) and {utt: (label, attributed)}. A clip without attribute is in the
     class with attribute `-`; attributed is False for it where the scheme holds attr, True for all clips elsewhere.
-    Raises ValueError for one id in two sets.
+    Raises ValueError for one id in two sets, and for years of a corpus that has none.
     """
     columns = scheme.split("+")
+    if "year" in columns and rows and "year" not in rows[0]:
+        raise ValueError(
+            f"data.label {scheme}: the recordings are of one corpus, which tells no years: leave 'year' out, or train "
+            "on several years (egs/dcase_all)"
+        )
     names: dict[str, str] = {}
     for row in rows:
         if row["utt"] in names:

@@ -59,6 +59,15 @@ def measure(path: str | Path, signal: Signal | None = None) -> Content:
         return Content(digest.hexdigest(), frames, recording.rate, peak * scale, rms)
 
 
+def channel_digest(path: str | Path, channel: int) -> str:
+    """The `digest` that one channel of a recording has as a recording of its own; errors as for `measure`."""
+    with open_signal(path) as recording:
+        digest = _Digest(f"{recording.rate} 1")
+        for block in recording.blocks(0, recording.frames, "int16" if recording.steps else "float32"):  # [T, C]
+            digest.update(block[:, channel : channel + 1])
+        return digest.hexdigest()
+
+
 class _Digest:
     """SHA-256 of samples that is the same whatever container they come from: of integers of 16 bits where all of them
     are such, of float32 otherwise, little endian, [T, C] row by row; `head`, what else counts, comes before them.
