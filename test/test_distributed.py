@@ -23,6 +23,7 @@ SETTINGS = (
     f"train.steps={STEPS}", "train.batch_size=7", "train.lr=1e-4", "train.grad_clip=5.0", "train.log_every=1",
     "train.checkpoint_every=20", "encoder.arch.encoder_layerdrop=0.3", "loss.dlcl.memory=11",
     "loss.dlcl.temperature=0.5", "loss.aam.scale=10.0", "train.mixup={}", "train.gain={}",
+    "loss.exchange={kind: statex}",
 )  # fmt: skip
 PRETRAIN = """
 arch: {encoder_layers: 2, encoder_embed_dim: 24, encoder_ffn_embed_dim: 48, encoder_attention_heads: 4,

@@ -132,7 +132,8 @@ def test_the_network_tells_its_objective_what_was_mixed(monkeypatch):
     for what in (None, mixed):
         wav.mixed = what
         system.losses(feats, wav)
-    (_, labels, attributed), (_, _, _, told) = given
+    (_, labels, attributed, nothing, _), (_, _, _, told, _) = given
+    assert nothing is None
     assert torch.equal(labels, wav.labels) and torch.equal(attributed, wav.attributed)
     assert all(torch.equal(a, b) for a, b in zip(told, mixed, strict=True))
 

@@ -16,6 +16,7 @@ from asdkit.config.audio_encoders import (
     VitArch,
 )
 from asdkit.config.augmentation import (
+    ExchangeConfig,
     GainConfig,
     MixupConfig,
     NoiseConfig,
@@ -79,6 +80,7 @@ __all__ = [
     "EmbedConfig",
     "EncoderConfig",
     "EnvelopeEncoder",
+    "ExchangeConfig",
     "FisherEncoder",
     "GainConfig",
     "GivenConfig",

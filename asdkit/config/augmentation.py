@@ -1,5 +1,7 @@
 """What a training does to its chunks, at random: to their features, to their recordings."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from asdkit.utils.typed_yaml import Section
@@ -44,6 +46,21 @@ class MixupConfig(Section):
     alpha: float = Field(
         1.0, gt=0, description="the chunk's share follows Beta(alpha, alpha); 1: drawn evenly (Wilkinghoff, 2024)"
     )
+
+
+class ExchangeConfig(Section):
+    """Clips that have taken something from another of the batch, as classes of their own (Wilkinghoff, 2024).
+
+    Of N classes become 3 N: clips as they are; those that have taken something, by their own class; by the other's.
+    """
+
+    kind: Literal["featex", "statex"] = Field(
+        "featex",
+        description="featex: the second half of the embedding; statex: mean and deviation over time of each band of "
+        "the features, for encoders of spectrograms alone",
+    )
+    probability: float = Field(0.5, gt=0, le=1, description="of a clip to take something (Wilkinghoff, 2024: 0.5)")
+    weight: float = Field(1.0, gt=0, description="of the loss of these classes (Wilkinghoff, 2024: 1)")
 
 
 class SpeedConfig(Section):

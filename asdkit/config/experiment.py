@@ -92,6 +92,8 @@ class Config(Section):
         unknown = [target for target in targets if linears and target not in linears]
         if unknown:
             raise ValueError(f"model.lora.targets: {name!r} has no {unknown[0]!r}. Allowed: {', '.join(linears)}")
+        if self.loss.exchange and self.loss.exchange.kind == "statex" and not self.encoder.spectrogram:
+            raise ValueError(f"loss.exchange.kind statex: {name!r} hears samples, not bands: take featex")
         if self.data.feats_type == "fbank" and not self.encoder.spectrogram:
             raise ValueError(f"data.feats_type fbank: {name!r} makes no features of recordings, use raw")
 

@@ -6,7 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from asdkit.config.augmentation import GainConfig, MixupConfig, NoiseConfig, SpecAugmentConfig, SpeedConfig
+from asdkit.config.augmentation import (
+    ExchangeConfig,
+    GainConfig,
+    MixupConfig,
+    NoiseConfig,
+    SpecAugmentConfig,
+    SpeedConfig,
+)
 from asdkit.utils.typed_yaml import NO_RESULT, Section, given
 
 
@@ -93,6 +100,7 @@ class LossConfig(Section):
     adacos: AdaCosConfig | None = Field(None, description="loss of classes instead of AAM")
     cross_entropy: bool = Field(False, description="true: loss of classes instead of AAM")
     centre: CentreConfig | None = Field(None, description="added to the loss of classes; null: not")
+    exchange: ExchangeConfig | None = Field(None, description="added to the loss of classes; null: not")
     dlcl: DlclConfig | None = Field(None, description="loss of unattributed clips; null: they are classes too")
 
     @model_validator(mode="before")

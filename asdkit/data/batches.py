@@ -24,6 +24,7 @@ from asdkit.signals.audio import AudioReader
 from asdkit.signals.heard import tile
 from asdkit.utils.ark import read_frames, split_location
 
+_EXCHANGE = 8  # a random stream of its own beside those of `Augmenter` and the samplers
 Share = Callable[[list[Any]], list[Any]]
 
 
@@ -57,7 +58,7 @@ class Mixed(NamedTuple):
 class Batch:
     """wavs float32 [B, T] or feats float32 [B, F, M] (the other is None), labels int64 [B], attributed bool [B].
 
-    mixed: None where no clips are mixed.
+    mixed, exchanged bool [B] (clips that take something from another): None where that is not done.
     """
 
     wavs: Tensor | None
@@ -66,6 +67,7 @@ class Batch:
     attributed: Tensor
     utts: list[str]
     mixed: Mixed | None = None
+    exchanged: Tensor | None = None
 
     def pin_memory(self) -> "Batch":
         """The same in memory from which a GPU copies by itself; DataLoader's `pin_memory` asks for it."""
@@ -78,7 +80,7 @@ class ChunkDataset(Dataset[Batch]):
 
     clips: the sampler's clips; chunk: samples. Clips that hold dumped features give feats: the frames that lie inside
     the chunk. Clips shorter than the chunk are repeated to its length. share: picks this process's part of a batch.
-    augment: what changes recordings.
+    augment: what changes recordings. exchange: probability of a clip to take something from another of its batch.
     """
 
     def __init__(
@@ -90,9 +92,10 @@ class ChunkDataset(Dataset[Batch]):
         framing: Framing,
         share: Share = list,
         augment: Augmenter | None = None,
+        exchange: float = 0.0,
     ) -> None:
         self.clips, self.sampler, self.reader, self.chunk = clips, sampler, reader, chunk
-        self.framing, self.share, self.augment = framing, share, augment
+        self.framing, self.share, self.augment, self.exchange = framing, share, augment, exchange
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of `step`; raises ValueError naming a recording or archive that has changed or cannot be read."""
@@ -114,7 +117,14 @@ class ChunkDataset(Dataset[Batch]):
             attributed=torch.tensor([clip.attributed for clip, _ in drawn]),
             utts=[clip.utt for clip, _ in drawn],
             mixed=mixed,
+            exchanged=self._exchanged(step, [place for place, _ in own]),
         )
+
+    def _exchanged(self, step: int, own: list[int]) -> Tensor | None:
+        if not self.exchange:
+            return None
+        keys = [(self.sampler.seed, _EXCHANGE, step, place) for place in own]
+        return torch.tensor([np.random.default_rng(key).random() < self.exchange for key in keys])
 
     def _augmented(
         self, augment: Augmenter, step: int, whole: list[tuple[int, int]], own: list[int]
@@ -170,7 +180,8 @@ def training_dataset(
     sampler = ChunkSampler(clips, chunk, framing.hop, config.train.batch_size, config.data.balance, seed)
     noise = noise_mixer(config, clips, data_dir, seed)
     changed = augmenter(config.train, clips, reader, seed, noise)
-    return ChunkDataset(clips, sampler, reader, chunk, framing, share, changed)
+    exchange = config.loss.exchange.probability if config.loss.exchange else 0.0
+    return ChunkDataset(clips, sampler, reader, chunk, framing, share, changed, exchange)
 
 
 def loader(dataset: Dataset, workers: int, device: torch.device, steps: Iterable[int] | None = None) -> DataLoader:

@@ -24,6 +24,12 @@ def gather(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(_Gather.apply(tensor.to(rows.device), sizes) for tensor in tensors)
 
 
+def mirrored(rows: Tensor) -> Tensor:
+    """This process's rows [b, ...] -> the whole batch's last row for its first, and so on: those of its own."""
+    whole = gather(rows)[0].flip(0)
+    return whole[dist.get_rank() :: dist.get_world_size()] if _several() else whole
+
+
 def whole_mean(mean: Tensor, rows: int) -> Tensor:
     """A mean over this process's `rows` clips, a scalar -> the mean over the whole batch, of unequal shares too."""
     return gather(mean.reshape(1).expand(rows))[0].mean() if _several() else mean

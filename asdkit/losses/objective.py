@@ -10,7 +10,8 @@ from asdkit.losses.adacos import AdaCos
 from asdkit.losses.centre import CentreLoss
 from asdkit.losses.cross_entropy import CrossEntropy
 from asdkit.losses.dlcl import Dlcl
-from asdkit.losses.terms import Terms, split, wholly
+from asdkit.losses.exchange import Exchange
+from asdkit.losses.terms import split, taken, wholly
 from asdkit.utils.device import to_device
 
 
@@ -29,42 +30,62 @@ class Objective(nn.Module):
         self.kind, loss = _of_classes(config, dim, classes)
         self.add_module(self.kind, loss)
         self.centre = CentreLoss(dim, classes, config.centre.rate) if config.centre else None
+        self.exchange = None
+        if config.exchange:
+            self.exchange = Exchange(_of_classes(config, dim, 3 * classes)[1], classes, config.exchange)
         self.centre_weight = config.centre.weight if config.centre else 0.0
         self.dlcl = self.weight = None
         if config.dlcl:
             self.weight = config.dlcl.weight
             self.dlcl = Dlcl(dim, config.dlcl.codes, config.dlcl.memory, config.dlcl.temperature)
 
-    def forward(self, x: Tensor, labels: Tensor, attributed: Tensor, mixed: Mixed | None = None) -> dict[str, Tensor]:
-        """Embeddings x [B, D], labels [B], attributed [B] (bool) -> losses 'loss', `kind`, 'centre', 'dlcl'.
+    def forward(
+        self,
+        x: Tensor,
+        labels: Tensor,
+        attributed: Tensor,
+        mixed: Mixed | None = None,
+        exchanged: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Embeddings x [B, D], labels [B], attributed [B] (bool) -> losses.
+
+        These are 'loss', which is minimised, and its parts: `kind`, 'centre', 'exchange' and 'dlcl'.
 
         mixed: what was mixed into the clips. A mixture counts as two clips with its embedding, one of each class, which
         weigh as much as their shares: with cross entropy that is the one of soft classes. Its unattributed share goes
-        to DLCL. A batch of only attributed or only unattributed clips is fine. The memory bank takes the embeddings
-        that are attributed as a whole after the loss is computed. With `attributed` on the CPU no GPU has to be waited
-        for. In float32 also under autocast: of cosines that are multiplied by 30, 16 bits leave little.
+        to DLCL. exchanged [B] (bool): clips that take something from another, where `loss.exchange` asks for it.
+
+        A batch of only attributed or only unattributed clips is fine. The memory bank takes the embeddings that are
+        attributed as a whole after the loss is computed. With `attributed` on the CPU no GPU has to be waited for. In
+        float32 also under autocast: of cosines that are multiplied by 30, 16 bits leave little.
         """
         with torch.autocast(x.device.type, enabled=False):
-            return self._losses(x.float(), labels, attributed, mixed)
+            return self._losses(x.float(), labels, attributed, mixed, exchanged)
 
-    def _losses(self, x: Tensor, labels: Tensor, attributed: Tensor, mixed: Mixed | None) -> dict[str, Tensor]:
+    def _losses(
+        self, x: Tensor, labels: Tensor, attributed: Tensor, mixed: Mixed | None, exchanged: Tensor | None
+    ) -> dict[str, Tensor]:
         x = self.norm(x)
         if self.dlcl is None:
-            if mixed is None:
-                return self._of_classes(x, to_device(labels, x.device))
-            every = torch.ones_like(attributed)
-            return self._of_terms(x, split(labels, every, mixed._replace(attributed=every))[0])
+            attributed = torch.ones_like(attributed)
+            mixed = mixed and mixed._replace(attributed=attributed)
         known, unknown = split(labels, attributed, mixed)
+        if self.dlcl is None and mixed is None:
+            found = self._of_classes(x, to_device(labels, x.device))
+        else:
+            found = self._of_classes(*taken(x, known))
+        if self.exchange is not None:
+            assert exchanged is not None
+            exchange = self.exchange(x, known, exchanged)
+            loss = found["loss"] + self.exchange.weight * exchange
+            found = {**found, "loss": loss, "exchange": exchange.detach()}
+        if self.dlcl is None:
+            return found
         whole = to_device(wholly(known, unknown), x.device)
-        found = self._of_terms(x, known)
-        rows, _, weights = (part if part is None else to_device(part, x.device) for part in unknown)
-        dlcl = self.dlcl(x.index_select(0, rows), weights)
+        apart, _, weights = taken(x, unknown)
+        dlcl = self.dlcl(apart, weights)
         self.dlcl.remember(x.index_select(0, whole))
         return {**found, "loss": found["loss"] + self.weight * dlcl, "dlcl": dlcl.detach()}
-
-    def _of_terms(self, x: Tensor, terms: Terms) -> dict[str, Tensor]:
-        rows, labels, weights = (part if part is None else to_device(part, x.device) for part in terms)
-        return self._of_classes(x.index_select(0, rows), labels, weights)
 
     def _of_classes(self, x: Tensor, labels: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         loss = self.get_submodule(self.kind)(x, labels, weights)

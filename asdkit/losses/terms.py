@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from asdkit.data.batches import Mixed
+from asdkit.utils.device import to_device
 
 
 class Terms(NamedTuple):
@@ -30,6 +31,12 @@ def split(labels: Tensor, attributed: Tensor, mixed: Mixed | None = None) -> tup
     weights = torch.cat([mixed.share, 1 - mixed.share])
     chosen = [(mask & (weights > 0)).nonzero()[:, 0] for mask in (attributed, ~attributed)]
     return tuple(Terms(rows[found], labels[found], weights[found]) for found in chosen)
+
+
+def taken(x: Tensor, terms: Terms) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Embeddings of a batch [B, D] -> those of terms [N, D], with their labels and weights; all where x is."""
+    rows, labels, weights = (part if part is None else to_device(part, x.device) for part in terms)
+    return x.index_select(0, rows), labels, weights
 
 
 def wholly(known: Terms, unknown: Terms) -> Tensor:

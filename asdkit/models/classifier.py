@@ -10,12 +10,14 @@ from torch import Tensor
 from asdkit.config import Config
 from asdkit.data.batches import Mixed
 from asdkit.layers.batch_norm import BatchNorm
+from asdkit.losses.exchange import exchange_statistics
 from asdkit.losses.gather import gather
 from asdkit.losses.objective import Objective
 from asdkit.models.checkpoint import backbone_record, load_model, load_tensors, model_state
 from asdkit.models.embedder import Embedder
 from asdkit.models.graphs import graph_blocks
 from asdkit.models.system import System
+from asdkit.utils.device import to_device
 
 
 class Classifier(System):
@@ -45,20 +47,33 @@ class Classifier(System):
         """Features [B, F, M] -> embeddings [B, dim]."""
         return self.model(feats)
 
-    def judge(self, embeddings: Tensor, batch: Any) -> dict[str, Tensor]:
-        """Embeddings [B, dim], batch.labels [B], .attributed [B], .mixed -> losses of `Objective` over the whole batch.
+    def exchange(self, feats: Tensor, batch: Any) -> Tensor:
+        """Features [B, F, M], with those statistics of others that `loss.exchange` asks for (kind statex)."""
+        exchange = self.config.loss.exchange
+        if exchange is None or exchange.kind != "statex":
+            return feats
+        return exchange_statistics(feats, to_device(batch.exchanged, feats.device))
 
-        Every process gathers all embeddings and computes the objective of the whole batch, so that its means, its batch
-        normalisation and its memory bank are those of one process.
+    def judge(self, embeddings: Tensor, batch: Any) -> dict[str, Tensor]:
+        """Embeddings [B, dim] and what batch tells of their classes -> losses of `Objective` over the whole batch.
+
+        That is labels [B], attributed [B] and, where there are any, mixed and exchanged [B]. Every process gathers all
+        embeddings and computes the objective of the whole batch, so that its means, its batch normalisation and its
+        memory bank are those of one process.
         """
-        known, mixed = torch.stack([batch.labels, batch.attributed.long()], dim=1), getattr(batch, "mixed", None)
-        if mixed is None:
-            embeddings, known = gather(embeddings, known)
-            return self.objective(embeddings, known[:, 0], known[:, 1].bool())
-        known = torch.cat([known, torch.stack([mixed.labels, mixed.attributed.long()], dim=1)], dim=1)
-        embeddings, known, share = gather(embeddings, known, mixed.share)
-        mixed = Mixed(known[:, 2], known[:, 3].bool(), share)
-        return self.objective(embeddings, known[:, 0], known[:, 1].bool(), mixed)
+        mixed, exchanged = (getattr(batch, name, None) for name in ("mixed", "exchanged"))
+        columns = [batch.labels, batch.attributed]
+        columns += [mixed.labels, mixed.attributed] if mixed else []
+        columns += [exchanged] if exchanged is not None else []
+        shares = [mixed.share] if mixed else []
+        known = torch.stack([column.long() for column in columns], dim=1)
+        embeddings, known, *shares = gather(embeddings, known, *shares)
+        labels, attributed, *others = known.unbind(1)
+        if mixed:
+            mixed = Mixed(others[0], others[1].bool(), shares[0])
+        if exchanged is not None:
+            exchanged = others[-1].bool()
+        return self.objective(embeddings, labels, attributed.bool(), mixed, exchanged)
 
     def prepare(self, feats: Tensor) -> None:
         """Record the encoder's blocks as CUDA graphs, where train.graphs asks for it."""

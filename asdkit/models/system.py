@@ -31,6 +31,10 @@ class System(nn.Module):
         """Recordings [B, T], floats in [-1, 1] -> features [B, F, M]; raises ValueError for too short ones."""
         raise NotImplementedError
 
+    def exchange(self, feats: Tensor, batch: Any) -> Tensor:
+        """Features [B, F, M] of a batch, or of this process's share -> those with what clips take from each other."""
+        return feats
+
     def losses(self, feats: Tensor, batch: Any) -> dict[str, Tensor]:
         """Features [B, F, M] and what else `batch` holds of the same clips -> scalars for the training curve.
 

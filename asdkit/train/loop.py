@@ -215,6 +215,7 @@ class Trainer:
         if batch.feats is None:
             parts = [self.system.frontend(part) for part in feats.tensor_split(self.parts) if len(part)]
             feats = torch.cat(parts) if len(parts) > 1 else parts[0]
+        feats = self.system.exchange(feats, batch)
         if self.augment is None:
             return feats
         return self.world.as_whole(lambda whole: self.augment(whole, generator), feats)
