@@ -57,6 +57,21 @@ FAULTS = [
           "autoencoder::both_scores_are_those_written_out"),
     Fault("autoencoder: distances of rows averaged", AUTOENCODER, "(-1, self.mels)).mean(1).double()",
           "(-1, self.mels))[:, 0].double()", "autoencoder::both_scores_are_those_written_out"),
+    Fault("held-out clips in batches", "asdkit/data/batches.py", " if clip.utt not in held]", "]",
+          "held_out::no_batch_gets_what_is_held_out"),
+    Fault("held-out clips among those that a detector learns", PSEUDO, "bool) if held_out is None else ~held_out",
+          "bool)", "held_out::an_estimate_on_clips_that_are_held_out_by_hand"),
+    Fault("the last step always the best", "asdkit/train/choice.py", 'else f"step{step}.pt")', 'else "final.pt")',
+          "held_out::stage_4_takes_the_step_whatever_it_is"),
+    Fault("clips embedded inside a training in training mode", "asdkit/train/inside.py", "system.eval()",
+          "system.train()", "inside::training_is_the_same_bits_whatever_is_embedded_inside"),
+    Fault("what is done between steps comes after the checkpoint", LOOP, """            self._act()
+            if self.world.rank == 0:
+                self._save(env)
+""", """            if self.world.rank == 0:
+                self._save(env)
+            self._act()
+""", "inside::it_is_called_between_steps_before_the_checkpoint"),
     Fault("data.balance ignored", "asdkit/data/batches.py", "config.data.balance, seed)", '"none", seed)',
           "[data.balance]"),
     Fault("mixup of sounds, not of classes", "asdkit/models/classifier.py", "if mixed is None:", "if True:",

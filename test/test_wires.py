@@ -36,7 +36,7 @@ class Bench:
 
     def __init__(self, root):
         self.root, self.known, self.heard, self.tries = root, {}, [], 0
-        write_corpus(root / "corpus", 0.5, train=2, per_test=1, channels=2)
+        write_corpus(root / "corpus", 0.5, train=4, per_test=1, channels=2)
         prepare(root, channel=0, reference_channel=1)
         write_text(root / "x.yaml", EXPERIMENT)
         write_text(root / "p.yaml", PRETRAINING)

@@ -298,6 +298,9 @@ WIRES: dict[str, Any] = {
     "data.chunk_seconds": ["0.4", embed("0.4", "train.steps=0", *CHUNKS)],
     "data.feats_type": [Wire("fbank", looks="heard"), embed("fbank", "train.steps=0", looks="heard")],
     "data.balance": ["machine", "class"],
+    "data.held_out": "{}",
+    "data.held_out.fraction": Wire("0.5", ("data.held_out={}",)),
+    "data.held_out.by": Wire("folder", ("data.held_out={}",), refused="no machine has two training clips"),
     "data.workers": embed("1"),
     "data.level": [
         "clip_rms",

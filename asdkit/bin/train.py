@@ -70,6 +70,7 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     from asdkit.data.frames import training_frames
     from asdkit.data.lists import check_recordings, read_classes
     from asdkit.models.size import size_of
+    from asdkit.train.choice import choose_by_held_out, keep_best
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.train.finetune import fine_tuning
     from asdkit.utils.files import write_json
@@ -97,6 +98,7 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
         again = dataset.once()
     else:
         dataset = training_dataset(config, framing, *where, world.share)
+    held = choose_by_held_out(trainer, config, folder, *where[:3])
     steps = range(trainer.step + 1, config.train.steps + 1)
     if steps and config.train.graphs:
         trainer.prepare(dataset[steps[0]])
@@ -105,7 +107,9 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     trainer.run(cli.progress(batches, what, config.train.steps, "step", trainer.step), environment(), again)
     if world.rank == 0:
         if config.train.steps:
-            write_trained(folder, config, prepared)
+            write_trained(folder, config, prepared, held)
+        if held:
+            keep_best(folder, config.train.steps)
         write_json(folder / "checkpoint" / SIZE, size if config.train.steps else size | {"trained": 0})
         done.finish()
     leave_world(world)

@@ -40,10 +40,7 @@ class Config(Section):
         late = [step for step in self.train.save_steps if not 0 < step <= self.train.steps]
         if late:
             raise ValueError(f"train.save_steps {late} lie outside 1..train.steps = {self.train.steps}")
-        if self.embed.checkpoint != "final" and int(self.embed.checkpoint[4:]) not in self.train.save_steps:
-            raise ValueError(
-                f"embed.checkpoint {self.embed.checkpoint!r} is not in train.save_steps {self.train.save_steps}"
-            )
+        self._has_the_checkpoint()
         if self.encoder.family == "autoencoder":
             self._of_an_autoencoder()
         if self.loss.normalise and self.train.batch_size == 1:
@@ -65,11 +62,24 @@ class Config(Section):
         if self.train.mixup and self.train.batch_size == 1:
             raise ValueError("train.mixup mixes the clips of a batch: it needs a train.batch_size of 2 or more")
 
+    def _has_the_checkpoint(self) -> None:
+        chosen, kept = self.embed.checkpoint, self.train.save_steps
+        if chosen == "best" and (self.data.held_out is None or not kept):
+            lacks = "train.save_steps is empty" if self.data.held_out else "data.held_out is null"
+            raise ValueError(
+                f"embed.checkpoint best: {lacks}: it takes steps to choose from (train.save_steps) and training clips "
+                "that are held out to choose by, such as data.held_out={}"
+            )
+        if chosen.startswith("step") and int(chosen[4:]) not in kept:
+            raise ValueError(f"embed.checkpoint {chosen!r} is not in train.save_steps {kept}")
+
     def _of_an_autoencoder(self) -> None:
         if extra := [key for key in ("model", "loss") if getattr(self, key) != type(getattr(self, key))()]:
             raise ValueError(f"{extra[0]}: the autoencoder has no such part: leave the section out")
         if changed := self._changed():
             raise ValueError(f"train.{changed[0]}: the autoencoder draws frames, not chunks: leave it out")
+        if self.data.held_out:
+            raise ValueError("data.held_out: the autoencoder keeps no steps to choose from: leave it out")
         if self.embed.arrays:
             raise ValueError(
                 "embed.arrays: the autoencoder makes embedding, score.mse and score.mahalanobis, no others"

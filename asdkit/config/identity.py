@@ -42,7 +42,7 @@ def training_identity(config: Config, checkpoint: str | None = None) -> Flat:
     if config.train.steps == 0:
         kept = ("train.steps",)
         flat = {key: value for key, value in flat.items() if key in kept or not key.startswith(("train.", "loss."))}
-        del flat["data.balance"]
+        return {key: value for key, value in flat.items() if not key.startswith(("data.balance", "data.held_out"))}
     return flat
 
 
@@ -107,6 +107,9 @@ def _reread(marker: Flat, identity: Callable[[Config], Flat]) -> Flat:
     # A marker of stage 4 tells which of the kept weights it used, but not which were kept.
     if (step := str(raw.get("embed", {}).get("checkpoint", "final")).removeprefix("step")).isdigit():
         raw.setdefault("train", {}).setdefault("save_steps", [int(step)])
+    elif step == "best":
+        raw.setdefault("train", {}).setdefault("save_steps", [1])
+        raw.setdefault("data", {}).setdefault("held_out", {})
     try:
         config = read_older(raw, "marker")
     except ValueError:  # of a later version: compared as it stands

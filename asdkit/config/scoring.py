@@ -15,7 +15,12 @@ Array = Annotated[str, Field(pattern=ARRAY)]
 class EmbedConfig(Section):
     """One embedding per clip (stage 4)."""
 
-    checkpoint: str = Field("final", pattern=r"^(final|step\d+)$", description="final, or step<N> of train.save_steps")
+    checkpoint: str = Field(
+        "final",
+        pattern=r"^(final|best|step\d+)$",
+        description="final, step<N> of train.save_steps, or best: the one of these with the highest Pseudo AUC on "
+        "data.held_out, chosen without labels",
+    )
     segment: Literal["clip", "chunk"] = Field("clip", description="whole clips, or the mean over chunks of one")
     chunks: bool = Field(
         False, description="also write an archive with a row for each chunk of a clip (of arrays without bands)"

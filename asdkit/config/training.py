@@ -17,6 +17,21 @@ from asdkit.config.augmentation import (
 from asdkit.utils.typed_yaml import NO_RESULT, Section, given
 
 
+class HeldOutConfig(Section):
+    """Normal training clips that no batch gets, for an estimate of how well anomalies would be told from normal sound.
+
+    After each step of train.save_steps and the last one, nearest neighbours tell pseudo-anomalies from them (Pseudo
+    AUC); embed.checkpoint: best takes the step at which that is best. Detectors use all training clips.
+    """
+
+    fraction: float = Field(
+        0.1, gt=0, lt=1, description="of the clips of each machine, section and domain; copies stay together"
+    )
+    by: Literal["clip", "folder"] = Field(
+        "clip", description="folder: recordings that lie in one folder stay together, as those of one session may"
+    )
+
+
 class DataConfig(Section):
     """What the encoder is trained on."""
 
@@ -53,6 +68,7 @@ class DataConfig(Section):
     balance: Literal["none", "machine", "class"] = Field(
         "none", description="none: every clip once per epoch; otherwise machines or classes are drawn uniformly"
     )
+    held_out: HeldOutConfig | None = Field(None, description="null: none, every training clip is trained on")
     workers: int = Field(
         0, ge=0, json_schema_extra=NO_RESULT, description="reader processes; 0 reads in the training process"
     )

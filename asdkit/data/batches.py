@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from asdkit.config import Config
 from asdkit.corpus.description import load_dataset
 from asdkit.data.augment import Augmenter, augmenter
+from asdkit.data.held_out import held_out
 from asdkit.data.levels import at_level, read_clip
 from asdkit.data.lists import Clip, training_clips
 from asdkit.data.noise import noise_mixer
@@ -175,7 +176,9 @@ def training_dataset(
     """
     reader = load_dataset(data_dir).reader()
     reader.check_rate(framing.rate)
-    clips = at_level(training_clips(config, data_dir, dump_dir, exp_dir), config, exp_dir)
+    held = held_out(config, data_dir)
+    clips = [clip for clip in training_clips(config, data_dir, dump_dir, exp_dir) if clip.utt not in held]
+    clips = at_level(clips, config, exp_dir)
     chunk = round(config.data.chunk_seconds * framing.rate)
     sampler = ChunkSampler(clips, chunk, framing.hop, config.train.batch_size, config.data.balance, seed)
     noise = noise_mixer(config, clips, data_dir, seed)

@@ -1,6 +1,7 @@
 """Whether what stages made was made from what is there now. Each check names the first stage that is needed."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,10 @@ def dump_inputs(config: Config, prepared: Prepared, name: str) -> Flat:
     return {"manifest": prepared.made_of(name)["manifest"], **reader.identity()}
 
 
-def write_trained(seed_dir: Path, config: Config, prepared: Prepared) -> None:
-    """Note the clips that a network is trained on, beside its checkpoint."""
+def write_trained(seed_dir: Path, config: Config, prepared: Prepared, held: Collection[str] = ()) -> None:
+    """Note the clips that a network is trained on, beside its checkpoint; `held`: ids of those that no batch got."""
     rows = [row for name in training_sets(config, prepared.data) for row in prepared.rows(name)]
+    rows = [row for row in rows if row["utt"] not in held]
     write_table(seed_dir / "checkpoint" / TRAINED, TRAINED_COLUMNS, rows)
 
 

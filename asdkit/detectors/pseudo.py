@@ -72,31 +72,40 @@ def feature_pseudo_anomalies(x: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def estimate(
-    config: ScoreConfig, rows: Sequence[Row], x: np.ndarray, recordings: np.ndarray, others: np.ndarray
+    config: ScoreConfig,
+    rows: Sequence[Row],
+    x: np.ndarray,
+    recordings: np.ndarray,
+    others: np.ndarray,
+    held_out: np.ndarray | None = None,
 ) -> Estimate:
     """Judge a detector by the training clips of one machine: `rows`, x [N, ...], recordings [N]; others [M, ...]: those
     of other machines.
 
     Pseudo-anomalies ("diverse"): rows whose numbers are mixed (feature), the other domain's clips, other machines' and
     those of each attribute, scored by detectors that were fitted without them. A part that there cannot be is left out.
-    Raises ValueError where the detector refuses the clips.
+    held_out [N], bool: these clips alone are the normal ones and what pseudo-anomalies are made of, and no detector is
+    fitted on any of them. Raises ValueError where the detector refuses the clips.
     """
-    domains = [row["domain"] for row in rows]
-    detector = PerDomain(config).fit(x, domains, recordings)
-    inside = detector.self_scores()[1]
-    found = {FEATURE: detector.anomaly_score(feature_pseudo_anomalies(x))}
+    domains = np.array([row["domain"] for row in rows])
+    learnt = np.ones(len(x), bool) if held_out is None else ~held_out
+    asked = learnt if held_out is None else held_out
+    detector = PerDomain(config).fit(x[learnt], domains[learnt].tolist(), recordings[learnt])
+    inside = detector.self_scores()[1] if held_out is None else detector.anomaly_score(x[asked])
+    found = {FEATURE: detector.anomaly_score(feature_pseudo_anomalies(x[asked]))}
     if len(others):
         found["other machines"] = detector.anomaly_score(others)
     for part, column in (("other domain", "domain"), ("other attributes", "attr")):
         values = np.array([row[column] for row in rows])
-        held_out = sorted(set(values) - {UNKNOWN, "source"}) if len(set(values)) > 1 else []
-        scores = [_without(config, values == value, x, domains, recordings) for value in held_out]
+        left_out = sorted(set(values) - {UNKNOWN, "source"}) if len(set(values)) > 1 else []
+        scores = [_without(config, values == value, x, domains, recordings, learnt, asked) for value in left_out]
         if any(map(len, scores)):
             found[part] = np.concatenate(scores)
     outside = np.concatenate(list(found.values()))
     finite = np.isfinite(inside)
     if finite.sum() < 2:
-        raise ValueError(f"{int(finite.sum())} training clips can be scored without themselves, two are needed")
+        which = "can be scored without themselves" if held_out is None else "are held out"
+        raise ValueError(f"{int(finite.sum())} training clips {which}, two are needed")
     inside, outside = inside[finite], outside[np.isfinite(outside)]
     if np.concatenate([inside, outside]).min() >= 0:
         inside, outside = (np.log(np.maximum(scores, SMALLEST)) for scores in (inside, outside))
@@ -104,14 +113,20 @@ def estimate(
 
 
 def _without(
-    config: ScoreConfig, part: np.ndarray, x: np.ndarray, domains: list[str], recordings: np.ndarray
+    config: ScoreConfig,
+    part: np.ndarray,
+    x: np.ndarray,
+    domains: np.ndarray,
+    recordings: np.ndarray,
+    learnt: np.ndarray,
+    asked: np.ndarray,
 ) -> np.ndarray:
-    """Scores of the clips in `part` by a detector of the others; none where these are too few for it."""
-    kept = ~part & ~np.isin(recordings, recordings[part])
+    """Scores of the `asked` clips in `part` by a detector of the `learnt` others; none where these are too few."""
+    kept = learnt & ~part & ~np.isin(recordings, recordings[part])
+    if not (part & asked).any():
+        return np.empty(0)
     try:
-        fitted = PerDomain(config).fit(
-            x[kept], [d for d, keep in zip(domains, kept, strict=True) if keep], recordings[kept]
-        )
+        fitted = PerDomain(config).fit(x[kept], domains[kept].tolist(), recordings[kept])
     except ValueError:
         return np.empty(0)
-    return fitted.anomaly_score(x[part])
+    return fitted.anomaly_score(x[part & asked])
