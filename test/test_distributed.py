@@ -13,6 +13,7 @@ from recipe import CONFIG, ROOT, environment, make_corpus
 from test_pipeline import MINI
 
 from asdkit.bin import make_lists, prepare_data, pretrain, train
+from asdkit.detectors.measured import read_measured
 from asdkit.models.checkpoint import read_checkpoint
 from asdkit.train.curve import Curve
 from asdkit.train.distributed import World, join_world
@@ -64,13 +65,17 @@ def folders(tmp_path_factory):
     make_lists.main(["--config", str(root / "conf.yaml"), *sets, *work[:4], "--exp", str(exp / "one")])
     for name in ("two", "both"):
         shutil.copytree(exp / "one", exp / name)
+    held = ("--set", "data.held_out={fraction: 0.5}", "--set", "train.save_steps=[2]", "--set", "train.steps=4")
+    for name in ("held1", "held2"):
+        make_lists.main(["--config", str(root / "conf.yaml"), *sets, *held, *work[:4], "--exp", str(exp / name)])
     sounds = ["--config", str(root / "pretrain.yaml"), "--device", "cpu"]
-    train.main([*work, "--exp", str(exp / "one")])
+    for name in ("one", "held1"):
+        train.main([*work, "--exp", str(exp / name)])
     pretrain.main([*sounds, "--exp", str(exp / "one/pretrain")])
     killed(lambda: train.main([*work, "--exp", str(exp / "both")]), step=33)
     settings = exp / "both/config.yaml"  # goes on in parts: of 2, 1 and 1 clips, and of 1 each
     settings.write_text(settings.read_text().replace("accumulate: 1", "accumulate: 3"))
-    runs = [("train", [*work, "--exp", str(exp / name)]) for name in ("two", "both")]
+    runs = [("train", [*work, "--exp", str(exp / name)]) for name in ("two", "both", "held2")]
     runs.append(("pretrain", [*sounds, "--exp", str(exp / "two/pretrain")]))
     two_processes(root / "program.py", runs)
     return exp
@@ -125,6 +130,19 @@ def test_two_processes_train_what_one_trains(folders, name):
         if key.endswith("k_proj.bias"):
             continue  # its gradient is nothing but rounding, which Adam scales up
         torch.testing.assert_close(other["model"][key], tensor, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def test_two_processes_measure_what_one_measures(folders):
+    one, two = (read_measured(folders / name / "seed0") for name in ("held1", "held2"))
+    assert list(one) == list(two) == [2, 4]
+    for step, machines in one.items():
+        assert len(machines) == 5 and machines.keys() == two[step].keys()
+        for machine, found in machines.items():
+            assert two[step][machine].parts == found.parts
+            assert two[step][machine].pseudo_auc == pytest.approx(found.pseudo_auc, abs=0.05)  # a pair may turn round
+            assert two[step][machine].bound == pytest.approx(found.bound, abs=1e-2)
+    best = [read_checkpoint(folders / name / "seed0/checkpoint/best.pt")["step"] for name in ("held1", "held2")]
+    assert best[0] == best[1]
 
 
 def test_two_processes_pretrain_what_one_pretrains(folders):

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import shutil
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ import torch
 from corpora import prepare, write_corpus
 from stages import NETWORK
 
-from asdkit.bin import extract_embeddings, make_lists, score, train
+from asdkit.bin import extract_embeddings, make_lists, score, steps, train
 from asdkit.config import Config, KnnConfig
 from asdkit.corpus.manifest import read_manifest, read_ref, write_ref
 from asdkit.data.batches import ChunkDataset
@@ -23,6 +24,7 @@ from asdkit.detectors.pseudo import Estimate, estimate, feature_pseudo_anomalies
 from asdkit.detectors.scoring import recordings_of
 from asdkit.infer.kept import arrays_of, experiment_at
 from asdkit.models.checkpoint import read_checkpoint
+from asdkit.report.steps import choices_table, read_steps
 from asdkit.train.curve import Curve
 from asdkit.utils.files import read_json, read_table
 from asdkit.utils.typed_yaml import validate
@@ -270,6 +272,36 @@ def test_no_label_is_read_and_none_counts(tiny, tmp_path):
     for made in ("pseudo_auc.tsv", "train.tsv", *(f"embed/{name}/embedding.ark" for name in ("dev_test", "eval_test"))):
         assert (exp / "seed0" / made).read_bytes() == (again / "seed0" / made).read_bytes(), made
     assert weights(exp, "best")["step"] == weights(again, "best")["step"]
+
+
+def test_the_chosen_step_is_reported_beside_the_last_and_the_best_by_labels(tiny, capsys):
+    where = tiny.work("held")
+    for step in ("2", "4", "6"):
+        steps.main([*where, "--step", step])
+    steps.main([*where, "--gather", "true"])
+    assert "The step with the highest Pseudo AUC" in capsys.readouterr().out
+    found, means = read_steps(tiny.exp), over_machines(read_measured(tiny.exp / "seed0"))
+    best = best_step(read_measured(tiny.exp / "seed0"))
+    assert {row["step"] for row in found if row["chosen"]} == {best}
+    assert all(row["pseudo_auc"] == means[row["step"]].pseudo_auc for row in found)
+    own = {row["step"]: 100 * row["official"] for row in found if row["set"] == "all"}
+    told = [f"{value:.2f}" for value in (own[best], own[6], max(own.values()), max(own.values()) - own[best])]
+    lines = [re.split(r" *\| *", line.strip("| ")) for line in (tiny.exp / "STEPS.md").read_text().splitlines()]
+    assert ["knn", "all", "1", str(best), *told] in lines
+
+
+def test_a_table_of_choices():
+    values = {0: {10: 0.5, 20: 0.75, 30: 0.5}, 1: {10: 0.5, 20: 0.625, 30: 0.5}}
+    rows = [
+        {"step": step, "seed": seed, "score": "knn", "set": "dev", "official": value, "chosen": step == (10, 20)[seed]}
+        for seed, own in values.items()
+        for step, value in own.items()
+    ]
+    line = choices_table(rows).splitlines()[-1]
+    cells = ["knn", "dev", "2", "10, 20", "56.25 ± 8.84", "50.00 ± 0.00", "68.75 ± 8.84", "12.50 ± 17.68"]
+    assert re.split(r" *\| *", line.strip("| ")) == cells
+    older = [{key: value for key, value in row.items() if key != "chosen"} for row in rows]
+    assert choices_table(older) == "" and choices_table([row | {"official": None} for row in rows]) == ""
 
 
 @pytest.mark.parametrize("step", [3, 4, 5])

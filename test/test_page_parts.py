@@ -114,7 +114,11 @@ def test_what_is_not_there_is_said(tmp_path):
     (experiment.data / "dev_test" / "ref.tsv").unlink()
     page = page_of(experiment, "--clips", "0")
     assert set(page["sets"]["dev"]["condition"]) == {"-"} and page["maps"]["sets"]["dev"]
-    assert page["curves"] == {"seeds": {}, "rows": 1, "said": ""} and page["steps"] == {"rows": [], "said": ""}
+    assert page["curves"] == {"seeds": {}, "rows": 1, "said": ""} and page["steps"] == {
+        "rows": [],
+        "said": "",
+        "chosen": {},
+    }
     shutil.rmtree(experiment.exp / "seed0" / "embed")
     page = page_of(experiment, "--clips", "0", scored=False)
     assert page["maps"]["sets"] == {} and page["maps"]["said"].startswith("No embeddings to show: ")
@@ -182,14 +186,19 @@ def test_curves(recipe, tmp_path):
     found = curves(tmp_path)
     own = found["seeds"]["3"]
     assert found["rows"] == 4 and len(own["step"]) == POINTS and "not a training curve" in found["said"]
-    assert own["step"][0] == 200 and own["loss"][:3] == [997.5, None, 989.5]
+    assert own["step"][0] == 200 and own["loss"][:3] == [997.5, 993.0, 989.5]
 
 
 def test_scores_over_steps(tmp_path):
-    assert scores_over_steps(tmp_path) == {"rows": [], "said": ""}
+    assert scores_over_steps(tmp_path) == {"rows": [], "said": "", "chosen": {}}
     one = {"step": 40, "seed": 0, "score": "knn", "set": "dev", "official": 0.75, "more": 1}
     write_json(tmp_path / "steps.json", [one])
-    assert scores_over_steps(tmp_path)["rows"] == [[40, 0, "knn", "dev", 0.75]]
+    assert scores_over_steps(tmp_path) == {"rows": [[40, 0, "knn", "dev", 0.75]], "said": "", "chosen": {}}
+    write_json(
+        tmp_path / "steps.json", [one | {"pseudo_auc": 0.9, "chosen": True}, one | {"step": 80, "chosen": False}]
+    )
+    assert scores_over_steps(tmp_path)["chosen"] == {"0": 40}
+    write_json(tmp_path / "steps.json", [one])
     write_json(tmp_path / "steps.json", [one | {"official": None}])
     assert scores_over_steps(tmp_path)["rows"] == [] and "not known" in scores_over_steps(tmp_path)["said"]
     for wrong in ([{}], {"a": 1}, [one | {"step": "x"}]):

@@ -345,7 +345,7 @@ WIRES: dict[str, Any] = {
     "loss.dlcl": "null",
     "loss.dlcl.weight": "2.0",
     "loss.dlcl.temperature": "0.5",
-    "loss.dlcl.codes": "5",
+    "loss.dlcl.codes": "16",
     "loss.dlcl.memory": "2",
     **{f"train.{name}": other for name, other in TRAIN_WIRES.items()},
     "train.specaugment": "null",

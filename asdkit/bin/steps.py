@@ -10,6 +10,11 @@ from asdkit.utils import cli
 if TYPE_CHECKING:
     from asdkit.infer.experiment import Experiment
 
+CHOSEN = """\
+The step with the highest Pseudo AUC on training clips that were held out (data.held_out), which embed.checkpoint: best
+takes: no label was read for it. The best by labels is known after the fact only; regret is what it has more.
+"""
+
 
 def get_parser() -> argparse.ArgumentParser:
     """Options of the program."""
@@ -85,14 +90,17 @@ def _inputs(experiment: "Experiment") -> dict[str, Any]:
 
 
 def _gather(args: argparse.Namespace) -> None:
-    from asdkit.report.steps import STEPS, evaluate_steps, steps_table
+    from asdkit.report.steps import STEPS, choices_table, evaluate_steps, steps_table
     from asdkit.utils.files import write_json, write_text
 
     rows = evaluate_steps(args.exp, args.data)
     write_json(args.exp / f"{STEPS}.json", rows)
     text = f"# {args.exp.name}: score over steps\n\nOfficial scores in percent, mean ± sample deviation over seeds.\n\n"
-    write_text(args.exp / "STEPS.md", text + steps_table(rows))
-    print(steps_table(rows), end="")
+    told = steps_table(rows)
+    if chosen := choices_table(rows):
+        told += f"\n{CHOSEN}\n{chosen}"
+    write_text(args.exp / "STEPS.md", text + told)
+    print(told, end="")
 
 
 if __name__ == "__main__":

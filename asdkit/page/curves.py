@@ -17,7 +17,7 @@ COLUMNS = {"step": int, "seed": int, "score": str, "set": str, "official": float
 def curves(exp: Path) -> dict[str, Any]:
     """The curves of all seeds: `seeds`, {seed: {column of train.tsv: values}}, `rows` of a point, and what is `said`.
 
-    Of long curves a point is the mean over several rows, None where one is not a finite number.
+    Of long curves a point is the mean over several rows: of the numbers there are, None where there is none.
     """
     found: dict[str, Any] = {"seeds": {}, "rows": 1, "said": ""}
     for seed, folder in seed_folders(exp).items():
@@ -30,23 +30,28 @@ def curves(exp: Path) -> dict[str, Any]:
             continue
         each = -(-len(values) // POINTS)
         blocks = [values[i : i + each] for i in range(0, len(values), each)]
-        means = [[block[-1, 0], *block[:, 1:].mean(axis=0)] for block in blocks]  # a row stands at its last step
+        means = [[block[-1, 0], *map(_mean, block[:, 1:].T)] for block in blocks]  # a row stands at its last step
         found["rows"] = max(found["rows"], each)
         found["seeds"][str(seed)] = {c: [_short(row[i]) for row in means] for i, c in enumerate(columns)}
     return found
 
 
 def scores_over_steps(exp: Path) -> dict[str, Any]:
-    """What exp/<tag>/steps.json holds of each step: `rows`, [step, seed, score, set, official], and what is `said`."""
+    """What exp/<tag>/steps.json holds of each step: `rows`, [step, seed, score, set, official], and what is `said`.
+
+    chosen: {seed: the step that is best by Pseudo AUC}, of those that tell.
+    """
     if not (exp / STEPS).exists():
-        return {"rows": [], "said": ""}
+        return {"rows": [], "said": "", "chosen": {}}
     try:
         rows = read_json(exp / STEPS)
         known = [row for row in rows if row["official"] is not None]
         said = "The truth of the test clips is not known: no score over steps." if rows and not known else ""
-        return {"rows": [[kind(row[key]) for key, kind in COLUMNS.items()] for row in known], "said": said}
+        chosen = {str(row["seed"]): int(row["step"]) for row in known if row.get("chosen")}
+        found = [[kind(row[key]) for key, kind in COLUMNS.items()] for row in known]
+        return {"rows": found, "said": said, "chosen": chosen}
     except (ValueError, KeyError, TypeError) as error:
-        return {"rows": [], "said": f"{exp / STEPS} cannot be read: {error}."}
+        return {"rows": [], "said": f"{exp / STEPS} cannot be read: {error}.", "chosen": {}}
 
 
 def _read(path: Path) -> tuple[list[str], np.ndarray]:
@@ -55,6 +60,11 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
     if len(lines) < 2 or lines[0][0] != "step" or any(len(line) != len(lines[0]) for line in lines):
         raise ValueError(f"{path}: not a training curve")
     return lines[0], np.array(lines[1:], dtype=np.float64)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def _short(value: float) -> float | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 COLOURS = ("condition", "domain", "attr", "section", "code")  # what embeddings can be coloured by
 NAMED = 11  # values with a colour and form of their own; the others share one
 UNTOLD = "not told"
-RATES = {"lr": "learning rate", "aam": "AAM-softmax", "dlcl": "DLCL"}
+RATES = {"lr": "learning rate", "aam": "AAM-softmax", "dlcl": "DLCL", "pseudo_auc": "Pseudo AUC, held out"}
 
 
 def embeddings(found: dict[str, Any], test: dict[str, Any], colour: str, machine: str, width: float) -> "Figure | None":
@@ -96,9 +96,10 @@ def training(curves: dict[str, Any], width: float) -> "Figure | None":
     every = figure.subplots(down, across, squeeze=False).ravel()
     for axes, key in zip(every, columns, strict=False):
         for number, (seed, values) in enumerate(seeds.items()):
-            y = [np.nan if value is None else value for value in values.get(key, [])]
+            known = [(x, y) for x, y in zip(values["step"], values.get(key, []), strict=False) if y is not None]
             line = ("-", "--", ":", "-.")[number % 4]
-            axes.plot(values["step"][: len(y)], y, line, color=HUES[number % len(HUES)], lw=0.9, label=f"seed {seed}")
+            at, numbers = [x for x, _ in known], [y for _, y in known]
+            axes.plot(at, numbers, line, color=HUES[number % len(HUES)], lw=0.9, label=f"seed {seed}")
         axes.set_title(RATES.get(key, key), loc="left")
         axes.grid()
         _thousands(axes)

@@ -2,7 +2,7 @@
 
 const inside = { layer: null };
 const SHADES = 12; // of a table of weights
-const RATES = { lr: "learning rate", aam: "AAM-softmax", dlcl: "DLCL", loss: "loss" };
+const RATES = { lr: "learning rate", aam: "AAM-softmax", dlcl: "DLCL", loss: "loss", pseudo_auc: "Pseudo AUC, held out", pseudo_bound: "bound of the Pseudo AUC" };
 
 function drawInside() {
   const { curves, steps, groups, codes } = data;
@@ -39,8 +39,8 @@ function curvesOf(curves) {
   if (!seeds.length) return said(curves.said ? `None: ${curves.said}` : "None: nothing was trained here (train.steps 0), or no train.tsv is left.");
   const columns = Object.keys(curves.seeds[seeds[0]]).filter((key) => key !== "step");
   columns.sort((a, b) => (a === "lr") - (b === "lr"));
-  const plots = columns.map((key) => linesOf(RATES[key] || key, seeds.filter((seed) => curves.seeds[seed][key]).map((seed, i) => ({ colour: "h0", faint: i > 0, points: curves.seeds[seed].step.map((step, n) => [step, curves.seeds[seed][key][n]]) })), plotWidth()));
-  return [make("div", { class: "plots-grid" }, plots), said(`train.tsv over steps${curves.rows > 1 ? `, the mean of ${curves.rows} rows a point` : ""}${seeds.length > 1 ? `; seeds ${seeds.join(", ")}, the first one dark` : `; seed ${seeds[0]}`}. Losses of training clips: they say nothing of anomalies. ${curves.said}`)];
+  const plots = columns.map((key) => linesOf(RATES[key] || key, seeds.filter((seed) => curves.seeds[seed][key]).map((seed, i) => ({ colour: "h0", faint: i > 0, points: curves.seeds[seed].step.map((step, n) => [step, curves.seeds[seed][key][n]]).filter(([, y]) => y !== null) })), plotWidth()));
+  return [make("div", { class: "plots-grid" }, plots), said(`train.tsv over steps${curves.rows > 1 ? `, the mean of ${curves.rows} rows a point` : ""}${seeds.length > 1 ? `; seeds ${seeds.join(", ")}, the first one dark` : `; seed ${seeds[0]}`}. Losses of training clips say nothing of anomalies. ${curves.said}`)];
 }
 
 function stepsOf(steps) {
@@ -54,7 +54,19 @@ function stepsOf(steps) {
   });
   return make("div", { class: "side" }, make("div", {}, linesOf("official score, percent", lines, 400, true, true)), make("div", {},
     make("ul", { class: "key" }, lines.filter((line) => line.set).map((line) => make("li", {}, make("svg", { width: 24, height: 12 }, make("path", { class: line.colour, d: formAt(12, 6, 5, line.form) })), SETS[line.set] || line.set))),
-    said(`${score().score}, ${seeds.length > 1 ? `mean over the seeds ${seeds.join(", ")}, which are drawn lighter` : `seed ${seeds[0]}`}. Choosing a step by these is choosing by test clips.`)));
+    said(`${score().score}, ${seeds.length > 1 ? `mean over the seeds ${seeds.join(", ")}, which are drawn lighter` : `seed ${seeds[0]}`}. Choosing a step by these is choosing by test clips. ${chosenOf(rows, sets, steps.chosen || {})}`)));
+}
+
+// The step chosen without labels, beside the last and the best by labels, of each seed.
+function chosenOf(rows, sets, chosen) {
+  const set = sets[sets.length - 1], seeds = Object.keys(chosen);
+  const each = seeds.map((seed) => {
+    const own = rows.filter((row) => String(row[1]) === seed && row[3] === set), there = own.find((row) => row[0] === chosen[seed]);
+    if (!there) return "";
+    const last = own.reduce((a, b) => (b[0] > a[0] ? b : a)), best = own.reduce((a, b) => (b[4] > a[4] ? b : a));
+    return ` Seed ${seed}: step ${there[0]}, ${percent(there[4], 2)} %; the last one, ${last[0]}, has ${percent(last[4], 2)} %, the best by labels, ${best[0]}, ${percent(best[4], 2)} %: a regret of ${percent(best[4] - there[4], 2)}.`;
+  });
+  return seeds.length ? `Chosen without labels, by Pseudo AUC (${SETS[set] || set}):${each.join("")}` : "";
 }
 
 // Rows {name, values} of shares as a table of squares, the stronger the colour the larger; a row without values is a heading.
