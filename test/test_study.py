@@ -163,7 +163,7 @@ def test_numbers_are_those_of_the_text(recipe, name, number, test_data, monkeypa
     assert ours == [line for line in printed if line]
 
 
-@pytest.mark.parametrize("recipe", ["dcase2024", "mini"])
+@pytest.mark.parametrize("recipe", ["dcase2024", "mini", "custom"])
 def test_experiments_are_shared_by_the_tables(recipe, monkeypatch):
     """One tag is one experiment, in whichever table; in the layout of the paper, with a place for what is missing."""
     monkeypatch.chdir(ROOT / "egs" / recipe)
@@ -175,7 +175,7 @@ def test_experiments_are_shared_by_the_tables(recipe, monkeypatch):
                 continue
             identity = experiment_identity(load_config(row.config, row.set))
             assert found.setdefault(row.tag, identity) == identity, (path, row.tag)
-    assert lines == [("table11", "pseudo-labels")]
+    assert lines == ([] if recipe == "custom" else [("table11", "pseudo-labels")])
     same = [tag for tag in found for other in found if tag < other and found[tag] == found[other]]
     assert not same, "the same experiment under two names"
 

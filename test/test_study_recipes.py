@@ -13,7 +13,8 @@ from recipe import environment, make_corpus
 from asdkit.bin import study
 from asdkit.report.study import load_study
 
-STUDIES = ("table4", "table5", "table11", "fig5", "fig6", "fig7")
+PAPER = ("table4", "table5", "table11", "fig5", "fig6", "fig7")
+STUDIES = {"dcase2024": PAPER, "mini": (*PAPER, "training"), "custom": ("training",)}
 TINY = (
     "encoder={name: beats, train: true, arch: {encoder_layers: 1, encoder_embed_dim: 16, encoder_ffn_embed_dim: 16, "
     "encoder_attention_heads: 2, embed_dim: 8, conv_pos: 4, conv_pos_groups: 2}}",
@@ -67,12 +68,12 @@ def run(place: Path, corpus: Path, name: str, *options: str) -> subprocess.Compl
     return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=3000, env=environment())
 
 
-@pytest.mark.parametrize("recipe", ["dcase2024", "mini"])
+@pytest.mark.parametrize("recipe", STUDIES)
 def test_every_study_finds_what_to_run(recipe, monkeypatch, capsys):
     """With an encoder that needs no file, every experiment of every study is one that stage 2 would take."""
     monkeypatch.chdir(ROOT / "egs" / recipe)
     words = [word for change in TINY for word in ("--set", change)]
-    for name in STUDIES:
+    for name in STUDIES[recipe]:
         file = f"conf/study/{name}.yaml"
         study.main(["--study", file, "--exp", "nowhere", "--list", "true", *words])
         found = capsys.readouterr()
@@ -86,7 +87,7 @@ def test_every_study_finds_what_to_run(recipe, monkeypatch, capsys):
 def test_every_study_runs(recipe, tmp_path):
     place = start(recipe, tmp_path)
     corpus = write_year(tmp_path / "corpus") if recipe == "dcase2024" else make_corpus(tmp_path / "corpus")
-    for name in STUDIES:
+    for name in STUDIES[recipe]:
         dry = run(place, corpus, name, "--dry-run")
         assert dry.returncode == 0 and "asdkit.bin.train" in dry.stdout, dry.stderr
         assert ("asdkit.bin.steps" in dry.stdout) == (name == "fig5")
@@ -96,6 +97,8 @@ def test_every_study_runs(recipe, tmp_path):
         rows = [row for row in load_study(place / f"conf/study/{name}.yaml").rows if row.tag]
         if name.startswith("table"):
             assert len(re.findall(r"here, 1 seed \|( +\d+\.\d\d \|){3}", text)) == len(rows)
+        elif name == "training":
+            assert len(re.findall(r"\| +1 \|( +\d+\.\d\d \| +(-|[-+]\d+\.\d\d) \|){3}", text)) == len(rows)
         else:
             assert (place / f"exp/{name}.pdf").exists() and re.search(r"\d+\.\d", text)
         again = run(place, corpus, name)
