@@ -44,6 +44,24 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--raw", choices=["u8", "s16le", "s24le", "s32le", "f32le"], help="format of samples on -")
     parser.add_argument("--rate", type=whole(MOST_HERTZ), help="of --raw, Hz")
     parser.add_argument("--channels", type=whole(MOST_CHANNELS), help="of --raw")
+    watch = parser.add_argument_group("watching", "asdkit-detect status FILE says what happened since yesterday.")
+    watch.add_argument("--watch", metavar="FOLDER", help="judge what comes into it, until the program is asked to end")
+    watch.add_argument("--db", metavar="FILE", help="keep what is found in this database (--watch)")
+    watch.add_argument("--poll", type=pause, default=1.0, help="seconds between two looks into the folder")
+    watch.add_argument(
+        "--blind-after", type=above_zero, help="seconds without a new recording (default: of 10, 60 or more)"
+    )
+    return parser
+
+
+def status_parser() -> argparse.ArgumentParser:
+    """Options of asdkit-detect status."""
+    parser = cli.parser("Say in words what a monitor found since yesterday.")
+    parser.prog += " status"
+    parser.add_argument("database", help="what --db named")
+    parser.add_argument(
+        "--days", type=whole(100_000), default=1, help="since the beginning of the day, so many days ago"
+    )
     return parser
 
 
@@ -74,6 +92,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def pause(text: str) -> float:
+    """argparse type of the time between two looks."""
+    value = finite(text)
+    if not 0.05 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 0.05 to 3600 seconds")
+    return value
+
+
 def whole(most: int) -> Callable[[str], int]:
     """argparse type of a number from 1 to `most`."""
 
@@ -95,9 +121,16 @@ def share(text: str) -> tuple[int, int]:
 
 def main(argv: list[str] | None = None) -> None:
     """Judge recordings; ends with the exit code that --help tells."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["status"]:
+        _status(status_parser().parse_args(argv[1:]))
     parser = get_parser()
     args = parser.parse_intermixed_args(argv)  # recordings may stand before and after options
-    if not args.recordings and not args.list:
+    if bool(args.watch) != bool(args.db):
+        parser.error("--watch FOLDER needs --db FILE, where it keeps what it finds, and --db needs --watch")
+    if args.watch and (args.recordings or args.list or args.tsv):
+        parser.error("--watch takes no other recordings and no --tsv: its table is the database")
+    if not args.recordings and not args.list and not args.watch:
         parser.error("nothing to judge: name recordings, folders, - for standard input, or --list FILE")
     if args.raw and not ("-" in args.recordings and args.rate and args.channels):
         parser.error("--raw needs - among the recordings, --rate and --channels")
@@ -109,7 +142,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("standard output is closed: nobody would read the verdicts")
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = _judge(args)
+        code = _watch(args) if args.watch else _judge(args)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -139,6 +172,51 @@ def _judge(args: argparse.Namespace) -> int:
     for line in writer.end(counts, judge, code):
         print(line)
     return code
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from asdkit.monitor.database import Database
+    from asdkit.monitor.detector import Detector
+    from asdkit.monitor.heartbeat import Heart
+    from asdkit.monitor.output import Lines, Words
+    from asdkit.monitor.recorder import Recorder
+    from asdkit.monitor.status import clock
+    from asdkit.monitor.verdict import Judge, Verdict, Wanted
+    from asdkit.monitor.watching import Stop, Watcher, Watching
+
+    stop = Stop()
+    wanted = Wanted(args.limit, args.false_alarms_per_day, args.every, *args.alarm_after)
+    judge = Judge(Detector.open(args.bundle), wanted, args.machine, args.section)
+    often = args.every or max(known.machine.seconds for known in judge.known.values())
+    database = Database(args.db, stop)
+    recorder = Recorder(database, judge)
+    heart = Heart(database, args.blind_after or max(10 * often, 60.0))
+    writer: Writer = Lines() if args.json else Words(len(judge.known) > 1, False, clock)
+    counts: Counter[str] = Counter()
+
+    def say(found: Verdict) -> None:
+        counts[found.verdict] += 1
+        for line in writer.clip(found):
+            print(line, flush=True)
+
+    watcher = Watcher(recorder, heart, Watching(args.watch, args.poll, args.clip_seconds), stop, say)
+    for line in writer.begin(judge):
+        print(line, flush=True)
+    watcher.run()
+    heart.end(stop.why or "")
+    database.close()
+    recorder.hand_back()
+    for line in writer.end(counts, judge, 0):
+        print(line)
+    return 0
+
+
+def _status(args: argparse.Namespace) -> None:
+    from asdkit.monitor.status import status
+
+    for line in status(args.database, args.days):
+        print(line)
+    sys.exit(0)
 
 
 def _clips(args: argparse.Namespace, judge: "Judge") -> "Iterator[Clip | Unread]":

@@ -2,8 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 from asdkit.monitor.calibration import Rule
 
@@ -63,13 +63,30 @@ class Watch:
         if going is None:
             return self._begin(clip)
         self.quiet = 0 if clip.score > self.rule.release else self.quiet + 1
-        if self.quiet == self.rule.n:
+        if self.quiet >= self.rule.n:
             going.open, self.going = False, None
             self.last.clear()
             return None
         if self.quiet == 0:
             self._extend(going, number, clip)
         return going
+
+    def held(self) -> dict[str, Any]:
+        """Where the counting stands, as JSON can hold it."""
+        going = self.going and asdict(self.going)
+        return {
+            "count": self.count,
+            "raised": self.raised,
+            "quiet": self.quiet,
+            "going": going,
+            "last": list(self.last),
+        }
+
+    def restore(self, held: dict[str, Any]) -> None:
+        """Go on from what `held` gave, with the rule of this watch."""
+        self.count, self.raised, self.quiet = held["count"], held["raised"], held["quiet"]
+        self.going = held["going"] and Episode(**held["going"])
+        self.last.extend((number, Timed(*clip)) for number, clip in held["last"])
 
     def _begin(self, clip: Timed) -> Episode | None:
         over = [(number, one) for number, one in self.last if one.score > self.rule.limit]

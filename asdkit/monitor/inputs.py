@@ -140,12 +140,17 @@ def find(paths: Iterable[str], ears: Ears, clip_seconds: float | None) -> Iterat
                 yield from _pieces(entry.path, ears, clip_seconds)
             elif is_other_sound(entry.name):
                 count += 1
-                convert = "convert it, as by: ffmpeg -i in -c:a pcm_s16le out.wav"
-                yield Unread(entry.path, f"in a format that is not read ({told(ears.suffixes)} are): {convert}")
+                yield other_sound(entry.path, ears)
         for folder, error in closed:
             yield Unread(folder, f"a folder that cannot be read: {error.strerror}")
         if not (count or closed):
             yield Unread(path, f"a folder without recordings ({told(ears.suffixes)})")
+
+
+def other_sound(path: str, ears: Ears) -> Unread:
+    """What is told of sound in a format that is not read."""
+    convert = "convert it, as by: ffmpeg -i in -c:a pcm_s16le out.wav"
+    return Unread(path, f"in a format that is not read ({told(ears.suffixes)} are): {convert}")
 
 
 def _pieces(path: str, ears: Ears, clip_seconds: float | None) -> Iterator[Clip | Unread]:

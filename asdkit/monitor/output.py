@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from asdkit.monitor.episodes import Episode
@@ -45,8 +45,9 @@ class Writer(Protocol):
 class Words:
     """Plain words, for people who know the machine and not the method."""
 
-    def __init__(self, several: bool, stream: bool) -> None:
-        self.several, self.stream = several, stream  # machines; clips of one recording
+    def __init__(self, several: bool, stream: bool, clock: Callable[[float], str] | None = None) -> None:
+        """several: machines; stream: clips of one recording; clock: how the times of alarms are told (else h:mm:ss)."""
+        self.several, self.stream, self.clock = several, stream, clock or _clock
 
     def begin(self, judge: Judge) -> Iterator[str]:
         """What the verdicts are made with."""
@@ -82,19 +83,23 @@ class Words:
             yield f"{line}: {_rank(found)}" if found.of else line
             yield f"{_INDENT}{_difference(found)}"
         if found.began and found.alarm:
-            yield f"  ALARM    {whose}since {_clock(found.alarm.start)}: {found.alarm.over} clips above the limit"
+            yield f"  ALARM    {whose}since {self.clock(found.alarm.start)}: {_over(found.alarm)} above the limit"
         if found.ended:
-            yield f"  alarm over: {whose}{_episode(found.ended)}"
+            yield f"  alarm over: {whose}{self._episode(found.ended)}"
 
     def end(self, counts: Counter[str], judge: Judge, code: int) -> Iterator[str]:
         """How many there were, and the exit code."""
         yield ""
         for known in judge.known.values():
             if known.watch and known.watch.going:
-                yield f"  alarm goes on: {known.title}: {_episode(known.watch.going)}"
+                yield f"  alarm goes on: {known.title}: {self._episode(known.watch.going)}"
         total = counts.total()
         parts = [f"{counts[kind]} {kind}" for kind in _LABEL if counts[kind]]
         yield f"{total} {'clips' if self.stream else 'recordings'}: {', '.join(parts) or 'nothing to judge'}"
+
+    def _episode(self, one: Episode) -> str:
+        high = f"{_over(one)} above the limit, highest score {_number(one.peak_score)}"
+        return f"from {self.clock(one.start)} to {self.clock(one.end)}, {high}"
 
 
 class Table:
@@ -106,8 +111,8 @@ class Table:
 
     def clip(self, found: Verdict) -> Iterator[str]:
         """One clip's row; empty fields where there is nothing to tell."""
-        values = _values(found) | {"recording": shown(found.name), "sensor": ",".join(one.kind for one in found.sensor)}
-        fields = ["" if values[key] is None else str(values[key]) for key in COLUMNS]
+        row = values(found) | {"recording": shown(found.name), "sensor": ",".join(one.kind for one in found.sensor)}
+        fields = ["" if row[key] is None else str(row[key]) for key in COLUMNS]
         yield "\t".join(field.replace("\t", " ").replace("\n", " ") for field in fields)
 
     def end(self, counts: Counter[str], judge: Judge, code: int) -> Iterator[str]:
@@ -134,7 +139,7 @@ class Lines:
 
     def clip(self, found: Verdict) -> Iterator[str]:
         """One clip's verdict, and the alarm that ended with it."""
-        yield _json({"type": "clip"} | _values(found))
+        yield _json({"type": "clip"} | values(found))
         if found.ended:
             yield _json(_alarm(found.machine, found.section, found.ended))
 
@@ -146,9 +151,10 @@ class Lines:
         yield _json({"type": "end", "clips": counts.total(), **{kind: counts[kind] for kind in _LABEL}, "exit": code})
 
 
-def _values(found: Verdict) -> dict[str, Any]:
+def values(found: Verdict) -> dict[str, Any]:
+    """A clip's columns, and what --json has beside them."""
     moved = found.difference
-    alarm = "begins" if found.began else "goes on" if found.alarm else "over" if found.ended else None
+    state = "begins" if found.began else "goes on" if found.alarm else "over" if found.ended else None
     return {
         "recording": found.name,
         "start": found.seconds,
@@ -170,7 +176,7 @@ def _values(found: Verdict) -> dict[str, Any]:
         "from_s": moved and round(moved.start, 3),
         "to_s": moved and round(moved.end, 3),
         "unusual": moved and round(moved.unusual, 2),
-        "alarm": alarm,
+        "alarm": state,
         "why": found.why,
     }
 
@@ -230,9 +236,8 @@ def _band(moved: Difference) -> str:
     return f"between {low} and {moved.high / 1000:.2g} kHz"
 
 
-def _episode(one: Episode) -> str:
-    high = f"{one.over} clips above the limit, highest score {_number(one.peak_score)}"
-    return f"from {_clock(one.start)} to {_clock(one.end)}, {high}"
+def _over(one: Episode) -> str:
+    return f"{one.over} clip{'s' * (one.over != 1)}"
 
 
 def _clock(seconds: float) -> str:

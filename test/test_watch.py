@@ -1,0 +1,371 @@
+"""Watching a folder: every recording once, every alarm once, whatever happens in between."""
+
+import contextlib
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime
+
+import pytest
+from detecting import Levels, bundle, sound, write
+from watching import ROOT, Monitor, ask
+
+from asdkit.bin import detect
+from asdkit.monitor import database, folder, heartbeat, watching
+from asdkit.monitor.alarms import ANOMALY
+from asdkit.monitor.database import Database
+from asdkit.monitor.detector import Detector
+from asdkit.monitor.episodes import Timed, find_episodes
+from asdkit.monitor.heartbeat import Heart
+from asdkit.monitor.recorder import Recorder
+from asdkit.monitor.status import status
+from asdkit.monitor.verdict import Judge, Wanted
+
+CLIPS = "SELECT count(*) FROM clips"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A bundle of a press and an empty folder `in`; what cannot be read is broken after half a second."""
+    monkeypatch.setattr(Detector, "network", Levels())
+    monkeypatch.setattr(folder, "PATIENCE", 0.5)
+    monkeypatch.setattr(watching, "PATIENCE", 0.5)
+    bundle(tmp_path / "press.asdkit")
+    (tmp_path / "in").mkdir()
+    return tmp_path
+
+
+def watch(place, until, name="m.db", wanted=None, seconds=20, **options):
+    """Watch in this process until the answer to a question is so; what was said of clips."""
+    end, said = time.monotonic() + seconds, []
+    asked = (lambda: ask(place / name, until[0]) == until[1]) if isinstance(until, tuple) else until
+    judge = Judge(Detector.open(place / "press.asdkit"), wanted or Wanted())
+    made = Database(place / name, lambda: time.monotonic() > end or asked())
+    try:
+        recorder = Recorder(made, judge)
+        heart = Heart(made, options.pop("blind_after", 1e9))
+        how = watching.Watching(str(place / "in"), 0.02, **options)
+        watching.Watcher(recorder, heart, how, made.stopped, said.append).run()
+    finally:
+        made.close()
+    assert time.monotonic() < end, ask(place / name, "SELECT path, state FROM files")
+    return said
+
+
+def rows(place, name="m.db"):
+    return ask(place / name, "SELECT recording, verdict, coalesce(why, '') FROM clips ORDER BY id")
+
+
+def names(place):
+    return [row[0].rpartition("/")[2] for row in rows(place)]
+
+
+def test_new_files_once_each_also_after_a_restart(place):
+    for number in range(3):
+        write(place / f"in/day/{number}.wav", sound("press", 50 + number))
+    said = watch(place, (CLIPS, 3))
+    assert [one.verdict for one in said] == ["normal"] * 3 and names(place) == ["0.wav", "1.wav", "2.wav"]
+    write(place / "in/day/3.wav", sound("press", 60, fault=True))
+    os.rename(place / "in/day/0.wav", place / "in/day/zero.wav")  # while nobody watched
+    os.link(place / "in/day/1.wav", place / "in/day/other.wav")
+    (said,) = [watch(place, (CLIPS, 5))]
+    assert sorted(names(place)[3:]) == ["3.wav", "other.wav"]
+    assert ask(place / "m.db", "SELECT count(*) FROM files WHERE path LIKE '%zero.wav' AND state = 'done'") == 1
+    waited = ask(place / "m.db", "SELECT waited FROM clips")
+    assert all(0 <= one < 20 for one in waited) and ask(place / "m.db", "SELECT * FROM heartbeat")
+
+
+def test_files_that_come_in_pieces_are_judged_when_they_are_whole(place):
+    whole = write(place / "a.wav", sound("press", 50)).read_bytes()
+    (place / "in/half.wav").write_bytes(whole[:9000])
+    (place / "in/part.wav.part").write_bytes(whole[:9000])
+    (place / "in/.hidden.wav").write_bytes(whole)
+    (place / "in/broken.wav").write_bytes(whole[:5000])
+    (place / "in/empty.wav").write_bytes(b"")
+    (place / "in/song.mp3").write_bytes(b"ID3")
+
+    def more():
+        time.sleep(0.3)
+        with open(place / "in/half.wav", "ab") as file:
+            file.write(whole[9000:])
+        (place / "in/part.wav.part").write_bytes(whole)
+        os.rename(place / "in/part.wav.part", place / "in/part.wav")
+
+    thread = threading.Thread(target=more)
+    thread.start()
+    watch(place, (CLIPS, 5))
+    thread.join()
+    found = {row[0].rpartition("/")[2]: row[1:] for row in rows(place)}
+    assert found.pop("half.wav")[0] == "normal" and found.pop("part.wav")[0] == "normal"
+    assert {name: one[0] for name, one in found.items()} == dict.fromkeys(found, "not read") and len(found) == 3
+    assert found["broken.wav"][1].startswith("truncated") and "is not read" not in found["broken.wav"][1]
+    assert "in a format that is not read" in found["song.mp3"][1]
+    with open(place / "in/broken.wav", "ab") as file:  # whoever copied it goes on at last: it is another recording
+        file.write(whole[5000:])
+    watch(place, (CLIPS, 6))
+    assert rows(place)[-1][1] == "normal"
+
+
+def test_what_is_named_otherwise_or_away_is_told(place):
+    looks = folder.Folder(str(place / "in"), (".wav",))
+    first = write(place / "in/a.wav", sound("press", 50))
+    assert not looks.look(0.0).whole
+    os.rename(first, place / "in/b.wav")
+    news = looks.look(1.0)
+    assert [file.path for file in news.whole] == [str(place / "in/b.wav")] and len(news.moved) == 1
+    os.rename(place / "in/b.wav", place / "b.wav")
+    assert not looks.look(2.0).gone and not looks.look(2.4).gone  # a mount may be away for a while
+    (gone,) = looks.look(2.5).gone
+    assert gone.path == str(place / "in/b.wav") and not looks.files
+    os.rmdir(place / "in")
+    assert looks.look(3.0).closed == [f"{place}/in: No such file or directory"]
+
+
+def test_what_waited_and_is_away_is_a_row_and_judged_when_it_is_back(place):
+    path = write(place / "in/a.wav", sound("press", 50))
+    judge, held = Judge(Detector.open(place / "press.asdkit"), Wanted()), Database(place / "m.db")
+    watcher = watching.Watcher(
+        Recorder(held, judge), Heart(held, 1e9), watching.Watching(str(place / "in")), bool, print
+    )
+    for _ in range(2):
+        watcher.next = 0.0
+        watcher._look()
+    held.close()  # killed before it was judged
+    assert ask(place / "m.db", "SELECT state FROM files") == "waiting"
+    os.rename(path, place / "a.wav")
+    (found,) = watch(place, (CLIPS, 1))
+    assert (found.verdict, found.why) == ("not read", watching.GONE)
+    os.rename(place / "a.wav", path)
+    (found,) = watch(place, (CLIPS, 2))
+    assert found.verdict == "normal" and ask(place / "m.db", "SELECT state FROM files") == "done"
+
+
+def test_long_recordings_are_taken_up_where_a_kill_left_them(place):
+    wav = write(place / "in/a.wav", sound("press", 50, seconds=10))
+    os.utime(wav, (1000, 1000))
+    watch(place, (CLIPS, 2), clip_seconds=2.0)
+    assert ask(place / "m.db", "SELECT state FROM files") == "waiting"
+    watch(place, (CLIPS, 5), clip_seconds=2.0)
+    assert ask(place / "m.db", "SELECT start, time FROM clips") == [(2.0 * n, 990.0 + 2 * n) for n in range(5)]
+    assert ask(place / "m.db", "SELECT state FROM files") == "done"
+
+
+def episodes_of(db, rule):
+    """The episodes of the clips in a database, counted at once."""
+    clips = ask(db, "SELECT score, verdict, time, time + seconds FROM clips WHERE number IS NOT NULL ORDER BY id")
+    return find_episodes(rule, [Timed(None if clip[1] == "doubtful" else clip[0], *clip[2:]) for clip in clips])
+
+
+def check_whole(place, paths, rule):
+    """Each file once; the episodes those that the clips make when they are counted at once."""
+    db = place / "m.db"
+    assert sorted(row[0] for row in rows(place)) == sorted(map(str, paths))
+    numbers = ask(db, "SELECT number FROM clips WHERE number IS NOT NULL ORDER BY id")
+    assert numbers == list(range(len(numbers)))
+    wanted = episodes_of(db, rule)
+    select = "SELECT {} FROM episodes JOIN clips AS c ON c.id = {} WHERE kind = ? ORDER BY episodes.id"
+    kept = ask(db, "SELECT ordinal, start, raised, end, peak_score, over, open FROM episodes WHERE kind = ?", ANOMALY)
+    got = [(n, e.start, e.raised, e.end, e.peak_score, e.over, int(e.open)) for n, e in enumerate(wanted, 1)]
+    assert (kept if isinstance(kept, list) else [kept]) == got and got
+    found = ask(db, select.format("c.score, episodes.peak_score, episodes.open", "episodes.peak"), ANOMALY)
+    assert all(one[0] == one[1] for one in found)
+    ends = ask(db, select.format("c.time + c.seconds, episodes.end, 1", "episodes.last"), ANOMALY)
+    assert all(one[0] == one[1] for one in ends)
+    assert ask(db, "PRAGMA integrity_check") == "ok"
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.long)])
+def test_killed_at_any_moment_nothing_is_lost_or_doubled(place, kills):
+    draw, paths, over = random.Random(kills), [], threading.Event()
+    contents = [write(place / f"{n}.wav", sound("press", 50 + n, fault=n == 3)).read_bytes() for n in range(4)]
+    script = [draw.choice((0, 1, 2, 3, 3, 3)) for _ in range(1000)]
+
+    def arrive():
+        while not over.is_set():
+            path = place / f"in/{len(paths):04d}.wav"
+            content, how = contents[script[len(paths)]], draw.random()
+            paths.append(path)
+            with open(path if how < 0.7 else f"{path}.part", "wb") as file:
+                file.write(content[:20000])
+                file.flush()
+                time.sleep(draw.random() * 0.05)
+                file.write(content[20000:])
+            if how >= 0.7:
+                os.rename(f"{path}.part", path)
+            time.sleep(draw.random() * 0.2)
+
+    thread = threading.Thread(target=arrive)
+    thread.start()
+    monitor = Monitor(place / "press.asdkit", place / "in", place / "m.db", "--alarm-after", "2/3", patience=5)
+    try:
+        for _ in range(kills):
+            monitor.start()
+            before = ask(place / "m.db", CLIPS) or 0
+            if draw.random() < 0.8:  # else in the middle of the start
+                monitor.wait(CLIPS, lambda got, before=before: (got or 0) > before)
+            time.sleep(draw.random() * 0.5)
+            monitor.kill()
+    finally:
+        over.set()
+        thread.join()
+    monitor.start().wait("SELECT count(*) FROM files WHERE state = 'done'", len(paths), 60)
+    code, out, err = monitor.end()
+    assert code == 0, err
+    check_whole(place, paths, Judge(Detector.open(place / "press.asdkit"), Wanted(k=2, n=3)).known["press", "-"].rule)
+    assert ask(place / "m.db", "SELECT state, why FROM heartbeat") == [("ended", "SIGTERM")]
+    assert len({one[0] for one in rows(place)}) == len(paths) >= kills
+
+
+def test_a_clock_that_is_set_back_changes_neither_order_nor_alarms(place, monkeypatch):
+    real, shift = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + shift[0])
+    for number, fault in enumerate((False, True, True, True, False, False, False)):
+        path = write(place / f"in/{9 - number}.wav", sound("press", 50 + number, fault))
+        shift[0] = -3600.0 * number
+        os.utime(path, (real() + shift[0],) * 2)
+        watch(place, (CLIPS, number + 1), wanted=Wanted(k=2, n=3))
+    assert names(place) == [f"{9 - number}.wav" for number in range(7)]
+    check_whole(place, [place / f"in/{9 - n}.wav" for n in range(7)], Judge(
+        Detector.open(place / "press.asdkit"), Wanted(k=2, n=3)).known["press", "-"].rule)  # fmt: skip
+    assert ask(place / "m.db", "SELECT over, open FROM episodes") == [(3, 0)]
+    assert any("the clock was set back in between" in line for line in status(place / "m.db"))
+
+
+def test_a_database_that_another_holds_is_waited_for(place, caplog):
+    write(place / "in/a.wav", sound("press", 50))
+    watch(place, (CLIPS, 1))
+    other = sqlite3.connect(place / "m.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    write(place / "in/b.wav", sound("press", 51))
+    timer = threading.Timer(2.0, lambda: other.execute("ROLLBACK"))
+    timer.start()
+    watch(place, (CLIPS, 2))
+    assert (
+        "locked by another program. Waiting; nothing is lost" in caplog.text and "can be written again" in caplog.text
+    )
+    assert names(place) == ["a.wav", "b.wav"]
+    other.execute("BEGIN")  # who reads holds nobody up
+    assert other.execute(CLIPS).fetchone() == (2,)
+    write(place / "in/c.wav", sound("press", 52))
+    watch(place, (CLIPS, 3))
+    assert other.execute(CLIPS).fetchone() == (2,)
+    other.close()
+
+
+def test_a_full_disk_is_waited_for(place, caplog, monkeypatch):
+    for number in range(40):
+        write(place / f"in/{number:02d}.wav", sound("press", 50 + number % 3))
+    real = Database._prepare
+
+    def small(held):
+        found = real(held)
+        pages = held.connection.execute("PRAGMA page_count").fetchone()[0]
+        held.connection.execute(f"PRAGMA max_page_count = {pages}")
+        return found
+
+    monkeypatch.setattr(Database, "_prepare", small)
+    monkeypatch.setattr(database, "TELL", 0.0)
+    watch(place, lambda: caplog.text.count("the disk is full") > 3)
+    before = ask(place / "m.db", CLIPS)
+    assert before < 40 and "Waiting; nothing is lost" in caplog.text
+    monkeypatch.setattr(Database, "_prepare", real)
+    watch(place, (CLIPS, 40))
+    assert sorted(names(place)) == [f"{number:02d}.wav" for number in range(40)]
+    assert ask(place / "m.db", "PRAGMA integrity_check") == "ok"
+
+
+def test_sensors_have_alarms_of_their_own(place):
+    for number in range(5):
+        write(place / f"in/{number}.wav", (number not in (1, 2)) * sound("press", 50 + number))
+    watch(place, (CLIPS, 5), wanted=Wanted(k=2, n=2))
+    assert ask(place / "m.db", "SELECT kind, first, last, over, open FROM episodes") == [("sensor", 2, 3, 2, 0)]
+    assert any(
+        line.startswith("  SENSOR  press  ") and "look at the microphone" in line for line in status(place / "m.db")
+    )
+
+
+def test_the_heart_tells_of_being_alive_behind_and_blind(place, monkeypatch):
+    held, beats = Database(place / "m.db"), []
+    heart = Heart(held, 5.0, (beats.append,))
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    heart.beat(0, 0.0)
+    now[0] += 4
+    heart.beat(3, 3.0)
+    now[0] += 2
+    heart.beat(0, 0.0)
+    heart.came(now[0])
+    heart.beat(2, 61.0)
+    heart.closed = "in: no such folder"
+    heart.beat(0, 0.0)
+    now[0] += heartbeat.BEAT
+    heart.beat(0, 0.0)
+    assert [beat.state for beat in beats] == ["alive", "blind", "behind", "blind", "blind"]
+    assert beats[1].why == "no new recording for 6 s" and beats[2].why == "2 recordings wait, the first one for 61 s"
+    assert "no such folder" in beats[3].why
+    assert "The monitor is BLIND: cannot be read: in: no such folder" in next(status(place / "m.db"))
+    held.close()
+    assert "did not end by itself" in next(status(place / "m.db"))
+
+
+def test_the_program_says_what_it_keeps(place):
+    monitor = Monitor(place / "press.asdkit", place / "in", place / "m.db", "--json").start()
+    write(place / "in/a.wav", sound("press", 60, fault=True))
+    monitor.wait(CLIPS, 1)
+    with pytest.raises(ValueError, match="another asdkit-detect writes to it"):
+        Database(place / "m.db")
+    assert "The monitor is alive" in next(status(place / "m.db"))
+    code, out, err = monitor.end()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [line["type"] for line in lines] == ["about", "clip", "alarm", "end"] and not err
+    done = subprocess.run([sys.executable, "-m", "asdkit.bin.detect", "status", place / "m.db"], cwd=ROOT,
+                          capture_output=True, text=True)  # fmt: skip
+    today = datetime.now().strftime("%Y-%m-%d")
+    assert done.returncode == 0 and f"  ALARM  press  {today}" in done.stdout and "(SIGTERM)" in done.stdout
+
+
+def test_a_bundle_that_changes_ends_the_monitor_before_a_wrong_row(place):
+    write(place / "in/a.wav", sound("press", 50))
+    judge, held = Judge(Detector.open(place / "press.asdkit"), Wanted()), Database(place / "m.db")
+    with open(place / "press.asdkit", "r+b") as file:
+        file.write(b"x")
+    how = watching.Watching(str(place / "in"), 0.02)
+    with contextlib.closing(held), pytest.raises(ValueError, match="has changed since it was opened"):
+        watching.Watcher(Recorder(held, judge), Heart(held, 1e9), how, lambda: False, print).run()
+    assert ask(place / "m.db", CLIPS) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--watch", "in"], "--watch FOLDER needs --db FILE"),
+        (["a.wav", "--db", "m.db"], "--db needs --watch"),
+        (["--watch", "in", "--db", "m.db", "a.wav"], "takes no other recordings"),
+        (["--watch", "in", "--db", "m.db", "--poll", "0"], "is not 0.05 to 3600 seconds"),
+    ],
+)
+def test_what_is_typed_wrong_is_told(options, told, capsys):
+    with pytest.raises(SystemExit) as ended:
+        detect.main(["a.asdkit", *options])
+    assert ended.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_what_is_no_database_is_refused(place):
+    (place / "x.db").write_bytes(b"no database at all, but long enough to look at" * 100)
+    for name, told in (("x.db", "not a database"), ("nix/m.db", "there is no folder")):
+        with pytest.raises(ValueError, match=told):
+            Database(place / name)
+    with pytest.raises(ValueError, match="not a database"):
+        list(status(place / "x.db"))
+    with pytest.raises(ValueError, match="no such file"):
+        list(status(place / "y.db"))
+    Database(place / "m.db").close()
+    with sqlite3.connect(place / "m.db") as rows:
+        rows.execute("UPDATE about SET value = '7' WHERE key = 'schema'")
+    with pytest.raises(ValueError, match="a database of schema 7"):
+        Database(place / "m.db")
