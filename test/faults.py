@@ -43,7 +43,8 @@ GATHER, LISTS, UPGRADE = "asdkit/losses/gather.py", "asdkit/data/lists.py", "asd
 
 FAULTS = [
     # training
-    Fault("schedule and warm-up ignored", LOOP, "learning_rate(settings, self.step)", "settings.lr",
+    Fault("schedule and warm-up ignored", LOOP, "return learning_rate(self.settings, self.step) if self.step else",
+          "return self.settings.lr if self.step else",
           "[train.schedule] [train.warmup_steps]"),
     Fault("weight decay ignored", "asdkit/train/optim.py", "weight_decay=config.weight_decay", "weight_decay=0.01",
           "[train.weight_decay]"),
@@ -72,6 +73,15 @@ FAULTS = [
                 self._save(env)
             self._act()
 """, "inside::it_is_called_between_steps_before_the_checkpoint"),
+    Fault("factors of the learning rate ignored", "asdkit/train/optim.py", 'group["lr"] = factor * rate',
+          'group["lr"] = rate', "[train.rates.head] rates"),
+    Fault("weights between blocks lie above all", "asdkit/encoders/depth.py",
+          "found[id(source)] = number + 1 if number", "found[id(source)] = len(blocks) + 1 if number",
+          "rates::how_deep_weights_lie"),
+    Fault("the average is not kept on resuming", LOOP, 'self.averaged.load(content["ema"])', "pass",
+          "averaged::killed_and_resumed_is_bit_identical"),
+    Fault("the weights themselves are kept", LOOP, "return self.averaged.in_place() if self.averaged else", "return",
+          "averaged::what_is_kept_is_the_average_by_hand"),
     Fault("data.balance ignored", "asdkit/data/batches.py", "config.data.balance, seed)", '"none", seed)',
           "[data.balance]"),
     Fault("mixup of sounds, not of classes", "asdkit/models/classifier.py", "if mixed is None:", "if True:",

@@ -59,33 +59,33 @@ def test_an_old_configuration_is_todays_recipe():
     assert embedding_identity(old) | more == embedding_identity(now)
 
 
-class _Ema(TrainConfig):
-    ema: float = Field(0.0, description="a field that an older version did not know")
+class _Ahead(TrainConfig):
+    lookahead: float = Field(0.0, description="a field that an older version did not know")
 
 
-class _EmaOn(TrainConfig):
-    ema: float = Field(0.5, json_schema_extra={"absent": 0.0}, description="on by default, and was not done before")
+class _AheadOn(TrainConfig):
+    lookahead: float = Field(0.5, json_schema_extra={"absent": 0.0}, description="on by default, not done before")
 
 
-class _ConfigEma(Config):
-    train: _Ema = _Ema()
+class _ConfigAhead(Config):
+    train: _Ahead = _Ahead()
 
 
-class _ConfigEmaOn(Config):
-    train: _EmaOn = _EmaOn()
+class _ConfigAheadOn(Config):
+    train: _AheadOn = _AheadOn()
 
 
-@pytest.mark.parametrize("whole", [_ConfigEma, _ConfigEmaOn])
+@pytest.mark.parametrize("whole", [_ConfigAhead, _ConfigAheadOn])
 def test_a_new_field_leaves_finished_experiments_as_they_are(monkeypatch, whole):
     monkeypatch.setattr("asdkit.config.experiment.Config", whole)
     config = open_config(OLD / "config.yaml")
     digest = marker("train")["encoder.checkpoint.sha256"]
-    assert config.train.ema == 0.0
+    assert config.train.lookahead == 0.0
     made = reread_training(marker("train"))
-    assert made["train.ema"] == 0.0
+    assert made["train.lookahead"] == 0.0
     compare("x", {k: v for k, v in made.items() if k.startswith("train.")}, _part(training_identity(config, digest)))
-    other = config.model_copy(update={"train": config.train.model_copy(update={"ema": 0.9})})
-    with pytest.raises(ValueError, match="made with train.ema = 0.0, now 0.9"):
+    other = config.model_copy(update={"train": config.train.model_copy(update={"lookahead": 0.9})})
+    with pytest.raises(ValueError, match="made with train.lookahead = 0.0, now 0.9"):
         compare("x", {k: v for k, v in made.items() if k.startswith("train.")}, _part(training_identity(other, digest)))
 
 
@@ -94,11 +94,11 @@ def _part(identity):
 
 
 def test_a_default_that_changed_is_seen_in_new_experiments_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr("asdkit.config.experiment.Config", _ConfigEmaOn)
+    monkeypatch.setattr("asdkit.config.experiment.Config", _ConfigAheadOn)
     write_text(tmp_path / "old/config.yaml", dump_yaml(Config()))
     old, new = open_config(tmp_path / "old/config.yaml"), load(tmp_path, "", "train.steps=60000")
-    assert (old.train.ema, new.train.ema) == (0.0, 0.5)
-    with pytest.raises(ValueError, match="made with train.ema = 0.0, now 0.5"):
+    assert (old.train.lookahead, new.train.lookahead) == (0.0, 0.5)
+    with pytest.raises(ValueError, match="made with train.lookahead = 0.0, now 0.5"):
         compare("x", _part(training_identity(old)), _part(training_identity(new)))
 
 

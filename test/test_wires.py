@@ -218,7 +218,7 @@ def test_every_entry_is_of_a_field():
 
 
 class _Train(TrainConfig):
-    ema: float = 0.0
+    lookahead: float = 0.0
 
 
 class _Config(Config):
@@ -226,6 +226,6 @@ class _Config(Config):
 
 
 def test_a_new_field_asks_for_its_entry():
-    assert leaves(_Config).keys() - leaves(Config).keys() == {"train.ema"}
-    with pytest.raises(pytest.fail.Exception, match=r"train.ema has no entry in WIRES \(test/wires.py\): give"):
-        wires_of("train.ema")
+    assert leaves(_Config).keys() - leaves(Config).keys() == {"train.lookahead"}
+    with pytest.raises(pytest.fail.Exception, match=r"train.lookahead has no entry in WIRES \(test/wires.py\): give"):
+        wires_of("train.lookahead")

@@ -98,6 +98,7 @@ CLAP_ARCH = "{embed_dim: 2, depths: [1, 1, 1, 1], num_heads: [1, 1, 1, 1]}"
 CLAP = (f"encoder={{name: clap, train: true, arch: {CLAP_ARCH}}}", *BRIEF)
 CLAP_FILE = ("encoder={name: clap, train: true, checkpoint: clap_a.pt}", *BRIEF)
 ONE_KIND = "has no weights"
+ALL_FROZEN = "'frozen_layers' 1: without 'train' all of .* is frozen"
 NO_SPECIALS = "no token of this encoder stands for the whole clip"
 AST = ("encoder={name: ast, train: true, arch: {embed_dim: 16, depth: 2, num_heads: 2}}",)
 CLS = (*AST, "train.steps=0", "embed.arrays.cls={pooling: cls}")
@@ -128,6 +129,7 @@ def encoder(name: str, arch: str, own: dict[str, str], foreign: str) -> dict[str
         "arch": Wire(file, there, until="build", refused=foreign),
         "train": Wire("false", there, until="build"),
         "layers": Wire("1", there, until="build"),
+        "frozen_layers": Wire("1", there, until="build"),
         **{f"arch.{field}": Wire(other, there, until="build") for field, other in own.items()},
     }
     return {f"encoder.{name}.{field}": wire for field, wire in fields.items()}
@@ -150,6 +152,7 @@ def convolutional(name: str, own: dict[str, str]) -> dict[str, Wire]:
         "arch": Wire("null", there, until="build"),
         "train": Wire("false", there, until="build"),
         "layers": Wire("1", there, until="build", refused="has no transformer blocks"),
+        "frozen_layers": Wire("1", there, until="build", refused="has no transformer blocks"),
         **{f"arch.{field}": Wire(other, there) for field, other in own.items()},
     }
     return {f"encoder.{name}.{field}": wire for field, wire in fields.items()}
@@ -172,6 +175,7 @@ SPEECH = """{hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, inte
 SPEECH_FIELDS = {
     "train": "false",
     "layers": "[1, 2]",
+    "frozen_layers": "1",
     "arch.hidden_size": "24",
     "arch.num_hidden_layers": "1",
     "arch.num_attention_heads": "4",
@@ -248,12 +252,14 @@ WIRES: dict[str, Any] = {
     "encoder.beats.checkpoint": Wire("b.pt", WEIGHTS),
     "encoder.beats.train": "false",
     "encoder.beats.layers": ["[1, 2]", "weighted"],
+    "encoder.beats.frozen_layers": "1",
     "encoder.beats.arch": Wire(("encoder.arch=null", "encoder.checkpoint=a.pt")),
     **{f"encoder.beats.arch.{name}": other for name, other in ARCH_WIRES.items()},
     "encoder.clap.name": Wire(LOGMEL, CLAP),
     "encoder.clap.checkpoint": Wire("clap_b.pt", CLAP_FILE),
     "encoder.clap.train": Wire("false", CLAP),
     "encoder.clap.layers": Wire("3", CLAP),
+    "encoder.clap.frozen_layers": Wire("3", CLAP, until="build"),
     "encoder.clap.arch": Wire(("encoder.arch=null", "encoder.checkpoint=clap_a.pt"), CLAP),
     "encoder.clap.arch.embed_dim": Wire("4", CLAP),
     "encoder.clap.arch.depths": Wire("[1, 2, 1, 1]", CLAP),
@@ -263,11 +269,13 @@ WIRES: dict[str, Any] = {
     "encoder.logmel.checkpoint": Wire("a.pt", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.logmel.train": Wire("true", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.logmel.layers": Wire("1", (*LOGMEL, *NO_BLOCKS), refused=ONE_KIND),
+    "encoder.logmel.frozen_layers": Wire("1", (*LOGMEL, *NO_BLOCKS), refused=ALL_FROZEN),
     **spectrum("logmel", {"low": "100", "bands": "64", "scale": "linear"}),
     "encoder.envelope.name": Wire(LOGMEL, (*ENVELOPE, *NO_BLOCKS), until="build"),
     "encoder.envelope.checkpoint": Wire("a.pt", (*ENVELOPE, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.envelope.train": Wire("true", (*ENVELOPE, *NO_BLOCKS), refused=ONE_KIND),
     "encoder.envelope.layers": Wire("1", (*ENVELOPE, *NO_BLOCKS), refused=ONE_KIND),
+    "encoder.envelope.frozen_layers": Wire("1", (*ENVELOPE, *NO_BLOCKS), refused=ALL_FROZEN),
     **spectrum("envelope", {"low": "2000", "frame_seconds": "0.25", "highest": "100"}),
     **encoder("ast", VIT, VIT_WIRES, "an AST file is a dict of tensors"),
     **encoder("ced", VIT, VIT_WIRES, "no tensor 'time_pos_embed' in it"),
@@ -283,6 +291,7 @@ WIRES: dict[str, Any] = {
     "encoder.autoencoder.checkpoint": Wire("a.pt", AUTOENCODER, refused=FROM_SCRATCH),
     "encoder.autoencoder.train": Wire("true", AUTOENCODER, refused=FROM_SCRATCH),
     "encoder.autoencoder.layers": Wire("1", AUTOENCODER, refused=FROM_SCRATCH),
+    "encoder.autoencoder.frozen_layers": Wire("1", AUTOENCODER, refused=ALL_FROZEN),
     "encoder.autoencoder.frames": Wire("3", AUTOENCODER),
     "encoder.autoencoder.hidden": Wire("9", AUTOENCODER),
     "encoder.autoencoder.bottleneck": Wire("7", AUTOENCODER),
@@ -371,6 +380,8 @@ WIRES: dict[str, Any] = {
     "train.gain.high": Wire("9.0", ("train.gain={}",)),
     "train.save_steps": "[2]",
     "train.graphs": "true",
+    **{f"train.rates.{name}": "0.5" for name in ("encoder", "lora", "group_adapter", "head", "decay")},
+    "train.ema": "0.5",
     "train.accumulate": Wire("4", looks="curve"),
     "embed.checkpoint": embed("step1", "train.save_steps=[1]"),
     "embed.segment": embed("chunk"),

@@ -51,6 +51,7 @@ from asdkit.config.training import (
     DlclConfig,
     LossConfig,
     OptimizeConfig,
+    RatesConfig,
     TrainConfig,
     check_warmup,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "NoiseConfig",
     "OptimizeConfig",
     "PoolingConfig",
+    "RatesConfig",
     "ScoreConfig",
     "SpecAugmentConfig",
     "SpeechArch",

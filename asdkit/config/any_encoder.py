@@ -40,6 +40,21 @@ class AnyEncoder(Section):
         "weighted: the sum over all blocks, with weights (a softmax) that are trained; mean where nothing is",
     )
 
+    frozen_layers: int = Field(
+        0,
+        ge=0,
+        description="of an encoder that is trained: so many first blocks, and what lies below them, stay frozen",
+    )
+
+    @model_validator(mode="after")
+    def _frozen_of_trained(self) -> "AnyEncoder":
+        if self.frozen_layers and not self.train:
+            raise ValueError(
+                f"'frozen_layers' {self.frozen_layers}: without 'train' all of {self.name!r} is frozen: set 'train' to "
+                "true, or leave it out"
+            )
+        return self
+
     @model_validator(mode="after")
     def _fetched_where_it_can_be(self) -> "AnyEncoder":
         if (self.checkpoint or "").startswith(PREFIX) and not self.on_hub:

@@ -11,7 +11,7 @@ from asdkit.config.beats import BeatsEncoder
 from asdkit.config.encoders import EncoderConfig
 from asdkit.config.models import ModelConfig
 from asdkit.config.scoring import EmbedConfig, KnnConfig, Scores
-from asdkit.config.training import DataConfig, LossConfig, TrainConfig, check_warmup
+from asdkit.config.training import DataConfig, LossConfig, RatesConfig, TrainConfig, check_warmup
 from asdkit.config.upgrade import today
 from asdkit.utils.hub import weights_path
 from asdkit.utils.kinds import strays
@@ -80,6 +80,8 @@ class Config(Section):
             raise ValueError(f"train.{changed[0]}: the autoencoder draws frames, not chunks: leave it out")
         if self.data.held_out:
             raise ValueError("data.held_out: the autoencoder keeps no steps to choose from: leave it out")
+        if self.train.rates != RatesConfig() or self.train.ema is not None or self.train.accumulate > 1:
+            raise ValueError("train.rates, train.ema, train.accumulate: the autoencoder is trained without them")
         if self.embed.arrays:
             raise ValueError(
                 "embed.arrays: the autoencoder makes embedding, score.mse and score.mahalanobis, no others"
@@ -95,6 +97,10 @@ class Config(Section):
         if linears == () and (lora or self.model.group_adapter):
             raise ValueError(
                 f"the encoder {name!r} has no transformer blocks: model.lora and model.group_adapter must be null"
+            )
+        if linears == () and (self.encoder.frozen_layers or self.train.rates.decay != 1):
+            raise ValueError(
+                f"the encoder {name!r} has no transformer blocks: encoder.frozen_layers must be 0, train.rates.decay 1"
             )
         targets = (lora and lora.targets) or []
         if twice := [target for target in targets if targets.count(target) > 1]:

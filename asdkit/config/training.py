@@ -156,6 +156,22 @@ class OptimizeConfig(Section):
     )
 
 
+class RatesConfig(Section):
+    """Factors of train.lr for parts of the model; where several hold for a weight, they multiply."""
+
+    encoder: float = Field(1.0, gt=0, description="the encoder's own weights, where encoder.train is set")
+    lora: float = Field(1.0, gt=0, description="LoRA")
+    group_adapter: float = Field(1.0, gt=0, description="group adapters")
+    head: float = Field(1.0, gt=0, description="what follows the encoder, and what the losses learn")
+    decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="of what lies in the encoder's last block, LoRA and adapters too; its square in the block before, "
+        "and so on down to what lies below the first (Bao et al., 2022)",
+    )
+
+
 class TrainConfig(OptimizeConfig):
     """Optimisation of a fine-tuning (paper Sec. IV-F)."""
 
@@ -165,6 +181,14 @@ class TrainConfig(OptimizeConfig):
     noise: NoiseConfig | None = Field(None, description="null: none")
     gain: GainConfig | None = Field(None, description="null: none")
     save_steps: list[int] = Field([], description="steps whose weights are kept as step<N>.pt")
+    rates: RatesConfig = RatesConfig()
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of the moving average of the weights after each step, which is what is kept and embeds; "
+        "null: the weights of the step itself",
+    )
     accumulate: int = Field(
         1,
         ge=1,

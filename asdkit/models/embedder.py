@@ -7,6 +7,7 @@ from asdkit.adapt.group_adapter import add_group_adapter
 from asdkit.adapt.lora import add_lora
 from asdkit.config import Config, PoolingConfig
 from asdkit.encoders import build_encoder
+from asdkit.encoders.depth import freeze
 from asdkit.models.pooling import build_pooling, heard
 from asdkit.models.time_pooling import pool
 
@@ -31,6 +32,7 @@ class Embedder(nn.Module):
         self.how = config.model.pooling
         self._check_specials(self.how, "model.pooling")
         self.encoder.requires_grad_(config.encoder.train)
+        freeze(self.encoder, config.encoder.frozen_layers)
         if config.model.lora:
             add_lora(self.encoder, config.model.lora)
         if config.model.group_adapter:

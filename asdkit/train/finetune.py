@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asdkit.config import Config
+from asdkit.config import Config, RatesConfig
 from asdkit.config.identity import reread_training
 from asdkit.models.families import build_system
 from asdkit.train.distributed import World
 from asdkit.train.loop import Trainer
+from asdkit.train.rates import part_of, rate_factors
 from asdkit.train.seeding import seed_everything
 from asdkit.train.specaugment import spec_augment
 
@@ -55,14 +56,15 @@ def fine_tuning(
         return spec_augment(feats, masks, generator) if masks else feats
 
     kept = config.train.save_steps
-    return Trainer(system, config.train, seed, folder, inputs, world, augment, kept, reread)
+    factors = rate_factors(system, config.train.rates) if config.train.rates != RatesConfig() else ()
+    return Trainer(system, config.train, seed, folder, inputs, world, augment, kept, reread, factors)
 
 
 def log_parameters(model: nn.Module) -> None:
     """Log how many weights are trained, part by part."""
     parts: dict[str, int] = {}
     for name, parameter in _trained(model).items():
-        part = "lora" if ".lora_" in name else "group adapter" if ".adapters." in name else name.split(".")[0]
+        part = {"lora": "lora", "group_adapter": "group adapter"}.get(part_of(f"model.{name}"), name.split(".")[0])
         parts[part] = parts.get(part, 0) + parameter.numel()
     total = sum(p.numel() for p in model.parameters())
     detail = ", ".join(f"{part} {count:,}" for part, count in parts.items()) or "nothing"

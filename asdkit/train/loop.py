@@ -3,7 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from asdkit.config import OptimizeConfig, TrainConfig
 from asdkit.models.checkpoint import read_checkpoint, save_checkpoint
 from asdkit.models.system import System
+from asdkit.train.averaged import Averaged
 from asdkit.train.curve import Curve
 from asdkit.train.distributed import World
-from asdkit.train.optim import adamw, learning_rate
-from asdkit.train.parts import losses_in_parts
+from asdkit.train.optim import AdamW, learning_rate
+from asdkit.train.parts import losses_in_parts, too_large
 from asdkit.train.seeding import seed_everything
 from asdkit.train.stopping import Stop, Stopped, tell_stopped
 from asdkit.utils.device import set_precision, to_device
@@ -48,6 +50,7 @@ class Trainer:
     `folder`: gets checkpoint/{last,final,step<N>}.pt and train.tsv. `inputs`: what the run is made from; a `last.pt`
     with other inputs is refused. `augment`: changes the features [B, F, M] of every batch, given a generator on the
     CPU. `save_steps`: steps whose weights are kept. `reread`: brings `inputs` of an older version into today's terms.
+    `factors`: of the learning rate of each trained parameter, in the order of `System.trainable`; none: all 1.
     `between` is a list for what is done between steps, empty at first.
 
     Several processes train what one trains, up to rounding: everything random comes from (seed, step), is drawn for the
@@ -68,6 +71,7 @@ class Trainer:
         augment: Augment | None = None,
         save_steps: Collection[int] = (),
         reread: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        factors: Sequence[float] = (),
     ) -> None:
         self.system = system.to(world.device).train()
         self.settings, self.seed, self.inputs, self.world = settings, seed, inputs, world
@@ -79,7 +83,9 @@ class Trainer:
         self.between: list[Between] = []
         self.stop = Stop()
         self.parameters = list(system.trainable().values())
-        self.optimizer = adamw(self.parameters, settings)
+        self.optimizer = AdamW(self.parameters, settings, factors)
+        ema = settings.ema if isinstance(settings, TrainConfig) else None
+        self.averaged = Averaged(system, ema) if ema is not None else None
         self._unseen: list[tuple[int, Any, list[str], Tensor]] = []  # losses that nobody has looked at yet
         set_precision(settings.precision, world.device)
 
@@ -93,6 +99,8 @@ class Trainer:
         self.system.load_state(content, path)
         self.optimizer.load_state_dict(content["optimizer"])
         self.curve.load(content["curve"])
+        if self.averaged:
+            self.averaged.load(content["ema"])
         self.step = content["step"]
         logging.info("resumed from %s at step %d", path, self.step)
         return True
@@ -103,7 +111,7 @@ class Trainer:
         Several processes do without. Raises ValueError as `run` does.
         """
         if self.world.device.type == "cuda" and self.world.size == 1:
-            with memory_told(*self._told()), self._autocast():
+            with memory_told(*too_large(self.system, self.settings.batch_size, self.parts)), self._autocast():
                 feats = self._features(batch)
                 self.system.prepare(feats[: len(feats) // self.parts])
 
@@ -131,14 +139,14 @@ class Trainer:
         self.system.conclude(again)
         if self.world.rank == 0:
             self.curve.close(self.step, self._rate())
-            save_checkpoint(self.checkpoints / "final.pt", self._content(env))
+            self._keep("final", env)
             logging.info("trained steps %d to %d in %.0f s", first + 1, self.step, time.monotonic() - start)
         self.world.barrier()
 
     def _train(self, module: nn.Module, batches: Iterable[Any], env: dict[str, str]) -> None:
         for batch in batches:
             self.step += 1
-            what, instead = self._told()
+            what, instead = too_large(self.system, self.settings.batch_size, self.parts)
             with memory_told(f"step {self.step}: {what}", instead):
                 losses = self._update(module, batch)
             # one tensor for all of them; the names of the recordings, for what may have to be said of them later
@@ -166,8 +174,9 @@ class Trainer:
     def _act(self) -> None:
         """What is to be done between this step and the next."""
         numbers: dict[str, float] = {}
-        for one in self.between:
-            if self.step in one.steps:
+        due = [one for one in self.between if self.step in one.steps]
+        with self._kept() if due else nullcontext():
+            for one in due:
                 numbers |= one.act(self.step)
         if numbers and self.world.rank == 0:
             self.curve.measured(self.step, numbers, self._rate() if self.step else 0.0)
@@ -189,8 +198,7 @@ class Trainer:
     def _update(self, module: nn.Module, batch: Any) -> dict[str, Tensor]:
         settings = self.settings
         feats = self._features(batch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(settings, self.step)
+        self.optimizer.set_rate(self._rate())
         self.optimizer.zero_grad(set_to_none=True)
         if self.parts == 1:
             with self._autocast():
@@ -202,7 +210,13 @@ class Trainer:
         if settings.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, settings.grad_clip)
         self.optimizer.step()
+        if self.averaged:
+            self.averaged.follow(self.step)
         return losses
+
+    def _kept(self) -> AbstractContextManager[None]:
+        """Within it the system has the weights that a checkpoint of this step keeps."""
+        return self.averaged.in_place() if self.averaged else nullcontext()
 
     def _restart(self) -> torch.Generator:
         """Set torch's generators to where the step begins; returns that of the features."""
@@ -220,39 +234,29 @@ class Trainer:
             return feats
         return self.world.as_whole(lambda whole: self.augment(whole, generator), feats)
 
-    def _told(self) -> tuple[str, str]:
-        """What memory may not hold, and what to do then."""
-        what, smaller = (
-            f"train.batch_size {self.settings.batch_size}",
-            "set a smaller one, or train.precision to bfloat16",
-        )
-        if not self.system.separable:
-            return what, smaller
-        what += f" in {self.parts} parts (train.accumulate)" if self.parts > 1 else ""
-        more = min(2 * self.parts, self.settings.batch_size)
-        slower = (
-            f"set train.accumulate to {more}, which takes longer for the same losses, " if more > self.parts else ""
-        )
-        return what, slower + smaller
-
     def _rate(self) -> float:
-        return self.optimizer.param_groups[0]["lr"]
+        return learning_rate(self.settings, self.step) if self.step else self.settings.lr
 
     def _check_space(self) -> None:
         """Of all checkpoints to come, and of the copy from which one is renamed; what is there already counts."""
         weights = _size(self.system.state())
         kept = sum(step > self.step for step in self.save_steps) + 1
         moments = 2 * sum(parameter.nbytes for parameter in self.parameters)  # AdamW's two for each weight
-        last = weights + moments if self.settings.checkpoint_every < self.settings.steps else 0
+        averages = _size(self.averaged.mean) if self.averaged else 0
+        last = weights + moments + averages if self.settings.checkpoint_every < self.settings.steps else 0
         there = sum(path.stat().st_size for path in self.checkpoints.glob("*.pt"))
         advice = "Make room, choose another --expdir, or lower the number of train.save_steps"
         needs_space(self.checkpoints, kept * weights + last + max(weights, last) - there, "checkpoints", advice)
 
     def _save(self, env: dict[str, str]) -> None:
         if self.step in self.save_steps:
-            save_checkpoint(self.checkpoints / f"step{self.step}.pt", self._content(env))
+            self._keep(f"step{self.step}", env)
         if self.step % self.settings.checkpoint_every == 0 and self.step < self.settings.steps:
             self._save_last(env)
+
+    def _keep(self, name: str, env: dict[str, str]) -> None:
+        with self._kept():
+            save_checkpoint(self.checkpoints / f"{name}.pt", self._content(env))
 
     def _save_last(self, env: dict[str, str]) -> None:
         content = self._content(env) | {
@@ -260,6 +264,7 @@ class Trainer:
             "curve": self.curve.state(),
             "inputs": self.inputs,
         }
+        content |= {"ema": self.averaged.state()} if self.averaged else {}
         save_checkpoint(self.checkpoints / "last.pt", content)
 
     def _stop(self, env: dict[str, str]) -> None:

@@ -44,6 +44,16 @@ def losses_in_parts(
     return losses
 
 
+def too_large(system: System, batch: int, parts: int) -> tuple[str, str]:
+    """What memory may not hold, a batch of so many clips in so many parts, and what to do then: for `memory_told`."""
+    what, instead = f"train.batch_size {batch}", ""
+    what += f" in {parts} parts (train.accumulate)" if parts > 1 else ""
+    more = min(2 * parts, batch)
+    if system.separable and more > parts:
+        instead = f"set train.accumulate to {more}, which takes longer for the same losses, "
+    return what, f"{instead}set a smaller one, or train.precision to bfloat16"
+
+
 def _back(embeddings: Tensor, gradient: Tensor) -> None:
     if embeddings.requires_grad:  # a step may leave out every layer that learns
         embeddings.backward(gradient)

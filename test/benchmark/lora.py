@@ -20,7 +20,7 @@ import torch
 from asdkit.adapt.lora import add_lora
 from asdkit.config import BeatsEncoder, LoraConfig, TrainConfig
 from asdkit.encoders import build_encoder
-from asdkit.train.optim import adamw
+from asdkit.train.optim import AdamW
 from asdkit.utils.memory import reuse_freed_memory
 
 
@@ -32,7 +32,7 @@ def make(lora: LoraConfig | None) -> tuple[Callable[[torch.Tensor], None], int]:
     if lora:
         add_lora(encoder, lora)
     parameters = [p for p in encoder.parameters() if p.requires_grad]
-    optimizer = adamw(parameters, TrainConfig())
+    optimizer = AdamW(parameters, TrainConfig())
 
     def step(feats: torch.Tensor) -> None:
         torch.manual_seed(1)  # the same layers are dropped in every variant
