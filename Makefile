@@ -21,11 +21,11 @@ mini:
 	egs/mini/run.sh
 
 test:
-	tools/setup_env.sh test,tensorboard,hf,files,report,export
+	tools/setup_env.sh test,tensorboard,hf,files,report,export,mqtt
 	$(PYTEST) -m "not long"
 
 test-long:
-	tools/setup_env.sh test,tensorboard,hf,files,report,export
+	tools/setup_env.sh test,tensorboard,hf,files,report,export,mqtt
 	$(PYTEST) -m long
 
 lint:

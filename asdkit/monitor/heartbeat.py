@@ -29,12 +29,15 @@ class Beat(NamedTuple):
 class Heart:
     """Writes heartbeats into the database and hands them on to `others`: every 10 s, and when the state changes.
 
-    blind_after: seconds without a new file. closed: why the folder, or one in it, cannot be read.
+    blind_after: seconds without a new file. closed: why the folder, or one in it, cannot be read. often: called
+    whenever there is time.
     """
 
-    def __init__(self, database: Database, blind_after: float, others: tuple[Callable[[Beat], None], ...] = ()) -> None:
-        self.database, self.blind_after, self.others = database, blind_after, others
-        self.started, self.closed = time.time(), None
+    def __init__(self, database: Database, blind_after: float) -> None:
+        self.database, self.blind_after = database, blind_after
+        self.others: list[Callable[[Beat], None]] = []
+        self.often: list[Callable[[], None]] = []
+        self.started = time.time()
         self.state, self._last, self._came, self._newest = "", 0.0, time.monotonic(), None
         self.closed: str | None = None
 
@@ -54,6 +57,8 @@ class Heart:
             state, why = BLIND, f"no new recording for {now - self._came:.0f} s"
         if state != self.state or now - self._last >= BEAT:
             self._tell(state, why, waiting, oldest)
+        for other in self.often:
+            other()
 
     def end(self, why: str) -> None:
         """The last heartbeat."""
