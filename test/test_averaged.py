@@ -6,6 +6,7 @@ from test_train_loop import CLASSES, CPU, assert_same, batch, config, run
 
 from asdkit.config import Config
 from asdkit.models.checkpoint import read_checkpoint
+from asdkit.train.average import write_average
 from asdkit.train.finetune import fine_tuning
 from asdkit.train.loop import Between
 from asdkit.utils.typed_yaml import validate
@@ -81,3 +82,28 @@ def test_an_autoencoder_has_none():
     raw = {"encoder": {"name": "autoencoder"}, "train": {"ema": 0.9}}
     with pytest.raises(ValueError, match="train.ema, train.accumulate: the autoencoder is trained without them"):
         validate(Config, raw, "test")
+
+
+def test_kept_weights_are_averaged(tmp_path):
+    """The mean of steps 2, 4 and 6, of which the last is there twice; what the losses know is the last step's."""
+    run(tmp_path, config(train__save_steps=[4, 2, 6]))
+    write_average(tmp_path, [4, 2, 6])
+    parts = [kept(tmp_path, name) for name in ("step2", "step4", "final")]
+    found = kept(tmp_path, "average")
+    for name, tensor in found["model"].items():
+        torch.testing.assert_close(tensor, torch.stack([part["model"][name] for part in parts]).mean(0), msg=name)
+    assert not torch.equal(found["model"]["projection.weight"], parts[2]["model"]["projection.weight"])
+    assert_same(found["objective"], parts[2]["objective"])
+    assert {key: value for key, value in found.items() if key not in ("model", "objective")} == {
+        key: value for key, value in parts[2].items() if key not in ("model", "objective")
+    }
+
+
+def test_what_cannot_be_averaged_is_refused(tmp_path):
+    raw = {"encoder": {"name": "cnn10", "train": True, "arch": {"channels": 2}}, "embed": {"checkpoint": "average"}}
+    raw |= {"model": {"lora": None, "group_adapter": None}}
+    with pytest.raises(ValueError, match="embed.checkpoint average: train.save_steps is empty"):
+        validate(Config, raw, "test")
+    settings = validate(Config, raw | {"train": {"save_steps": [1]}}, "test")
+    with pytest.raises(ValueError, match="the running statistics of batch normalisation in cnn10 are"):
+        fine_tuning(settings, CLASSES, 0, tmp_path, {}, CPU)

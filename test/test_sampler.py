@@ -69,6 +69,17 @@ def test_groups_then_clips_are_drawn_uniformly(balance):
     assert len(rare) == 6 and all(abs(count - mean) < 5 * np.sqrt(mean) for count in rare.values())
 
 
+@pytest.mark.parametrize(("temperature", "odds"), [(1.0, 0.9), (2.0, 0.75), (1e9, 0.5)])
+def test_the_temperature_is_between_all_alike_and_as_they_are(temperature, odds):
+    """90 clips of a and 10 of b: 9:1, 3:1 by square roots, 1:1."""
+    everything = clips(100)
+    sampler = ChunkSampler(everything, 32000, 160, 50, "machine", seed=5, temperature=temperature)
+    drawn = Counter(everything[index].machine for step in range(1, 201) for index, _ in sampler.batch(step))
+    assert drawn["a"] / 10_000 == pytest.approx(odds, abs=0.02)
+    again = ChunkSampler(everything, 32000, 160, 50, "machine", seed=5, temperature=temperature)
+    assert again.batch(7) == sampler.batch(7) != sampler.batch(8)
+
+
 def test_without_balance_machines_come_as_often_as_they_are():
     everything = clips(60)
     sampler = ChunkSampler(everything, 32000, 160, 60, seed=5)

@@ -55,6 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         logging.info("%s: already trained", folder)
         if config.train.steps and not (folder / "checkpoint" / chain.TRAINED).exists():
             chain.write_trained(folder, config, prepared)  # an older version trained it
+        _average(config, folder)
         return
     if not args.force:
         chain.check_seeds(made_from, prepared, folder)
@@ -110,9 +111,17 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
             write_trained(folder, config, prepared, held)
         if held:
             keep_best(folder, config.train.steps)
+        _average(config, folder)
         write_json(folder / "checkpoint" / SIZE, size if config.train.steps else size | {"trained": 0})
         done.finish()
     leave_world(world)
+
+
+def _average(config: "Config", folder: Path) -> None:
+    if config.embed.checkpoint == "average":
+        from asdkit.train.average import write_average
+
+        write_average(folder, config.train.save_steps)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,10 @@ class Config(Section):
                 f"embed.checkpoint best: {lacks}: it takes steps to choose from (train.save_steps) and training clips "
                 "that are held out to choose by, such as data.held_out={}"
             )
+        if chosen == "average" and not kept:
+            raise ValueError(
+                "embed.checkpoint average: train.save_steps is empty: name steps to average with the last one"
+            )
         if chosen.startswith("step") and int(chosen[4:]) not in kept:
             raise ValueError(f"embed.checkpoint {chosen!r} is not in train.save_steps {kept}")
 

@@ -107,7 +107,7 @@ def _reread(marker: Flat, identity: Callable[[Config], Flat]) -> Flat:
     # A marker of stage 4 tells which of the kept weights it used, but not which were kept.
     if (step := str(raw.get("embed", {}).get("checkpoint", "final")).removeprefix("step")).isdigit():
         raw.setdefault("train", {}).setdefault("save_steps", [int(step)])
-    elif step == "best":
+    elif step in ("best", "average"):
         raw.setdefault("train", {}).setdefault("save_steps", [1])
         raw.setdefault("data", {}).setdefault("held_out", {})
     try:

@@ -17,9 +17,9 @@ class EmbedConfig(Section):
 
     checkpoint: str = Field(
         "final",
-        pattern=r"^(final|best|step\d+)$",
+        pattern=r"^(final|best|average|step\d+)$",
         description="final, step<N> of train.save_steps, or best: the one of these with the highest Pseudo AUC on "
-        "data.held_out, chosen without labels",
+        "data.held_out, chosen without labels; average: the mean of all of them",
     )
     segment: Literal["clip", "chunk"] = Field("clip", description="whole clips, or the mean over chunks of one")
     chunks: bool = Field(

@@ -68,6 +68,22 @@ class DataConfig(Section):
     balance: Literal["none", "machine", "class"] = Field(
         "none", description="none: every clip once per epoch; otherwise machines or classes are drawn uniformly"
     )
+    balance_temperature: float | None = Field(
+        None,
+        ge=1,
+        description="T: machines or classes of n clips are drawn in proportion to n^(1/T), 1: as often as they are, "
+        "5 by Arivazhagan et al., 2019; null: uniformly",
+    )
+
+    @model_validator(mode="after")
+    def _temperature_of_groups(self) -> "DataConfig":
+        if self.balance == "none" and self.balance_temperature is not None:
+            raise ValueError(
+                f"data.balance_temperature {self.balance_temperature:g}: with data.balance none every clip is drawn "
+                "once: set data.balance to machine or class, or leave the temperature out"
+            )
+        return self
+
     held_out: HeldOutConfig | None = Field(None, description="null: none, every training clip is trained on")
     workers: int = Field(
         0, ge=0, json_schema_extra=NO_RESULT, description="reader processes; 0 reads in the training process"

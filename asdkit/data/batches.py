@@ -180,7 +180,8 @@ def training_dataset(
     clips = [clip for clip in training_clips(config, data_dir, dump_dir, exp_dir) if clip.utt not in held]
     clips = at_level(clips, config, exp_dir)
     chunk = round(config.data.chunk_seconds * framing.rate)
-    sampler = ChunkSampler(clips, chunk, framing.hop, config.train.batch_size, config.data.balance, seed)
+    balance = (config.data.balance, seed, config.data.balance_temperature)
+    sampler = ChunkSampler(clips, chunk, framing.hop, config.train.batch_size, *balance)
     noise = noise_mixer(config, clips, data_dir, seed)
     changed = augmenter(config.train, clips, reader, seed, noise)
     exchange = config.loss.exchange.probability if config.loss.exchange else 0.0

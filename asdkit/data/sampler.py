@@ -15,11 +15,18 @@ class ChunkSampler:
     clips: what to draw from. chunk: samples. hop: chunks start at multiples of it (samples), so that dumped feature
     frames agree with recordings. balance: 'none' gives every clip once per epoch in a new random order,
     batches running across the borders of epochs; 'machine' and 'class' draw such a group uniformly, then a clip of it
-    uniformly.
+    uniformly. temperature T: groups of n clips are drawn in proportion to n^(1/T) instead (Arivazhagan et al., 2019).
     """
 
     def __init__(
-        self, clips: Sequence[Clip], chunk: int, hop: int, batch_size: int, balance: str = "none", seed: int = 0
+        self,
+        clips: Sequence[Clip],
+        chunk: int,
+        hop: int,
+        batch_size: int,
+        balance: str = "none",
+        seed: int = 0,
+        temperature: float | None = None,
     ) -> None:
         if not clips:
             raise ValueError("no training clips")
@@ -32,6 +39,8 @@ class ChunkSampler:
             self.members = np.argsort(group, kind="stable")  # clips ordered by group
             self.sizes = np.bincount(group)
             self.firsts = np.cumsum(self.sizes) - self.sizes
+            often = None if temperature is None else self.sizes ** (1 / temperature)
+            self.odds = None if often is None else often / often.sum()
         self._epoch, self._permutation = -1, np.empty(0, int)
 
     def batch(self, step: int) -> list[tuple[int, int]]:
@@ -57,5 +66,8 @@ class ChunkSampler:
         return self._permutation
 
     def _balanced(self, rng: np.random.Generator) -> np.ndarray:
-        groups = rng.integers(len(self.sizes), size=self.batch_size)
+        if self.odds is None:
+            groups = rng.integers(len(self.sizes), size=self.batch_size)
+        else:
+            groups = rng.choice(len(self.sizes), self.batch_size, p=self.odds)
         return self.members[self.firsts[groups] + rng.integers(self.sizes[groups])]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from asdkit.config import Config, RatesConfig
 from asdkit.config.identity import reread_training
 from asdkit.models.families import build_system
+from asdkit.train.average import check_average
 from asdkit.train.distributed import World
 from asdkit.train.loop import Trainer
 from asdkit.train.rates import part_of, rate_factors
@@ -44,6 +45,7 @@ def fine_tuning(
             f"train.steps is {config.train.steps}, but nothing of this model learns: set it to 0, or use "
             "encoder.train, model.lora, model.group_adapter, model.embedding_dim or attentive pooling"
         )
+    check_average(config, system)
     if config.train.accumulate > 1 and not system.separable:
         raise ValueError(
             f"train.accumulate {config.train.accumulate}: a batch cannot go through {config.encoder.name} in parts, "
