@@ -1,6 +1,8 @@
 """Exchanges between the clips of a batch, the first with the last and so on, and the classes that they make.
 
-Source: Wilkinghoff, 2024 (arXiv 2312.09578): FeatEx, and StatEx after Chen et al., 2022.
+Source: Wilkinghoff, 2024 (arXiv 2312.09578): FeatEx, and StatEx after Chen et al., 2022. His halves are the embeddings
+of two networks, of the spectrum and of the spectrogram, where here they are those of one embedding; his code exchanges
+statistics of each frame over its frequencies, where here they are those of each band over time.
 """
 
 import torch
