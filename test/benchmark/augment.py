@@ -4,7 +4,7 @@ python3 test/benchmark/augment.py [--batch 32] [--rounds 6] [--layers 12] [--onl
 
 BEATs of the published width with LoRA, random weights, on the CPU; 10-s recordings in FLAC, read in the same process.
 Steps with and without alternate; printed are the fewest CPU seconds of either, which a busy machine changes least, and
-their ratio (aim: noise at most 1.05). And what reading a chunk costs by itself: one core of `data.workers` reads so many
+their ratio (aim: noise at most 1.05). And what reading a chunk costs: one core of `data.workers` reads so many
 where a GPU trains.
 """
 
