@@ -14,7 +14,7 @@ from asdkit.fetch.records import archives, load_plan, truth_path
 from asdkit.report.published import System, load_published
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted(path for path in (ROOT / "egs").glob("dcase*") if (path / "run.sh").exists())
+RECIPES = sorted(path for path in (ROOT / "egs").glob("dcase2*") if (path / "run.sh").exists())
 YEARS = [int(path.name.removeprefix("dcase")) for path in RECIPES]
 DEV = {"bearing", "fan", "gearbox", "slider", "valve", "ToyCar", "ToyTrain"}
 MACHINES = {

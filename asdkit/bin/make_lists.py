@@ -38,6 +38,11 @@ def main(argv: list[str] | None = None) -> None:
     check_checkpoint(config, given(args.set, "encoder.checkpoint") or args.config)
     config = settle(config, args.exp, force=args.force)
     dataset = load_dataset(args.data)
+    if dataset.years and (config.data.feats_type != "raw" or config.data.reference != "none"):
+        raise ValueError(
+            f"{args.data} is of several years, whose recordings are read one by one: data.feats_type has to be raw and "
+            "data.reference none"
+        )
     dataset.reader(config.data.reference)  # before anything is written: is there a second microphone?
     for name in present_sets(args.data):
         lists.write_recordings(dataset, args.data, args.dump, name, args.force)

@@ -24,6 +24,7 @@ from asdkit.utils.files import read_json, read_table, sha256_file, sha256_text, 
 
 TRAINED = "trained.tsv"  # beside a checkpoint: the clips that it was trained on
 SIZE = "size.json"  # beside a checkpoint: parameters and multiply-accumulates of its network
+TRAINED_ON = "trained_on.json"  # of an experiment whose network was trained on other data than it is used on: where
 TRAINED_COLUMNS = ("utt", "machine", "bytes", "digest")
 
 Flat = dict[str, Any]
@@ -141,6 +142,10 @@ def check_network(config: Config, prepared: Prepared, exp: Path, seed_dir: Path)
     Clips may have been added since. Raises ValueError where one that it was trained on is gone or has changed, or is
     read in another way now: stage 3 is needed, or stage 2 before it.
     """
+    if (exp / TRAINED_ON).exists():
+        joined = Prepared(exp / read_json(exp / TRAINED_ON)["data"])
+        found = check_network(config, joined, (seed_dir / "checkpoint").resolve().parents[1], seed_dir)
+        return None if found is None else _never_heard(config, prepared, seed_dir)
     marker, record = seed_dir / "checkpoint" / ".done", seed_dir / "checkpoint" / TRAINED
     if config.train.steps == 0 or not marker.exists():
         return []
@@ -159,6 +164,16 @@ def check_network(config: Config, prepared: Prepared, exp: Path, seed_dir: Path)
             f"changed since, the first {lost[0]}. Use another --tag, or {_stage(3)} to train it again"
         )
     return sorted({row["machine"] for row in rows.values()} - {row["machine"] for row in trained})
+
+
+def _never_heard(config: Config, prepared: Prepared, seed_dir: Path) -> list[str]:
+    """Machines none of whose training clips, by content, is among those that a network was trained on."""
+    record = seed_dir / "checkpoint" / TRAINED
+    if config.train.steps == 0 or not record.exists():
+        return []
+    heard = {row["digest"] for row in read_table(record, TRAINED_COLUMNS)}
+    rows = [row for name in training_sets(config, prepared.data) for row in prepared.rows(name)]
+    return sorted({row["machine"] for row in rows} - {row["machine"] for row in rows if row["digest"] in heard})
 
 
 def check_seeds(inputs: Flat, prepared: Prepared, seed_dir: Path) -> None:
