@@ -346,6 +346,8 @@ def test_a_bundle_that_changes_ends_the_monitor_before_a_wrong_row(place):
     [
         (["--watch", "in"], "--watch FOLDER needs --db FILE"),
         (["a.wav", "--db", "m.db"], "--db needs --watch"),
+        (["a.wav", "--hop", "1"], "--hop needs --clip-seconds"),
+        (["a.wav", "--hop", "2", "--clip-seconds", "1"], "and is not longer"),
         (["--watch", "in", "--db", "m.db", "a.wav"], "takes no other recordings"),
         (["--watch", "in", "--db", "m.db", "--poll", "0"], "is not 0.05 to 3600 seconds"),
     ],

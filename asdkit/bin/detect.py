@@ -1,14 +1,14 @@
 """Judge recordings with a bundle: normal, anomalous, or a sensor that cannot be trusted. Needs no torch."""
 
 import argparse
-import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from asdkit.monitor.options import above_zero, finite, pause, seconds, share, whole
 from asdkit.utils import cli
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from asdkit.monitor.verdict import Judge
 
 FAILED = 2
-SHORTEST, LONGEST = 0.1, 86400  # seconds of a clip
 MOST_HERTZ, MOST_CHANNELS = 10_000_000, 1024  # of a recorder
 EPILOG = """Exit code: 0 nothing found; 1 a recording is anomalous or its sensor cannot be trusted (with --alarm-after:
 there was an alarm, or such a sensor); 2 something could not be judged, whatever else was found."""
@@ -41,6 +40,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=above_zero, help="seconds from one clip to the next (default: their length)")
     parser.add_argument("--alarm-after", type=share, default="1/1", help="K/N: K of N clips in a row raise an alarm")
     parser.add_argument("--clip-seconds", type=seconds, help="cut recordings into clips of that length")
+    parser.add_argument(
+        "--hop", type=seconds, help="seconds from one of these clips to the next (default: their length)"
+    )
     parser.add_argument("--raw", choices=["u8", "s16le", "s24le", "s32le", "f32le"], help="format of samples on -")
     parser.add_argument("--rate", type=whole(MOST_HERTZ), help="of --raw, Hz")
     parser.add_argument("--channels", type=whole(MOST_CHANNELS), help="of --raw")
@@ -73,60 +75,6 @@ def status_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def finite(text: str) -> float:
-    """argparse type of a number; NaN, above which nothing lies, and infinity are none."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
-    return value
-
-
-def above_zero(text: str) -> float:
-    """argparse type of a number above 0; nobody waits for the millionth part of one, nor a million million of them."""
-    value = finite(text)
-    if not 1e-6 <= value <= 1e12:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0" if value <= 0 else f"{text!r} is not 1e-6 to 1e12")
-    return value
-
-
-def seconds(text: str) -> float:
-    """argparse type of a clip's length."""
-    value = finite(text)
-    if not SHORTEST <= value <= LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {SHORTEST} to {LONGEST} seconds")
-    return value
-
-
-def pause(text: str) -> float:
-    """argparse type of the time between two looks."""
-    value = finite(text)
-    if not 0.05 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 0.05 to 3600 seconds")
-    return value
-
-
-def whole(most: int) -> Callable[[str], int]:
-    """argparse type of a number from 1 to `most`."""
-
-    def made(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and len(text) < 16 and 1 <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 to {most}")
-        return int(text)
-
-    return made
-
-
-def share(text: str) -> tuple[int, int]:
-    """argparse type of K/N."""
-    first, _, last = text.partition("/")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 1000):
-        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with 1 <= K <= N <= 1000, as in 3/5")
-    return int(first), int(last)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Judge recordings; ends with the exit code that --help tells."""
     argv = sys.argv[1:] if argv is None else argv
@@ -134,14 +82,18 @@ def main(argv: list[str] | None = None) -> None:
         _status(status_parser().parse_args(argv[1:]))
     parser = get_parser()
     args = parser.parse_intermixed_args(argv)  # recordings may stand before and after options
-    if bool(args.watch) != bool(args.db):
-        parser.error("--watch FOLDER needs --db FILE, where it keeps what it finds, and --db needs --watch")
+    if args.hop and not (args.clip_seconds and args.hop <= args.clip_seconds):
+        parser.error("--hop needs --clip-seconds, and is not longer")
+    if args.watch and not args.db:
+        parser.error("--watch FOLDER needs --db FILE, where it keeps what it finds")
+    if args.db and not args.watch and (args.recordings != ["-"] or args.list or args.tsv):
+        parser.error("--db needs --watch FOLDER, or - alone: it is for what goes on and on")
     if args.watch and (args.recordings or args.list or args.tsv):
         parser.error("--watch takes no other recordings and no --tsv: its table is the database")
     if bool(args.mqtt) != bool(args.topic) or (args.mqtt_access and not args.mqtt):
         parser.error("--mqtt HOST:PORT and --topic T go together, and --mqtt-access with them")
-    if (args.mqtt or args.metrics) and not args.watch:
-        parser.error("--mqtt and --metrics need --watch")
+    if (args.mqtt or args.metrics) and not args.db:
+        parser.error("--mqtt and --metrics need --db")
     if not args.recordings and not args.list and not args.watch:
         parser.error("nothing to judge: name recordings, folders, - for standard input, or --list FILE")
     if args.raw and not ("-" in args.recordings and args.rate and args.channels):
@@ -154,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("standard output is closed: nobody would read the verdicts")
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = _watch(args) if args.watch else _judge(args)
+        code = _watch(args) if args.db else _judge(args)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -168,7 +120,7 @@ def _judge(args: argparse.Namespace) -> int:
     from asdkit.monitor.verdict import Judge, Wanted
 
     k, n = args.alarm_after
-    wanted = Wanted(args.limit, args.false_alarms_per_day, args.every, k, n)
+    wanted = Wanted(args.limit, args.false_alarms_per_day, args.every, k, n, args.hop)
     judge = Judge(Detector.open(args.bundle), wanted, args.machine, args.section)
     stream = "-" in args.recordings
     writer: Writer = Lines() if args.json else Table() if args.tsv else Words(len(judge.known) > 1, stream)
@@ -190,6 +142,7 @@ def _watch(args: argparse.Namespace) -> int:
     from asdkit.monitor.database import Database
     from asdkit.monitor.detector import Detector
     from asdkit.monitor.heartbeat import Heart
+    from asdkit.monitor.listening import Listener
     from asdkit.monitor.measured import Metrics
     from asdkit.monitor.mqtt import Publisher, broker
     from asdkit.monitor.output import Lines, Words
@@ -199,9 +152,9 @@ def _watch(args: argparse.Namespace) -> int:
     from asdkit.monitor.watching import Stop, Watcher, Watching
 
     stop = Stop()
-    wanted = Wanted(args.limit, args.false_alarms_per_day, args.every, *args.alarm_after)
+    wanted = Wanted(args.limit, args.false_alarms_per_day, args.every, *args.alarm_after, args.hop)
     judge = Judge(Detector.open(args.bundle), wanted, args.machine, args.section)
-    often = args.every or max(known.machine.seconds for known in judge.known.values())
+    often = args.every or args.hop or max(known.machine.seconds for known in judge.known.values())
     database = Database(args.db, stop)
     recorder = Recorder(database, judge, args.topic)
     heart = Heart(database, args.blind_after or max(10 * often, 60.0))
@@ -211,7 +164,7 @@ def _watch(args: argparse.Namespace) -> int:
     if publisher:
         heart.others.append(publisher.beat)
         heart.often.append(publisher.send)
-    writer: Writer = Lines() if args.json else Words(len(judge.known) > 1, False, clock)
+    writer: Writer = Lines() if args.json else Words(len(judge.known) > 1, not args.watch, clock)
     counts: Counter[str] = Counter()
 
     def say(found: Verdict) -> None:
@@ -219,11 +172,19 @@ def _watch(args: argparse.Namespace) -> int:
         for line in writer.clip(found):
             print(line, flush=True)
 
-    watcher = Watcher(recorder, heart, Watching(args.watch, args.poll, args.clip_seconds), stop, say)
+    watcher: Watcher | Listener
+    if args.watch:
+        how = Watching(args.watch, args.poll, args.clip_seconds, args.hop)
+        watcher = Watcher(recorder, heart, how, stop, say)
+    else:
+        watcher = Listener(recorder, heart, stop, say)
     for line in writer.begin(judge):
         print(line, flush=True)
-    watcher.run()
-    heart.end(stop.why or "")
+    if isinstance(watcher, Listener):
+        watcher.run(_stream(args, judge, watcher.patient(_standard_input())))
+    else:
+        watcher.run()
+    heart.end(stop.why or "the stream ended")
     if publisher:
         publisher.end()
     database.close()
@@ -242,27 +203,32 @@ def _status(args: argparse.Namespace) -> None:
 
 
 def _clips(args: argparse.Namespace, judge: "Judge") -> "Iterator[Clip | Unread]":
-    from asdkit.monitor import stream
     from asdkit.monitor.inputs import find, read_list
 
     for path in args.recordings:
         if path != "-":
-            yield from find([path], judge.ears, args.clip_seconds)
+            yield from find([path], judge.ears, args.clip_seconds, args.hop)
             continue
-        raw = None
-        if args.raw:
-            width, coding = stream.FORMS[args.raw]
-            raw = stream.Raw(width, coding, args.rate, args.channels)
-        usual = max(known.machine.seconds for known in judge.known.values())
-        yield from stream.clips(_standard_input(), raw, args.clip_seconds, usual)
+        yield from _stream(args, judge, _standard_input())
     if args.list == "-":
-        yield from find(read_list(_standard_input()), judge.ears, args.clip_seconds)
+        yield from find(read_list(_standard_input()), judge.ears, args.clip_seconds, args.hop)
     elif args.list:
         try:
             lines = Path(args.list).read_bytes().split(b"\n")
         except OSError as error:
             raise ValueError(f"--list {args.list}: cannot be read: {error.strerror}") from None
-        yield from find(read_list(lines), judge.ears, args.clip_seconds)
+        yield from find(read_list(lines), judge.ears, args.clip_seconds, args.hop)
+
+
+def _stream(args: argparse.Namespace, judge: "Judge", file: BinaryIO) -> "Iterator[Clip | Unread]":
+    from asdkit.monitor import stream
+
+    raw = None
+    if args.raw:
+        width, coding = stream.FORMS[args.raw]
+        raw = stream.Raw(width, coding, args.rate, args.channels)
+    usual = max(known.machine.seconds for known in judge.known.values())
+    return stream.clips(file, raw, stream.Cut(args.clip_seconds, args.hop, usual))
 
 
 def _standard_input() -> BinaryIO:

@@ -46,11 +46,12 @@ class Heart:
         self._came, self._newest = now, time.time()
 
     def beat(self, waiting: int, oldest: float) -> None:
-        """Tell, where it is time to; waiting: files, `oldest`: seconds that the first of them waits."""
+        """Tell, where it is time to; waiting: files, `oldest`: seconds that the first one, or a stream, waits."""
         now = time.monotonic()
         state, why = ALIVE, ""
         if oldest > BEHIND:
-            state, why = BEHIND_NOW, f"{waiting} recording{'s' * (waiting > 1)} wait, the first one for {oldest:.0f} s"
+            first = f"{waiting} recording{'s' * (waiting > 1)} wait, the first one for {oldest:.0f} s"
+            state, why = BEHIND_NOW, first if waiting else f"what is judged is {oldest:.0f} s old"
         elif self.closed:
             state, why = BLIND, f"cannot be read: {self.closed}"
         elif now - self._came > self.blind_after:

@@ -69,16 +69,22 @@ class Ears:
         """Endings of the names that count as recordings in a folder."""
         return SUFFIXES if self.reader.signal else SOUND
 
-    def pieces(self, path: str, name: str, clip_seconds: float | None) -> Iterator[Clip]:
-        """A file as clips of so many seconds, or as one. Raises ValueError naming one that cannot be read."""
+    def pieces(self, path: str, name: str, clip_seconds: float | None, hop: float | None = None) -> Iterator[Clip]:
+        """A file as clips of so many seconds, or as one; hop: seconds from one to the next (None: they do not overlap).
+
+        A rest that is not half a clip is left out; where clips overlap, one that is no whole clip. Raises ValueError
+        naming a file that cannot be read.
+        """
         if clip_seconds is None:
             yield Clip(name, path)
             return
         self._check(path)
         total, size = self.reader.length(path), round(clip_seconds * self.reading["rate"])
-        for first in range(0, total, size):
+        step = min(max(round((hop or clip_seconds) * self.reading["rate"]), 1), size)
+        least = size if step < size else KEPT * size
+        for first in range(0, total, step):
             count = min(size, total - first)
-            if first == 0 or count >= KEPT * size:
+            if first == 0 or count >= least:
                 yield Clip(name, path, first, count, first / self.reading["rate"])
 
     def hear(self, clip: Clip) -> Heard:
@@ -127,17 +133,19 @@ def _work(old: int, new: int) -> float:
     return 0 if old == new else new / math.gcd(old, new) * 4 * 64 * slower
 
 
-def find(paths: Iterable[str], ears: Ears, clip_seconds: float | None) -> Iterator[Clip | Unread]:
-    """The clips of files and folders, in order, and what of them cannot be read."""
+def find(
+    paths: Iterable[str], ears: Ears, clip_seconds: float | None, hop: float | None = None
+) -> Iterator[Clip | Unread]:
+    """The clips of files and folders, in order, and what of them cannot be read; hop as for `Ears.pieces`."""
     for path in paths:
         if not os.path.isdir(path):
-            yield from _pieces(path, ears, clip_seconds)
+            yield from _pieces(path, ears, clip_seconds, hop)
             continue
         count, closed = 0, []
         for _, entry in walk(path, closed):
             if is_recording(entry.name, ears.suffixes):
                 count += 1
-                yield from _pieces(entry.path, ears, clip_seconds)
+                yield from _pieces(entry.path, ears, clip_seconds, hop)
             elif is_other_sound(entry.name):
                 count += 1
                 yield other_sound(entry.path, ears)
@@ -153,9 +161,9 @@ def other_sound(path: str, ears: Ears) -> Unread:
     return Unread(path, f"in a format that is not read ({told(ears.suffixes)} are): {convert}")
 
 
-def _pieces(path: str, ears: Ears, clip_seconds: float | None) -> Iterator[Clip | Unread]:
+def _pieces(path: str, ears: Ears, clip_seconds: float | None, hop: float | None) -> Iterator[Clip | Unread]:
     try:
-        yield from ears.pieces(path, path, clip_seconds)
+        yield from ears.pieces(path, path, clip_seconds, hop)
     except (ValueError, OSError) as error:
         yield Unread(path, why(error, path))
 

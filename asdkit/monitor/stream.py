@@ -17,6 +17,15 @@ Pieces = Generator[Clip | Unread, None, bool]
 _CUT = "--clip-seconds cuts it while it comes"
 
 
+class Cut(NamedTuple):
+    """How a stream is cut: clips of `seconds` (None: wav files stay whole, what has no end is cut into `usual`
+    ones), one beginning `hop` seconds after the other (None: as long as they are)."""
+
+    seconds: float | None
+    hop: float | None
+    usual: float
+
+
 class Raw(NamedTuple):
     """Samples without a header: bytes of one, coding as a wav's header says it (1: integers, 3: floats), Hz."""
 
@@ -31,22 +40,22 @@ class Raw(NamedTuple):
         return self.width * self.channels
 
 
-def clips(file: BinaryIO, raw: Raw | None, clip_seconds: float | None, usual: float) -> Iterator[Clip | Unread]:
+def clips(file: BinaryIO, raw: Raw | None, cut: Cut) -> Iterator[Clip | Unread]:
     """The clips that come on a stream. Each is to be used before the next is asked for.
 
-    raw: what comes are samples alone, in clips of `clip_seconds`, else of `usual` seconds, as long as those of
-    training. Otherwise wav files, whole unless clip_seconds says how to cut them; one that tells no length (of a
-    recorder that writes into a pipe) is cut as raw samples are. Or one flac file.
+    raw: what comes are samples alone, and always cut. Otherwise wav files, whole unless `cut` has seconds; one that
+    tells no length (of a recorder that writes into a pipe) is cut as raw samples are. Or one flac file. No more than a
+    clip is in memory.
     """
     if raw:
-        yield from _cut(file, raw, None, clip_seconds or usual)
+        yield from _cut(file, raw, None, cut)
         return
     number = 0
     while head := file.read(12):
         number += 1
         name = NAME if number == 1 else f"{NAME}, recording {number}"
         if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-            found = yield from _wav(file, head, name, clip_seconds, usual)
+            found = yield from _wav(file, head, name, cut)
             if not found:
                 return
         elif number == 1:
@@ -59,7 +68,7 @@ def clips(file: BinaryIO, raw: Raw | None, clip_seconds: float | None, usual: fl
         yield Unread(NAME, "nothing came")
 
 
-def _wav(file: BinaryIO, head: bytes, name: str, clip_seconds: float | None, usual: float) -> Pieces:
+def _wav(file: BinaryIO, head: bytes, name: str, cut: Cut) -> Pieces:
     """The clips of one wav; returns whether another one may follow."""
     said, form = int.from_bytes(head[4:8], "little") + 8, None
     while True:
@@ -75,12 +84,12 @@ def _wav(file: BinaryIO, head: bytes, name: str, clip_seconds: float | None, usu
         yield Unread(name, "not a readable wav: its header tells of no samples")
         return False
     endless = length == 0 or 0x7FFFF000 - 64 <= length <= 0x80000000 or length >= 0xFFFFFF00
-    if not (endless or clip_seconds):
+    if not (endless or cut.seconds):
         return (yield from _whole(file, head, name, max(said, len(head) + length) - len(head)))
     if form is None:
         yield Unread(name, "its samples are coded, and cannot be cut while they come: convert it to PCM")
         return False
-    whole = yield from _cut(file, form, None if endless else length, clip_seconds or usual, name)
+    whole = yield from _cut(file, form, None if endless else length, cut, name)
     file.read(min(max(said - len(head) - length - length % 2, 0), LARGEST))  # chunks behind the samples
     return whole
 
@@ -107,31 +116,37 @@ def _whole(file: BinaryIO, head: bytes, name: str, more: int) -> Pieces:
     return len(body) == more
 
 
-def _cut(file: BinaryIO, raw: Raw, length: int | None, seconds: float, name: str = NAME) -> Pieces:
-    """Samples as clips of so many seconds; length: bytes there are (None: as many as come)."""
-    frames, done = max(round(seconds * raw.rate), 1), 0
-    size = frames * raw.frame
+def _cut(file: BinaryIO, raw: Raw, length: int | None, cut: Cut, name: str = NAME) -> Pieces:
+    """Samples as clips; length: bytes there are (None: as many as come).
+
+    A rest at the end that is not half a clip is left out; where clips overlap, one that is no whole clip.
+    """
+    seconds = cut.seconds or cut.usual
+    size, done, held = max(round(seconds * raw.rate), 1) * raw.frame, 0, b""
+    step = min(max(round((cut.hop or seconds) * raw.rate), 1) * raw.frame, size)
     if size > LARGEST:
         told = f"{seconds:g} s of {raw.channels} channels at {raw.rate} Hz"
         yield Unread(name, f"a clip, {told}, has more than {LARGEST >> 20} MB: shorter ones by --clip-seconds")
         return False
+    least = size if step < size else KEPT * size
     while length is None or done < length:
-        wanted = size if length is None else min(size, length - done)
-        body = file.read(wanted)
-        at = done / raw.frame / raw.rate
-        done += len(body)
-        odd = len(body) % raw.frame
-        if len(body) - odd >= (KEPT * size if done > len(body) else raw.frame):
+        wanted = size - len(held) if length is None else min(size - len(held), length - done)
+        fresh = file.read(wanted)
+        first, body = done - len(held), held + fresh
+        at, odd = first / raw.frame / raw.rate, len(body) % raw.frame
+        done += len(fresh)
+        if len(body) - odd >= (least if first else raw.frame):
             with _held(_header(raw, len(body) - odd) + body[: len(body) - odd]) as path:
                 yield Clip(name, path, seconds=at)
         if odd:
             yield Unread(name, "ends in the middle of a sample: is it cut, or are its format or channels others?", at)
-        elif length is not None and len(body) < wanted:
+        elif length is not None and len(fresh) < wanted:
             yield Unread(name, f"ends early: {done} of {length} bytes came", at)
-        if len(body) < wanted:
+        if len(fresh) < wanted:
             if done == 0:
                 yield Unread(name, "nothing came")
             return False
+        held = body[step:]
     if length:
         file.read(length % 2)
     return True

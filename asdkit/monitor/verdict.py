@@ -22,7 +22,7 @@ NORMAL, ANOMALOUS, DOUBTFUL, UNREAD = "normal", "anomalous", "doubtful", "not re
 class Wanted(NamedTuple):
     """What counts as a finding: scores above `limit` (None: the bundle's), or as many as `per_day` false alarms allow.
 
-    every: seconds from one clip to the next (None: as long as clips are). k of the last n raise an alarm.
+    every: seconds from one clip to the next (None: `hop`, or as long as clips are). k of the last n raise an alarm.
     """
 
     limit: float | None = None
@@ -30,6 +30,7 @@ class Wanted(NamedTuple):
     every: float | None = None
     k: int = 1
     n: int = 1
+    hop: float | None = None
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Known:
         return self.machine.title
 
     def _rule(self, wanted: Wanted) -> Rule:
-        every = wanted.every or self.machine.seconds
+        every = wanted.every or wanted.hop or self.machine.seconds
         if wanted.per_day is not None:
             if self.calibration is None:
                 raise ValueError(f"{self.title}: the bundle holds no scores of normal clips: --limit")

@@ -23,11 +23,12 @@ GONE = "was away before it could be judged"
 
 
 class Watching(NamedTuple):
-    """How a folder is watched: poll: seconds between two looks; clip_seconds: what recordings are cut into."""
+    """How a folder is watched: poll: seconds between two looks; clip_seconds, hop: how recordings are cut."""
 
     folder: str
     poll: float = 1.0
     clip_seconds: float | None = None
+    hop: float | None = None
 
 
 class Stop:
@@ -174,8 +175,12 @@ class Watcher:
         """Judge a file's clips, from the first one that is not kept; or put it off where it is not whole."""
         if not self.folder.holds(file):
             return
-        ears, read = self.judge.ears, is_recording(os.path.basename(file.path), self.folder.suffixes)
-        pieces = list(find([file.path], ears, self.watching.clip_seconds) if read else [other_sound(file.path, ears)])
+        ears, how, read = (
+            self.judge.ears,
+            self.watching,
+            is_recording(os.path.basename(file.path), self.folder.suffixes),
+        )
+        pieces = list(find([file.path], ears, how.clip_seconds, how.hop) if read else [other_sound(file.path, ears)])
         select = "SELECT count(*) FROM clips WHERE file = ? AND why IS NOT ?"
         kept = self.database.connection.execute(select, (file.row, GONE)).fetchone()[0]
         for number, piece in enumerate(pieces[kept:], kept + 1):
