@@ -127,6 +127,31 @@ def test_weighted_blocks(toy):
     assert torch.equal(folded(x), model(x))
 
 
+def test_concatenated_blocks(toy):
+    x = feats()
+    model = toy(layers="concatenated", pooling="mean", arrays={"a": {"pooling": "mean"}}, layers_dim=5)
+    outputs = [
+        (y - y.mean(2, True)) / (y.var(2, correction=0, keepdim=True) + 1e-5).sqrt() for y in model.encoder.layers(x)
+    ]
+    inner, _, outer = model.concatenated.network
+    assert inner.weight.shape == (5, 3 * DIM) and outer.weight.shape == (DIM, 5)
+    parts = inner.weight.split(DIM, dim=1)
+    hidden = sum(y @ part.T for y, part in zip(outputs, parts, strict=True)) + inner.bias  # [2, 8, 5]
+    expected = torch.nn.functional.gelu(hidden) @ outer.weight.T + outer.bias
+    torch.testing.assert_close(model.tokens(x), expected)
+    torch.testing.assert_close(model(x), expected[:, 2:].mean(1))
+    found = model.represent(x)
+    torch.testing.assert_close(found["embedding"], model(x))
+    torch.testing.assert_close(found["a"], model.encoder(x)[:, 2:].mean(1))
+    assert model.trainable().keys() == {f"concatenated.network.{i}.{p}" for i in (0, 2) for p in ("weight", "bias")}
+    model(x).square().sum().backward()
+    assert all(part.abs().max() > 0 for part in inner.weight.grad.split(DIM, dim=1))
+    with pytest.raises(ValueError, match=r"encoder.layers: tokens of these blocks differ in size \(1: 4, 2: 4, 3: 8\)"):
+        toy(wide=True, layers="concatenated")
+    with pytest.raises(ValueError, match="encoder.layers concatenated: its network is made by training"):
+        validate(Config, {"encoder": {"layers": "concatenated"}, "train": {"steps": 0}}, "test")
+
+
 def test_weights_of_the_blocks_are_kept(toy, tmp_path):
     toy()
     system = Classifier(config_of("weighted"), ["a", "b"])

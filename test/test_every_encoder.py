@@ -346,3 +346,10 @@ def test_sums_of_blocks_and_poolings(name, encoder, with_blocks):
     if layers == "weighted" and len(outputs) > 1:
         model(feats).square().sum().backward()
         assert model.layer_weights.grad.abs().max() > 0
+        model = embedder(name, {"layers": "concatenated"}, pooling="mean")
+        model(feats).square().sum().backward()
+        parts = model.concatenated.network[0].weight.grad.split(outputs[0].shape[2], dim=1)
+        assert len(parts) == len(outputs) and all(part.abs().max() > 0 for part in parts)
+        with torch.no_grad():
+            for clip, own in zip(feats, model(feats), strict=True):
+                assert differ(model(clip[None])[0], own) < 1e-5

@@ -65,6 +65,15 @@ def test_a_graph_equals_torch_at_every_length(beats):
     assert len(graph) < 500_000 and all(array.nbytes >= 1024 for array in weights.values())
 
 
+@pytest.mark.long
+def test_concatenated_blocks_make_a_graph():
+    encoder = {"name": "ast", **SMALL["ast"], "layers": "concatenated"}
+    model = {"embedding_dim": 8, "layers_dim": 5}
+    config, system = ready({"encoder": encoder, "data": {"chunk_seconds": 0.5}, "model": model})
+    found = prove(system, config, Session(*export_graph(system, config)), list(sounds(16000, 3.0, 2).numpy()))
+    assert found.keys() == {"embedding"} and found["embedding"] < ALLOWED
+
+
 def test_lengths_are_shorter_and_longer_than_the_example(beats):
     config, system, *_ = beats
     found = lengths(system, config)

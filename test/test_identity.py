@@ -120,6 +120,8 @@ def test_a_default_that_changed_is_seen_in_new_experiments_alone(monkeypatch, tm
         ("", "embed.hop_seconds=0.5", True),
         ("embed: {segment: chunk}", "embed.hop_seconds=0.5", False),
         ("embed: {chunks: true}", "embed.hop_seconds=0.5", False),
+        ("", "model.layers_dim=7", True),
+        ("encoder: {layers: concatenated}", "model.layers_dim=7", False),
         ("", "model.attention_dim=7", False),
         ("model: {pooling: mean}", "model.attention_dim=7", True),
         ("train: {steps: 0}", "train.lr=1.0", True),

@@ -19,7 +19,7 @@ Layers = Annotated[int | list[int], AfterValidator(_counted)] | None
 LayersOrInput = (
     Annotated[int | list[int], AfterValidator(lambda layers: layers if layers == 0 else _counted(layers))] | None
 )
-LayersOrSum = Annotated[int | list[int] | Literal["weighted"], AfterValidator(_counted)] | None
+LayersOrAll = Annotated[int | list[int] | Literal["weighted", "concatenated"], AfterValidator(_counted)] | None
 
 
 class AnyEncoder(Section):
@@ -34,10 +34,11 @@ class AnyEncoder(Section):
     name: str
     checkpoint: str | None = Field(None, description="file or folder of weights; null: random weights (Table III)")
     train: bool = Field(False, description="fine-tune the encoder's own weights as well")
-    layers: LayersOrSum = Field(
+    layers: LayersOrAll = Field(
         None,
         description="output of block N (1: the first, -1: the last) instead of the network's; several: their mean; "
-        "weighted: the sum over all blocks, with weights (a softmax) that are trained; mean where nothing is",
+        "weighted: the sum over all blocks, with weights (a softmax) that are trained; mean where nothing is; "
+        "concatenated: all blocks side by side, through a small network that is trained (Kim et al., 2025)",
     )
 
     frozen_layers: int = Field(

@@ -106,6 +106,11 @@ class Config(Section):
             raise ValueError(
                 f"the encoder {name!r} has no transformer blocks: encoder.frozen_layers must be 0, train.rates.decay 1"
             )
+        if self.encoder.layers == "concatenated" and not self.train.steps:
+            raise ValueError(
+                "encoder.layers concatenated: its network is made by training, and train.steps is 0: take weighted, "
+                "which is then the mean, or name blocks"
+            )
         targets = (lora and lora.targets) or []
         if twice := [target for target in targets if targets.count(target) > 1]:
             raise ValueError(f"model.lora.targets: {twice[0]!r} is named twice")

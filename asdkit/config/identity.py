@@ -39,6 +39,8 @@ def training_identity(config: Config, checkpoint: str | None = None) -> Flat:
         return {key: value for key, value in flat.items() if not key.startswith(unused)}
     if config.model.pooling != "attentive":
         del flat["model.attention_dim"]
+    if config.encoder.layers != "concatenated":
+        del flat["model.layers_dim"]
     if config.train.steps == 0:
         kept = ("train.steps",)
         flat = {key: value for key, value in flat.items() if key in kept or not key.startswith(("train.", "loss."))}

@@ -33,5 +33,8 @@ class ModelConfig(Section):
     pooling: Literal["attentive", "mean", "mean_std", "cls"] = Field(
         "attentive", description="tokens to one vector; cls: of those that stand for the clip, if any"
     )
+    layers_dim: int = Field(
+        256, ge=1, description="hidden units of the network behind encoder.layers: concatenated; Kim et al. name none"
+    )
     attention_dim: int = Field(128, ge=1, description="hidden units of the attentive pooling")
     embedding_dim: int | None = Field(256, ge=1, description="size of the projection; null: the pooled vector itself")

@@ -8,6 +8,7 @@ from asdkit.adapt.lora import add_lora
 from asdkit.config import Config, PoolingConfig
 from asdkit.encoders import build_encoder
 from asdkit.encoders.depth import freeze
+from asdkit.models.concatenated import Concatenated
 from asdkit.models.pooling import build_pooling, heard
 from asdkit.models.time_pooling import pool
 
@@ -17,16 +18,16 @@ INPUT = [-1]  # in place of blocks: the features that the encoder hears
 class Embedder(nn.Module):
     """Recordings or features to one embedding per clip.
 
-    Encoder weights are frozen unless `encoder.train`; LoRA, group adapter, weights of the blocks (`encoder.layers:
-    weighted`), pooling and projection are trained always.
+    Encoder weights are frozen unless `encoder.train`; LoRA, group adapter, what joins all blocks (`encoder.layers:
+    weighted` or `concatenated`), pooling and projection are trained always.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.encoder = build_encoder(config.encoder)
         layers, blocks = config.encoder.layers, len(self.encoder.blocks())
-        weighted = layers == "weighted"
-        self.chosen = self._chosen(list(range(1, blocks + 1)) if weighted else layers, "encoder.layers")
+        every = layers in ("weighted", "concatenated")
+        self.chosen = self._chosen(list(range(1, blocks + 1)) if every else layers, "encoder.layers")
         self.spectrogram = config.encoder.spectrogram
         self.arrays = self._arrays(config.embed.arrays)
         self.how = config.model.pooling
@@ -38,8 +39,12 @@ class Embedder(nn.Module):
         if config.model.group_adapter:
             add_group_adapter(self.encoder, config.model.group_adapter)
         # What a softmax makes weights of: all the same before anything is trained.
-        self.layer_weights = nn.Parameter(torch.zeros(blocks)) if weighted else None
-        self.pooling = build_pooling(config.model, self._width(self.chosen, "encoder.layers"), self.encoder.apart)
+        self.layer_weights = nn.Parameter(torch.zeros(blocks)) if layers == "weighted" else None
+        width = self._width(self.chosen, "encoder.layers")
+        self.concatenated = None
+        if layers == "concatenated":
+            self.concatenated = Concatenated(blocks, width, config.model.layers_dim)
+        self.pooling = build_pooling(config.model, width, self.encoder.apart)
         self.dim = config.model.embedding_dim or self.pooling.dim
         self.projection = nn.Identity()
         if config.model.embedding_dim:
@@ -51,11 +56,11 @@ class Embedder(nn.Module):
         return self._embedding(self.tokens(feats))
 
     def tokens(self, feats: Tensor) -> Tensor:
-        """Features -> tokens [B, specials + N, D] of the network, or a mean over those of blocks: `encoder.layers`."""
+        """Features -> tokens [B, specials + N, D] of the network, or what `encoder.layers` makes of blocks."""
         if self.chosen is None:
             return self.encoder(feats)
         outputs = self.encoder.layers(feats)
-        return self._mean([outputs[index] for index in self.chosen])
+        return self._joined([outputs[index] for index in self.chosen])
 
     def represent(self, feats: Tensor) -> dict[str, Tensor]:
         """Features -> the embedding [B, dim] and the arrays of `embed.arrays`, [B, D] or [B, bands, D], in one pass.
@@ -68,7 +73,7 @@ class Embedder(nn.Module):
         last, outputs = self.encoder.traced(
             feats, sorted({index for own in wanted if own != INPUT for index in own or ()})
         )
-        of_the_embedding = last if self.chosen is None else self._mean([outputs[index] for index in self.chosen])
+        of_the_embedding = last if self.chosen is None else self._joined([outputs[index] for index in self.chosen])
         found = {"embedding": self._embedding(of_the_embedding)}
         for name, (how, layers) in self.arrays.items():
             if layers == INPUT:
@@ -85,8 +90,10 @@ class Embedder(nn.Module):
     def _embedding(self, tokens: Tensor) -> Tensor:
         return self.projection(self.pooling(heard(tokens, self.encoder.specials, self.how))).float()
 
-    def _mean(self, outputs: list[Tensor]) -> Tensor:
-        """Blocks' tokens [B, specials + N, D] -> their mean, or their sum with the weights that are trained."""
+    def _joined(self, outputs: list[Tensor]) -> Tensor:
+        """Blocks' tokens, each [B, specials + N, D] -> their mean, or what the trained part makes of them, as large."""
+        if self.concatenated is not None:
+            return self.concatenated(outputs)
         if self.layer_weights is None:
             return torch.stack(outputs).mean(0)
         return sum(weight * output for weight, output in zip(self.layer_weights.softmax(0), outputs, strict=True))
