@@ -41,7 +41,8 @@ def test_array_runs_with_arguments_whole(cluster, tmp_path):
     folder.mkdir()
     words = ["printf", "%s|", "it's", "two words", '"$HOME"', "*", "seedJOB", "JOBS", ""]
     done = run(folder, "JOB=3,5", "a log/x.JOB.log", *words)
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"   job: \d+ \(x\.3-[0-9a-f]{8}\)\n", done.stdout)
     assert sorted(path.name for path in (folder / "a log").iterdir()) == ["x.3.log", "x.5.log"]
     first, submitted, started, output, last = (folder / "a log" / "x.5.log").read_text().splitlines()
     assert output == 'it\'s|two words|"$HOME"|*|seed5|JOBS||'
@@ -194,7 +195,8 @@ def test_options_become_sbatch_options(tmp_path, fake_sbatch):
     assert re.fullmatch(r"--job-name=x\.1-[0-9a-f]{8}", words.pop(4))
     assert words == [
         *("--parsable", "--export=ALL", "--nodes=1", "--ntasks=1", f"--chdir={tmp_path}"),
-        *("--array=1-2%3", "--output=my log/.slurm-%x_%a.out", "--partition=main", "--account=me", "--qos=high"),
+        *("--array=1-2%3", "--output=my log/.slurm-%x_%a.out", "--open-mode=append"),
+        *("--partition=main", "--account=me", "--qos=high"),
         *("--mem=8G", "--time=1:00:00", "--gres=gpu:2", "--cpus-per-task=4", "--constraint=a100", "--exclusive"),
     ]
 
@@ -203,7 +205,7 @@ def test_nothing_is_asked_for_that_was_not_given(tmp_path, fake_sbatch):
     assert run(tmp_path, "x.log", "true", env=fake_sbatch).returncode == 0
     words = (tmp_path / "words").read_text().splitlines()
     assert [word.split("=")[0] for word in words] == (
-        ["--parsable", "--export", "--nodes", "--ntasks", "--job-name", "--chdir", "--array", "--output"]
+        ["--parsable", "--export", "--nodes", "--ntasks", "--job-name", "--chdir", "--array", "--output", "--open-mode"]
     )
 
 

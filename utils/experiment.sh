@@ -20,6 +20,7 @@ done
 
 split_words "$cmd"
 cmd_words=("${words[@]}")
+[[ " ${words[*]}" != *" --nodes"* ]] || die "--cmd '$cmd': --nodes is an option of run.sh, for the training alone"
 if [[ -f $utils/${cmd_words[0]-} ]]; then
     cmd_words[0]=$utils/${cmd_words[0]}
 elif ! command -v "${cmd_words[0]-}" >/dev/null; then

@@ -79,13 +79,22 @@ run_job() {
     {
         printf '# started at %s on %s, %s threads%s\n' "$(date '+%F %T')" "$(uname -n)" "${OMP_NUM_THREADS-}" \
             "${CUDA_VISIBLE_DEVICES:+, GPU $CUDA_VISIBLE_DEVICES}"
-        "${words[@]}" </dev/null || code=$?
+        run_words "${words[@]}" || code=$?
         rm -f -- "$ASDKIT_PROGRESS"
         # The last line begins on a line of its own.
         [[ -z $(tail -c 1 -- "$job_log") ]] || echo
-        printf '# ended code %d, %d s\n' "$code" "$SECONDS"
+        end_line_of "$code"
     } >>"$job_log" 2>&1
     return "$code"
+}
+
+# How the words of a job are run, and what its log's last line is; slurm_job.sh has others.
+run_words() {
+    "$@" </dev/null
+}
+
+end_line_of() {
+    echo "# ended code $1, $SECONDS s"
 }
 
 # Remove what killed jobs left of their progress.
@@ -93,7 +102,7 @@ forget_progress() {
     local job
     for job in "${jobs[@]}"; do
         put_job "$log" "$job"
-        rm -f -- "$REPLY.progress"
+        rm -f -- "$REPLY.progress" "$REPLY.stopped"
     done
 }
 
@@ -145,7 +154,7 @@ not show here: does this machine see the folder as the nodes do? Look again late
 
 # Whether Slurm may have jobs of this name; sets REPLY to their ids and states, with the reason of a state that has one.
 queued() {
-    REPLY=$(squeue --noheader --name "$1" --format "%i %T (%r)" 2>/dev/null) || REPLY="squeue does not answer"
+    REPLY=$(timeout 60 squeue --noheader --name "$1" --format "%i %T (%r)" 2>/dev/null) || REPLY="squeue does not answer"
     REPLY=${REPLY// (None)/}
     REPLY=${REPLY//$'\n'/, }
     [[ -n $REPLY ]]

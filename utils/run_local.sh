@@ -7,6 +7,7 @@ set -euo pipefail
 # Options
 max_jobs_run=    # jobs that run at a time (default: all)
 num_threads=     # threads of a job (default: the cores divided by the jobs that run at a time)
+nodes=1          # for clusters: this machine is one
 gpu=0            # GPUs of a job, of those in CUDA_VISIBLE_DEVICES or of all; jobs take turns (0: a job sees them all)
 mem=             # for clusters: no effect here
 time=            # for clusters: no effect here
@@ -20,6 +21,7 @@ utils=$(dirname "${BASH_SOURCE[0]}")
 # shellcheck source=utils/progress.sh
 . "$utils/progress.sh"
 : "$mem" "$time"
+[[ $nodes == 1 ]] || die "--nodes $nodes: this is one machine; --cmd run_slurm.sh takes several (docs/cluster.md)"
 [[ $gpu =~ ^[0-9]+$ ]] || die "--gpu is a number from 0, not '$gpu'"
 devices=()
 if ((gpu > 0)); then

@@ -2,6 +2,9 @@
 # Run a program, or an array of jobs of it, on a Slurm cluster, and wait for it:
 #     run_slurm.sh [options] [JOB=1:N | JOB=A,B,...] LOG PROGRAM ARGS...
 # The word JOB in LOG and ARGS stands for the job's number. What is not given is left to the cluster's defaults.
+# Options that hold for all jobs of a cluster may stand in the file that the environment variable ASDKIT_SLURM_OPTS names,
+# one or more a line, as they are written here; those of a line that begins with `gpu:` or `cpu:` are for jobs with or
+# without GPUs only. Options given here win. docs/cluster.md has an example.
 
 # shellcheck disable=SC2034  # options are read by name
 set -euo pipefail
@@ -10,23 +13,60 @@ set -euo pipefail
 partition=       # partition
 account=         # account
 qos=             # quality of service
-gpu=0            # GPUs of a job
+nodes=1          # nodes of a job, each of which runs the program (docs/cluster.md)
+gpu=0            # GPUs of a job on each node
+gpu_type=        # their type, for example a100
 mem=             # memory of a job, for example 8G
 time=            # time limit of a job, hours:minutes:seconds
 num_threads=     # CPU cores and threads of a job
 max_jobs_run=    # jobs of the array that run at a time (default: no limit)
+max_submit=      # jobs in the queue at a time; larger arrays are sent in parts (default: the cluster's MaxArraySize)
+requeue=         # so many seconds before the time limit a training writes a checkpoint and is queued again (default: never)
+before=()        # a line of shell that the job runs first, repeatable: --before "module load cuda"
 sbatch_opt=()    # anything else for sbatch, repeatable: --sbatch-opt=--constraint=a100
 # End of options
 
 utils=$(dirname "${BASH_SOURCE[0]}")
+given=("$@")
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
 # shellcheck source=utils/jobs.sh
 . "$utils/jobs.sh"
+# shellcheck source=utils/slurm_job.sh
+. "$utils/slurm_job.sh"
+if [[ -n ${ASDKIT_SLURM_OPTS-} ]]; then
+    read_site "$ASDKIT_SLURM_OPTS"
+    own=("${given[@]:0:${#given[@]}-$#}") rest=("$@") before=() sbatch_opt=()
+    set -- "${site[@]}" "${own[@]}" "${rest[@]}"
+    # shellcheck source=utils/parse_options.sh
+    . "$utils/parse_options.sh"
+    (($# == ${#rest[@]})) || die "$ASDKIT_SLURM_OPTS: '$1' is no option: write --name value"
+fi
 # shellcheck source=utils/progress.sh
 . "$utils/progress.sh"
 command -v sbatch >/dev/null || die "there is no sbatch on this machine: is it a login node of a Slurm cluster?"
+for key in nodes max_submit requeue; do
+    [[ -z ${!key} || ${!key} =~ ^[1-9][0-9]*$ ]] || die "--${key//_/-} is a number from 1, not '${!key}'"
+done
 read_job "$@"
+
+# An array that is larger than the cluster takes is sent in parts, one after the other.
+size=
+((${#jobs[@]} == 1)) ||
+    size=$(timeout 60 scontrol show config 2>/dev/null | sed -n 's/^MaxArraySize *= *\([0-9]*\).*/\1/p') || size=
+[[ -z $size ]] || ((--size)) # the largest number is one below it
+[[ -z $max_submit ]] || ((${size:-max_submit} < max_submit)) || size=$max_submit
+if [[ -n $size ]] && ((${#jobs[@]} > size)); then
+    child='' code=0
+    trap '[[ -z $child ]] || { kill -TERM "$child" && wait "$child"; }; exit 143' INT TERM HUP
+    for ((first = 0; first < ${#jobs[@]}; first += size)); do
+        part=$(IFS=, && echo "${jobs[*]:first:size}")
+        "$utils/run_slurm.sh" "${given[@]:0:${#given[@]}-$#}" "JOB=$part" "${@:2}" &
+        child=$!
+        wait "$child" || code=1
+    done
+    exit "$code"
+fi
 
 # A name that no other job has, left in the folders that the driver has taken before there is a job: should both be killed,
 # the next run finds it and asks for it.
@@ -41,14 +81,16 @@ while IFS= read -r locked; do
     records+=("$locked/.jobs/$name")
     : >"${records[-1]}"
 done <<<"${ASDKIT_LOCKED-}"
-options=(--parsable --export=ALL --nodes=1 --ntasks=1 --job-name="$name" --chdir="$PWD")
+options=(--parsable --export=ALL --nodes="$nodes" --ntasks="$nodes" --job-name="$name" --chdir="$PWD")
 options+=(--array="1-${#jobs[@]}${max_jobs_run:+%$max_jobs_run}")
 # Slurm's own words (time limit, out of memory) do not pass through the job's shell.
-options+=(--output="${folder//%/%%}/.slurm-%x_%a.out")
+options+=(--output="${folder//%/%%}/.slurm-%x_%a.out" --open-mode=append)
+((nodes == 1)) || options+=(--ntasks-per-node=1)
+[[ -z $requeue ]] || options+=(--requeue "--signal=B:USR1@$requeue")
 for key in partition account qos mem time; do
     [[ -z ${!key} ]] || options+=("--$key=${!key}")
 done
-[[ $gpu == 0 ]] || options+=("--gres=gpu:$gpu")
+[[ $gpu == 0 ]] || options+=("--gres=gpu:${gpu_type:+$gpu_type:}$gpu")
 [[ -z $num_threads ]] || options+=("--cpus-per-task=$num_threads")
 for option in "${sbatch_opt[@]}"; do
     split_words "$option"
@@ -58,12 +100,15 @@ done
 # The script of one task: all that it needs is in it, quoted by bash, so later edits of these files do not matter.
 task_script() {
     echo '#!/usr/bin/env bash'
-    declare -f put_job job_words run_job
-    declare -p jobs log command
+    declare -f put_job job_words run_job run_words hear end_line_of
+    declare -p jobs log command nodes before
     # shellcheck disable=SC2016
-    printf '%s\n' 'threads=${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}' \
+    printf '%s\n' "asked= heard= pid=" 'trap "hear USR1" USR1' 'trap "hear TERM" TERM' \
+        'threads=${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}' \
         'export OMP_NUM_THREADS=$threads MKL_NUM_THREADS=$threads' \
-        'run_job "${jobs[SLURM_ARRAY_TASK_ID - 1]}"'
+        'for one in "${before[@]}"; do eval "$one" || { echo "--before failed: $one" >&2; exit 1; }; done' \
+        'code=0 && run_job "${jobs[SLURM_ARRAY_TASK_ID - 1]}" || code=$?' \
+        '[[ $code == 0 || $asked != TERM ]] || { trap - TERM && kill -TERM $$; }' 'exit "$code"'
 }
 
 forget() {
@@ -146,6 +191,7 @@ done <<<"$answer"
 }
 # Watching the logs shows the end within a second (sbatch --wait looks every 2 to 32 s); the queue is asked now and
 # then, for tasks that wait, and for those that were killed and write no last line.
+echo "   job: $id ($name)"
 begin_line
 left=("${jobs[@]}") gone='' waiting='' running=false due=60 patience=10
 for ((seconds = 0; ; seconds++)); do
