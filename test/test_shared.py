@@ -87,7 +87,9 @@ def test_labels_follow_the_copies(made):
 
 
 def test_weights_are_one_and_settings_those_of_the_training(made):
+    before = (made.root / "exp/2025/a/labels.tsv").stat().st_mtime_ns
     own = share(made, "2025")
+    assert (own / "labels.tsv").stat().st_mtime_ns == before
     weights = own / "seed0/checkpoint/final.pt"
     assert weights.resolve() == made.exp / "seed0/checkpoint/final.pt" and not weights.parent.readlink().is_absolute()
     assert open_config(own / "config.yaml") == open_config(made.exp / "config.yaml")

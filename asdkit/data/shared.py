@@ -39,7 +39,8 @@ def share(trained: Path, joined: Path, exp: Path, year: str, data: Path, command
             known = labels.get(copies.get(utt := f"{year}-{row['utt']}", utt))
             if known:
                 own.append({"utt": row["utt"], "label": str(known[0]), "attributed": str(int(known[1]))})
-    write_table(exp / "labels.tsv", LABEL_COLUMNS, own)
+    if not (exp / "labels.tsv").exists() or read_table(exp / "labels.tsv", LABEL_COLUMNS) != own:
+        write_table(exp / "labels.tsv", LABEL_COLUMNS, own)
     for folder in sorted(trained.glob("seed*")):
         for name in LINKED:
             if (folder / name).exists():
