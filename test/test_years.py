@@ -159,7 +159,8 @@ def test_what_the_papers_authors_did_in_2025():
     config = load_config(recipe(2025) / "conf/zheng2025.yaml")
     assert config.encoder.train and config.data.chunk_seconds == 10 and config.model.pooling == "attentive"
     assert (config.loss.aam.scale, config.loss.aam.margin, config.loss.aam.centres) == (30, 0.2, 16)
-    assert (config.train.steps, config.train.warmup_steps, config.train.batch_size) == (30000, 360, 32)
+    assert (config.train.steps, config.train.warmup_steps, config.train.batch_size) == (30000, 360, 256)
+    assert config.train.accumulate == 8
     noise, masks = config.train.noise, config.train.specaugment
     assert (noise.source, noise.probability, noise.snr_low, noise.snr_high) == ("supplemental", 0.5, 5, 20)
     assert (masks.time_width, masks.freq_width) == (80, 80)
