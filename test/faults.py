@@ -72,6 +72,7 @@ FAULTS = [
 """, """            if self.world.rank == 0:
                 self._save(env)
             self._act()
+            if self.world.rank == 0:
 """, "inside::it_is_called_between_steps_before_the_checkpoint"),
     Fault("factors of the learning rate ignored", "asdkit/train/optim.py", 'group["lr"] = factor * rate',
           'group["lr"] = rate', "[train.rates.head] rates"),

@@ -10,10 +10,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from browser import FOUND, Browser
 from corpora import prepare, write_corpus
 from stages import NETWORK
 
-from asdkit.bin import extract_embeddings, make_lists, score, steps, train
+from asdkit.bin import extract_embeddings, make_lists, report, score, steps, train
 from asdkit.config import Config, KnnConfig
 from asdkit.corpus.manifest import read_manifest, read_ref, write_ref
 from asdkit.data.batches import ChunkDataset
@@ -288,6 +289,29 @@ def test_the_chosen_step_is_reported_beside_the_last_and_the_best_by_labels(tiny
     told = [f"{value:.2f}" for value in (own[best], own[6], max(own.values()), max(own.values()) - own[best])]
     lines = [re.split(r" *\| *", line.strip("| ")) for line in (tiny.exp / "STEPS.md").read_text().splitlines()]
     assert ["knn", "all", "1", str(best), *told] in lines
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not FOUND, reason="needs Chromium (Debian: apt-get install chromium)")
+def test_the_page_tells_the_chosen_step(tiny):
+    """On an experiment of its own, whose rows of train.tsv are not all measured."""
+    name = "shown"
+    exp = tiny.train(name, *HELD, "train.log_every=1", "embed.checkpoint=best")
+    tiny.embed(name)
+    score.main(["--data", str(tiny.data), "--exp", str(exp)])
+    for step in ("2", "4", "6"):
+        steps.main([*tiny.work(name), "--step", step])
+    steps.main([*tiny.work(name), "--gather", "true"])
+    report.main(["--data", str(tiny.data), "--exp", str(exp)])
+    best = best_step(read_measured(exp / "seed0"))
+    with Browser(1200, 900) as browser:
+        browser.open(exp / "report" / "index.html")
+        told = browser.run("document.getElementById('steps').textContent")
+        assert f"Chosen without labels, by Pseudo AUC (development and evaluation set): Seed 0: step {best}," in told
+        shown = browser.run("document.getElementById('curves').textContent")
+        assert "Pseudo AUC, held out" in shown and "bound of the Pseudo AUC" in shown
+        assert not any(word in told + shown for word in ("NaN", "undefined", "no finite value"))
+        assert browser.errors == []
 
 
 def test_a_table_of_choices():
