@@ -49,7 +49,9 @@ def test_a_share_of_each_machine_and_domain_is_held_out():
     held = choose_held_out(clips, 0.1)
     assert count(held) == {"fan-source": 10, "fan-target": 1, "pump-source": 3}
     assert count(choose_held_out(clips, 0.5)) == {"fan-source": 50, "fan-target": 5, "pump-source": 15}
-    assert count(choose_held_out(rows(5), 0.1)) == {"fan-source": 2}  # two of a machine, where there is one kind
+    assert count(choose_held_out(rows(5), 0.1)) == {"fan-source": 2}  # two of a machine at least
+    assert count(choose_held_out([*rows(7), *rows(1, domain="target")], 0.1)) == {"fan-source": 2}
+    assert count(choose_held_out([*rows(7), *rows(2, domain="target")], 0.1)) == {"fan-source": 1, "fan-target": 1}
 
 
 def test_which_depends_on_the_ids_alone():

@@ -11,6 +11,7 @@ from asdkit.data.chain import training_sets
 from asdkit.utils.files import sha256_text
 
 STRATUM = ("machine", "section", "domain")
+FEWEST = 2  # of a machine, for one normal clip is no sample
 
 
 def held_out(config: Config, data_dir: str | Path) -> frozenset[str]:
@@ -29,21 +30,23 @@ def choose_held_out(rows: list[Row], fraction: float, by: str = "clip") -> froze
     Which are taken depends on SHA-256 of the ids, or of the folders' names; of a machine's section, domain and
     attribute something is always left to learn from, even if that means that nothing is held out.
     """
-    units = _units(rows, by)
+    units = sorted(_units(rows, by), key=lambda unit: _key(unit, by))
     left = Counter(_kind(row) for row in rows)
-    sizes = Counter(_stratum(row) for row in rows)
-    alone = Counter(stratum[0] for stratum in sizes)
-    wanted = {s: max(1 if alone[s[0]] > 1 else 2, round(fraction * size)) for s, size in sizes.items()}
+    wanted = {s: max(1, round(fraction * size)) for s, size in Counter(_stratum(row) for row in rows).items()}
     taken: set[str] = set()
-    done: Counter[tuple[str, ...]] = Counter()
-    for unit in sorted(units, key=lambda unit: _key(unit, by)):
-        kinds, strata = Counter(map(_kind, unit)), Counter(map(_stratum, unit))
-        if any(left[kind] <= count for kind, count in kinds.items()):
-            continue
-        if all(done[stratum] + count <= wanted[stratum] or not done[stratum] for stratum, count in strata.items()):
-            taken |= {row["utt"] for row in unit}
-            left -= kinds
-            done += strata
+    strata: Counter[tuple[str, ...]] = Counter()
+    machines: Counter[str] = Counter()
+    for more in (False, True):  # then what is lacking to two of a machine
+        for unit in units:
+            kinds, own = Counter(map(_kind, unit)), Counter(map(_stratum, unit))
+            if unit[0]["utt"] in taken or any(left[kind] <= count for kind, count in kinds.items()):
+                continue
+            fits = all(strata[s] + count <= wanted[s] or not strata[s] for s, count in own.items())
+            if any(machines[s[0]] < FEWEST for s in own) if more else fits:
+                taken |= {row["utt"] for row in unit}
+                left -= kinds
+                strata += own
+                machines += Counter(row["machine"] for row in unit)
     return frozenset(taken)
 
 
