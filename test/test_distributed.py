@@ -66,6 +66,7 @@ def folders(tmp_path_factory):
     for name in ("two", "both"):
         shutil.copytree(exp / "one", exp / name)
     held = ("--set", "data.held_out={fraction: 0.5}", "--set", "train.save_steps=[2]", "--set", "train.steps=4")
+    held += ("--set", "loss.dlcl=null", "--set", "train.pseudo_labels={steps: [0, 2], most: 3}")
     for name in ("held1", "held2"):
         make_lists.main(["--config", str(root / "conf.yaml"), *sets, *held, *work[:4], "--exp", str(exp / name)])
     sounds = ["--config", str(root / "pretrain.yaml"), "--device", "cpu"]
@@ -143,6 +144,14 @@ def test_two_processes_measure_what_one_measures(folders):
             assert two[step][machine].bound == pytest.approx(found.bound, abs=1e-2)
     best = [read_checkpoint(folders / name / "seed0/checkpoint/best.pt")["step"] for name in ("held1", "held2")]
     assert best[0] == best[1]
+
+
+def test_two_processes_give_the_labels_that_one_gives(folders):
+    for step in (0, 2):
+        one, two = ((folders / name / f"seed0/pseudo_labels/step{step}.tsv").read_text() for name in ("held1", "held2"))
+        same = [a == b for a, b in zip(one.splitlines(), two.splitlines(), strict=True)]
+        # rounding may turn a clip that lies between clusters
+        assert len(same) > 5 and sum(same) > 0.7 * len(same)
 
 
 def test_two_processes_pretrain_what_one_pretrains(folders):

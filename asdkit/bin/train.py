@@ -66,14 +66,15 @@ def main(argv: list[str] | None = None) -> None:
 
 def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done, prepared: "Prepared") -> None:
     from asdkit.corpus.description import load_dataset
-    from asdkit.data.batches import Framing, loader, training_dataset
+    from asdkit.data.batches import Framing, in_rounds, training_dataset
     from asdkit.data.chain import SIZE, dump_folder, training_sets, write_trained
     from asdkit.data.frames import training_frames
-    from asdkit.data.lists import check_recordings, read_classes
+    from asdkit.data.lists import check_recordings, read_classes, read_labels
     from asdkit.models.size import size_of
     from asdkit.train.choice import choose_by_held_out, keep_best
     from asdkit.train.distributed import join_world, leave_world
     from asdkit.train.finetune import fine_tuning
+    from asdkit.train.pseudo_labels import classes_of_clusters, label_in_rounds
     from asdkit.utils.files import write_json
     from asdkit.utils.provenance import environment
 
@@ -87,7 +88,10 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
         for name in training_sets(config, args.data):
             check_recordings(prepared.rows(name), load_dataset(args.data), name)
     world = join_world(args.device)
-    trainer = fine_tuning(config, classes, args.seed, folder, done.inputs, world, done.reread)
+    clusters = classes_of_clusters(config, classes, read_labels(args.exp)) if config.train.steps else None
+    trainer = fine_tuning(
+        config, clusters.names if clusters else classes, args.seed, folder, done.inputs, world, done.reread
+    )
     # before blocks are recorded as CUDA graphs, which play for the system's own weights alone
     size = size_of(trainer.system) if world.rank == 0 else {}
     trainer.resume()
@@ -99,11 +103,12 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
         again = dataset.once()
     else:
         dataset = training_dataset(config, framing, *where, world.share)
+    rounds = label_in_rounds(trainer, config, dataset, clusters, folder) if clusters else []
     held = choose_by_held_out(trainer, config, folder, *where[:3])
     steps = range(trainer.step + 1, config.train.steps + 1)
     if steps and config.train.graphs:
         trainer.prepare(dataset[steps[0]])
-    batches = loader(dataset, config.data.workers, world.device, steps)
+    batches = in_rounds(dataset, config.data.workers, world.device, steps, rounds)
     what = f"train seed {args.seed}"
     trainer.run(cli.progress(batches, what, config.train.steps, "step", trainer.step), environment(), again)
     if world.rank == 0:

@@ -48,7 +48,21 @@ class Config(Section):
         self._of_recordings()
         if self.loss.dlcl and "attr" not in self.data.label:
             raise ValueError(f"loss.dlcl needs attributes in the labels: data.label is {self.data.label!r}")
+        if self.train.pseudo_labels:
+            self._of_pseudo_labels(self.train.pseudo_labels.steps)
         return self
+
+    def _of_pseudo_labels(self, steps: list[int]) -> None:
+        if self.loss.dlcl:
+            raise ValueError(
+                "train.pseudo_labels: loss.dlcl has a loss of its own for unattributed clips: leave one out"
+            )
+        if "attr" not in self.data.label:
+            raise ValueError(f"train.pseudo_labels needs attributes in the labels: data.label is {self.data.label!r}")
+        if steps[-1] >= self.train.steps:
+            raise ValueError(
+                f"train.pseudo_labels.steps {steps} lie outside 0..{self.train.steps - 1} (train.steps - 1)"
+            )
 
     def _changed(self) -> list[str]:
         return [name for name in RECORDINGS if getattr(self.train, name)]
@@ -82,6 +96,8 @@ class Config(Section):
             raise ValueError(f"{extra[0]}: the autoencoder has no such part: leave the section out")
         if changed := self._changed():
             raise ValueError(f"train.{changed[0]}: the autoencoder draws frames, not chunks: leave it out")
+        if self.train.pseudo_labels:
+            raise ValueError("train.pseudo_labels: the autoencoder knows no classes: leave it out")
         if self.data.held_out:
             raise ValueError("data.held_out: the autoencoder keeps no steps to choose from: leave it out")
         if self.train.rates != RatesConfig() or self.train.ema is not None or self.train.accumulate > 1:

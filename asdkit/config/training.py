@@ -32,6 +32,27 @@ class HeldOutConfig(Section):
     )
 
 
+class PseudoLabelsConfig(Section):
+    """Static pseudo-labels (paper Sec. V, Table XI): unattributed clips get classes that clusters of embeddings make.
+
+    In rounds: the network so far embeds them, those of each machine and section are clustered, and training goes on
+    with their clusters as classes.
+    """
+
+    steps: list[int] = Field([0], min_length=1, description="a round after each of these steps; 0: before the first")
+    method: Literal["kmeans", "agglomerative"] = Field("kmeans", description="agglomerative: by Ward's criterion")
+    fewest: int = Field(2, ge=2, description="clusters of a machine and section; up to `most`, as the silhouette says")
+    most: int = Field(16, ge=2, description="clusters of a machine and section; equal to `fewest`: no choice")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "PseudoLabelsConfig":
+        if self.fewest > self.most:
+            raise ValueError(f"fewest {self.fewest} lies above most {self.most}")
+        if min(self.steps) < 0 or self.steps != sorted(set(self.steps)):
+            raise ValueError(f"steps {self.steps}: ascending numbers from 0, each once")
+        return self
+
+
 class DataConfig(Section):
     """What the encoder is trained on."""
 
@@ -196,6 +217,9 @@ class TrainConfig(OptimizeConfig):
     mixup: MixupConfig | None = Field(None, description="null: none")
     noise: NoiseConfig | None = Field(None, description="null: none")
     gain: GainConfig | None = Field(None, description="null: none")
+    pseudo_labels: PseudoLabelsConfig | None = Field(
+        None, description="null: unattributed clips of a machine: one class"
+    )
     save_steps: list[int] = Field([], description="steps whose weights are kept as step<N>.pt")
     rates: RatesConfig = RatesConfig()
     ema: float | None = Field(

@@ -1,8 +1,9 @@
 """Training batches of fixed-length chunks, from recordings or from dumped features."""
 
+import itertools
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -121,6 +122,12 @@ class ChunkDataset(Dataset[Batch]):
             exchanged=self._exchanged(step, [place for place, _ in own]),
         )
 
+    def relabel(self, labels: Mapping[str, int]) -> None:
+        """Give the clips with these ids other classes, in batches that are read from now on."""
+        self.clips = [replace(clip, label=labels.get(clip.utt, clip.label)) for clip in self.clips]
+        if self.sampler.balance == "class":
+            self.sampler.group(self.clips)
+
     def _exchanged(self, step: int, own: list[int]) -> Tensor | None:
         if not self.exchange:
             return None
@@ -213,3 +220,15 @@ def _outlive_one_term(_: int) -> None:
         signal.signal(signal.SIGTERM, end)
 
     signal.signal(signal.SIGTERM, ignore)
+
+
+def in_rounds(
+    dataset: Dataset, workers: int, device: torch.device, steps: range, ends: Iterable[int]
+) -> Iterator[Batch]:
+    """`loader`'s batches of `steps`, by readers that begin anew after each step of `ends`.
+
+    So that they see what the dataset is told between that step and the next.
+    """
+    cuts = sorted({end + 1 for end in ends if end + 1 in steps} | {steps.start, steps.stop})
+    for first, last in itertools.pairwise(cuts):
+        yield from loader(dataset, workers, device, range(first, last))

@@ -31,17 +31,22 @@ class ChunkSampler:
         if not clips:
             raise ValueError("no training clips")
         self.hop, self.batch_size, self.balance, self.seed = hop, batch_size, balance, seed
+        self.temperature = temperature
         lengths = np.array([clip.samples for clip in clips])
         self.starts = np.maximum(lengths - chunk, 0) // hop + 1  # possible starts of each clip
         if balance != "none":
-            keys = [clip.machine if balance == "machine" else clip.label for clip in clips]
-            _, group = np.unique(keys, return_inverse=True)
-            self.members = np.argsort(group, kind="stable")  # clips ordered by group
-            self.sizes = np.bincount(group)
-            self.firsts = np.cumsum(self.sizes) - self.sizes
-            often = None if temperature is None else self.sizes ** (1 / temperature)
-            self.odds = None if often is None else often / often.sum()
+            self.group(clips)
         self._epoch, self._permutation = -1, np.empty(0, int)
+
+    def group(self, clips: Sequence[Clip]) -> None:
+        """Take the machines and classes that are balanced from `clips`, the same ones with other labels."""
+        keys = [clip.machine if self.balance == "machine" else clip.label for clip in clips]
+        _, group = np.unique(keys, return_inverse=True)
+        self.members = np.argsort(group, kind="stable")  # clips ordered by group
+        self.sizes = np.bincount(group)
+        self.firsts = np.cumsum(self.sizes) - self.sizes
+        often = None if self.temperature is None else self.sizes ** (1 / self.temperature)
+        self.odds = None if often is None else often / often.sum()
 
     def batch(self, step: int) -> list[tuple[int, int]]:
         """(index of a clip, first sample of the chunk) for each item of the batch of `step` (from 1)."""
