@@ -39,38 +39,46 @@ class ClassesOfClusters:
 def cluster(x: np.ndarray, config: PseudoLabelsConfig, seed: int) -> tuple[np.ndarray, float]:
     """Embeddings [N, D] -> cluster of each, numbered from 0 [N], and the silhouette of that; 0.0 for one cluster.
 
-    They are scaled to length 1, so that angles count, and reduced to 64 principal components. Of the numbers of
-    clusters from `fewest` to `most` that with the highest silhouette is taken, of 1000 clips at most.
+    They are scaled to length 1, so that angles count, and reduced to 64 principal components. The number of clusters,
+    from `fewest` to `most`, is that with the highest silhouette (Rousseeuw, 1987) among 1000 of the clips.
     """
     from sklearn.decomposition import PCA
-    from sklearn.metrics import silhouette_score
 
     unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     different = len(np.unique(unit, axis=0))
     if different < 3:
         return np.zeros(len(x), np.int64), 0.0
-    numbers = range(min(config.fewest, different - 1), min(config.most, different - 1) + 1)
-    if min(unit.shape) > DIMENSIONS:
-        unit = PCA(DIMENSIONS, svd_solver="randomized", random_state=seed).fit_transform(unit)
     some = np.random.default_rng(seed).permutation(len(unit))[:SAMPLE]
-    best, highest = np.zeros(len(x), np.int64), -2.0
-    for found in _clusterings(unit, numbers, config.method, seed):
-        kinds = len(np.unique(found[some]))
-        silhouette = float(silhouette_score(unit[some], found[some])) if 1 < kinds < len(some) else -1.0
-        if silhouette > highest:
-            best, highest = found, silhouette
-    return best, highest
+    if min(len(some), unit.shape[1]) > DIMENSIONS:
+        unit = PCA(DIMENSIONS, svd_solver="randomized", random_state=seed).fit(unit[some]).transform(unit)
+    fewest, most = (min(number, different - 1) for number in (config.fewest, config.most))
+    if config.method == "agglomerative":
+        return _best_cut(unit, some, fewest, most)
+    tried = {number: _kmeans(unit[some], number, seed, 1) for number in range(fewest, most + 1)}
+    number = max(tried, key=lambda number: _silhouette(unit[some], tried[number]))
+    found = _kmeans(unit, number, seed, 3)
+    return found, _silhouette(unit[some], found[some])
 
 
-def _clusterings(x: np.ndarray, numbers: Sequence[int], method: str, seed: int) -> list[np.ndarray]:
-    """For each number of clusters, the cluster of each row of x [N, D]."""
-    if method == "agglomerative":
-        from scipy.cluster.hierarchy import cut_tree, ward
-
-        return list(cut_tree(ward(x), numbers).T.astype(np.int64))
+def _kmeans(x: np.ndarray, number: int, seed: int, starts: int) -> np.ndarray:
     from sklearn.cluster import KMeans
 
-    return [KMeans(number, n_init=3, random_state=seed).fit_predict(x).astype(np.int64) for number in numbers]
+    return KMeans(number, n_init=starts, random_state=seed).fit_predict(x).astype(np.int64)
+
+
+def _best_cut(x: np.ndarray, some: np.ndarray, fewest: int, most: int) -> tuple[np.ndarray, float]:
+    """Ward's tree of x [N, D], cut where the silhouette of the rows `some` is highest."""
+    from scipy.cluster.hierarchy import cut_tree, ward
+
+    cuts = cut_tree(ward(x), range(fewest, most + 1)).T.astype(np.int64)
+    found = max(cuts, key=lambda cut: _silhouette(x[some], cut[some]))
+    return found, _silhouette(x[some], found[some])
+
+
+def _silhouette(x: np.ndarray, found: np.ndarray) -> float:
+    from sklearn.metrics import silhouette_score
+
+    return float(silhouette_score(x, found)) if 1 < len(np.unique(found)) < len(x) else -1.0
 
 
 def matched(found: np.ndarray, before: np.ndarray, places: Sequence[int]) -> np.ndarray:
