@@ -94,6 +94,8 @@ def test_classes_join_machine_section_and_attribute(tmp_path, data):
     [
         ("machine", 3, 0),
         ("machine+section", 3, 0),
+        ("machine+domain", 6, 0),
+        ("attr+machine", 5, 6),
         ("machine+section+attr", 5, 6),
         ("machine+section+domain+attr", 10, 6),
     ],
@@ -103,9 +105,15 @@ def test_label_schemes(tmp_path, data, scheme, classes, unattributed):
     labels = read_labels(exp)
     assert len(read_classes(exp)) == classes == len({label for label, _ in labels.values()})
     assert sum(not attributed for _, attributed in labels.values()) == unattributed
-    if "domain" in scheme:
+    if scheme == "machine+section+domain+attr":
         assert read_classes(exp)[:2] == ["fan/00/source/spd_0", "fan/00/source/spd_1"]
         assert "valve/00/target/-" in read_classes(exp)
+
+
+@pytest.mark.parametrize("scheme", ["", "machine+", "machine+machine", "machine+engine", "machine, section"])
+def test_a_label_of_other_columns_is_refused(scheme):
+    with pytest.raises(ValueError, match=r"data\.label.*must be one or more of year, machine, section, domain, attr"):
+        Config.model_validate({"data": {"label": scheme}})
 
 
 def test_training_clips(tmp_path, data):

@@ -16,6 +16,8 @@ from asdkit.config.augmentation import (
 )
 from asdkit.utils.typed_yaml import NO_RESULT, Section, given
 
+CLASS_COLUMNS = ("year", "machine", "section", "domain", "attr")  # what data.label joins
+
 
 class HeldOutConfig(Section):
     """Normal training clips that no batch gets, for an estimate of how well anomalies would be told from normal sound.
@@ -59,16 +61,10 @@ class DataConfig(Section):
     sets: list[Literal["dev_train", "eval_train"]] = Field(
         ["dev_train", "eval_train"], description="training sets; those that the corpus lacks are named in the log"
     )
-    label: Literal[
-        "machine",
-        "machine+section",
+    label: str = Field(
         "machine+section+attr",
-        "machine+section+domain+attr",
-        "year+machine+section",
-        "year+machine+section+attr",
-    ] = Field(
-        "machine+section+attr",
-        description="manifest columns whose values together make a training class; year: of several corpora as one",
+        description="manifest columns whose values together make a training class, joined by +: any of machine, "
+        "section, domain, attr; year: of several corpora as one",
     )
     hide_attributes: list[str] = Field(
         [],
@@ -95,6 +91,16 @@ class DataConfig(Section):
         description="T: machines or classes of n clips are drawn in proportion to n^(1/T), 1: as often as they are, "
         "5 by Arivazhagan et al., 2019; null: uniformly",
     )
+
+    @model_validator(mode="after")
+    def _label_of_columns(self) -> "DataConfig":
+        columns = self.label.split("+")
+        if len(set(columns)) < len(columns) or not set(columns) <= set(CLASS_COLUMNS):
+            raise ValueError(
+                f"data.label {self.label!r}: must be one or more of {', '.join(CLASS_COLUMNS)}, each once, "
+                "joined by +, as machine+section"
+            )
+        return self
 
     @model_validator(mode="after")
     def _temperature_of_groups(self) -> "DataConfig":
