@@ -59,7 +59,7 @@ def load(tmp_path, text, *overrides):
         ("embed: {segment: chunk, hop_seconds: 0.004}", "x.yaml: embed.hop_seconds: .*got 0.004"),
         ("data: {sets: [dev_train, evl_train]}", "x.yaml: data.sets.1: .*'dev_train' or 'eval_train', got 'evl_train'"),
         ("data: {sets: [dev_test]}", "x.yaml: data.sets.0: .*got 'dev_test'"),
-        ("data: {label: section}", "x.yaml: data.label: .*'machine'.*got 'section'"),
+        ("data: {label: sections}", "x.yaml: data.*'sections': must be one or more of year, machine, .*each once"),
         ("train: 3", "x.yaml: train: "),
         ("train: {lr: 1}\ntrain: {lr: 2}", "x.yaml: .*'train' occurs twice"),
         ("train: {lr: 1, lr: 2}", "x.yaml: .*'lr' occurs twice"),
