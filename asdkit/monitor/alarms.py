@@ -1,6 +1,7 @@
 """The alarms of a machine that is watched, by kind: its sound, its sensor, and faults that are known by name."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -28,18 +29,21 @@ class Event(NamedTuple):
 class Alarms:
     """Counts a machine's clips: for its sound by `rule`, for its sensor by k of n clips that cannot be trusted."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, faults: Iterable[str] = ()) -> None:
+        """faults: names of known ones, of which one clip is enough."""
         self.rule, self.count = rule, 0
         self.watches = {ANOMALY: Watch(rule), SENSOR: Watch(_yes_or_no(rule.k, rule.n))}
+        self.watches |= {name: Watch(_yes_or_no(1, rule.n)) for name in faults}
 
     def add(self, found: Verdict, start: float, end: float) -> list[Event]:
         """Take the next clip, recorded from `start` to `end`; says so in `found`, too, for an alarm of the sound."""
         doubtful = found.verdict == DOUBTFUL
         scores = {ANOMALY: None if doubtful else found.score, SENSOR: float(doubtful)}
+        fault = found.fault and found.fault[0]
         events = []
         for kind, watch in self.watches.items():
             before = watch.going
-            now = watch.add(Timed(scores[kind], start, end))
+            now = watch.add(Timed(scores[kind] if kind in scores else float(kind == fault), start, end))
             if now is not None:
                 events.append(Event(kind, GOES_ON if before else BEGINS, watch.raised, now, watch.quiet == 0))
             elif before is not None:

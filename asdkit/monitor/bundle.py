@@ -32,6 +32,8 @@ machines    a list, an entry for each machine (of one with detectors for its sec
   sensors|null   {names: [K texts], values: A(2) float64 [N, K]}: statistics of the training clips' samples
   spectra|null   {edges: [B + 1 frequencies, Hz], seconds (of a step), mean: A(2) float32 [N, B] dB, deviation: A(2)
               float32 [N, B] dB over time}: spectra of the training clips
+  faults      left out where none is known: {names: [F], clips: [F texts], x: A [F, ...] as the detector reads it,
+              radii: A(1) float64 [F]}: references of known faults, a clip within a radius is that fault (faults.py)
 """
 
 import hashlib

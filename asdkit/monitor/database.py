@@ -10,8 +10,8 @@ clips       one row for each clip judged: id (the order in which they were judge
             within the recording), time (when it began, by the file's time), seconds, machine, section, number (of the
             machine's clips, from 0), verdict (normal, anomalous, doubtful, not read), score, threshold, p_value, sensor
             (kinds of faults, with commas), nearest, nearest_by, louder_db, low_hz, high_hz, from_s, to_s, unusual (as
-            --tsv has them), alarm (begins, goes on, over), why (it was not read), judged (when), waited (seconds since
-            it was found)
+            --tsv has them), alarm (begins, goes on, over), why (it was not read), fault (the known one that it sounds
+            like), judged (when), waited (seconds since it was found)
 episodes    one row for each alarm: id, machine, section, kind (`anomaly`, `sensor`, or the name of a known fault),
             ordinal (of its kind, from 1), first, last, peak (ids of clips: the first and the last one over the limit,
             the highest), start, raised, end (times), peak_score, over (clips over the limit), open (1: it goes on)
@@ -48,7 +48,7 @@ CREATE INDEX files_waiting ON files (state) WHERE state = 'waiting';
 CREATE TABLE clips (id INTEGER PRIMARY KEY, file INTEGER, recording, start REAL, time REAL, seconds REAL, machine TEXT,
   section TEXT, number INTEGER, verdict TEXT, score REAL, threshold REAL, p_value REAL, sensor TEXT, nearest TEXT,
   nearest_by TEXT, louder_db REAL, low_hz REAL, high_hz REAL, from_s REAL, to_s REAL, unusual REAL, alarm TEXT,
-  why TEXT, judged REAL, waited REAL);
+  why TEXT, fault TEXT, judged REAL, waited REAL);
 CREATE INDEX clips_file ON clips (file);
 CREATE UNIQUE INDEX clips_number ON clips (machine, section, number) WHERE number IS NOT NULL;
 CREATE INDEX clips_judged ON clips (judged);

@@ -8,6 +8,7 @@ import numpy as np
 
 from asdkit.detectors.tables import side_by_side
 from asdkit.monitor.bundle import Bundle
+from asdkit.monitor.faults import Faults
 from asdkit.monitor.learnt import Learnt
 from asdkit.signals.audio import AudioReader
 from asdkit.signals.heard import at_level, tile
@@ -31,7 +32,8 @@ class Scored(NamedTuple):
 
     anomalous: above stage 5's threshold; None: there is none. domain: whose detector gave the smallest score (`all`:
     one detector serves all). nearest: number of the training clip that is nearest by that detector, at `distance`;
-    None: it keeps no clips. copy: as good as that clip's own sound: the score says nothing.
+    None: it keeps no clips. copy: as good as that clip's own sound: the score says nothing. fault: name of the known
+    fault that it sounds like, and its recording.
     """
 
     score: float
@@ -40,6 +42,7 @@ class Scored(NamedTuple):
     nearest: int | None
     distance: float | None
     copy: bool
+    fault: tuple[str, str] | None = None
 
 
 class Machine:
@@ -85,7 +88,18 @@ class Machine:
         return found and {key: self.bundle.array(value) if key in arrays else value for key, value in found.items()}
 
     @cached_property
-    def _domains(self) -> dict[str, tuple[Learnt, float, float]]:
+    def faults(self) -> Faults | None:
+        """What is known of faults; None: nothing."""
+        told = self.told.get("faults")
+        if not told:
+            return None
+        with _fitting(self.bundle, f"{self.title}, faults"):
+            x, radii = self.bundle.array(told["x"]), self.bundle.array(told["radii"])
+            return Faults(next(iter(self.domains.values()))[0], told["names"], x, radii)
+
+    @cached_property
+    def domains(self) -> dict[str, tuple[Learnt, float, float]]:
+        """Domain -> its detector, and what its scores are lowered and divided by."""
         kind, found = self.bundle.header["score"]["detector"], {}
         for domain, told in self.told["detectors"].items():
             arrays = {name: self.bundle.array(array) for name, array in told["arrays"].items()}
@@ -93,23 +107,28 @@ class Machine:
                 found[domain] = Learnt(kind, told["settings"], arrays), told["low"], told["width"]
         return found
 
+    def joined(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """The arrays that `Detector.embed` gives of one clip as the detectors read them: [1, ...]."""
+        return side_by_side([arrays[name][None] for name in self.bundle.header["score"]["arrays"]])
+
     def score(self, arrays: dict[str, np.ndarray]) -> Scored:
         """Score the arrays that `Detector.embed` gives of one clip; raises ValueError for others."""
-        x = side_by_side([arrays[name][None] for name in self.bundle.header["score"]["arrays"]])
-        scores, learnt = {}, {domain: found[0] for domain, found in self._domains.items()}
+        x = self.joined(arrays)
+        scores, learnt = {}, {domain: found[0] for domain, found in self.domains.items()}
         with _fitting(self.bundle, self.title):
-            for domain, (one, low, width) in self._domains.items():
+            for domain, (one, low, width) in self.domains.items():
                 scores[domain] = (float(one.score(x)[0]) - low) / width
             domain = min(scores, key=scores.__getitem__)
             if not np.isfinite(scores[domain]):
                 raise ValueError(f"the score is {scores[domain]}")
-            near = learnt[domain].nearest(x)
+            near, fault = learnt[domain].nearest(x), self.faults and self.faults.match(x)
         nearest, distance = (int(near[1][0]), float(near[0][0])) if near else (None, None)
         if nearest is not None and not 0 <= nearest < len(self.recordings):
             raise ValueError(f"{self.bundle.path}: {self.title}: rows: there is no such training clip")
         above = None if self.threshold is None else scores[domain] > self.threshold
         copy = distance is not None and distance <= learnt[domain].nothing
-        return Scored(scores[domain], above, domain, nearest, distance, copy)
+        named = fault and (fault[0], self.told["faults"]["clips"][fault[1]])
+        return Scored(scores[domain], above, domain, nearest, distance, copy, named)
 
 
 class Detector:

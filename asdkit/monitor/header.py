@@ -41,11 +41,12 @@ def _check(value: Any, rule: Rule, where: str, sections: Sections) -> None:
         return
     if not isinstance(value, dict):
         raise ValueError(f"{where}: expected keys and values, got {_shown(value)}")
-    if wrong := sorted(value.keys() ^ rule.keys()):
+    if wrong := sorted((value.keys() ^ rule.keys()) - (OPTIONAL - value.keys())):
         told = "is missing" if wrong[0] in rule else "is not known"
         raise ValueError(f"{where + '.' if where else ''}{wrong[0][:100]} {told}")
     for key, inner in rule.items():
-        _check(value[key], inner, f"{where}.{key}" if where else key, sections)
+        if key in value:
+            _check(value[key], inner, f"{where}.{key}" if where else key, sections)
 
 
 def _shown(value: Any) -> str:
@@ -170,6 +171,10 @@ def _check_machine(machine: dict[str, Any], where: str, sections: Sections) -> N
         for key in ("mean", "deviation"):
             shape = sections[spectra[key]]["shape"]
             lengths |= {f"spectra.{key}": (shape[0], clips), f"bands of spectra.{key}": (shape[-1], bands)}
+    if faults := machine.get("faults"):
+        count = len(faults["names"])
+        lengths |= {"faults.clips": (len(faults["clips"]), count)}
+        lengths |= {f"faults.{key}": (*sections[faults[key]]["shape"], 0)[:1] + (count,) for key in ("x", "radii")}
     for key, (got, wanted) in lengths.items():
         if got != wanted:
             raise ValueError(f"{where}: {key}: {got} of them, {wanted} are wanted")
@@ -177,6 +182,7 @@ def _check_machine(machine: dict[str, Any], where: str, sections: Sections) -> N
         raise ValueError(f"{where}: has no {'detectors' if clips else 'training clips'}")
 
 
+OPTIONAL = {"faults"}  # keys that bundles without any do not have
 _COUNT = _whole(0, BYTES)
 _SECTION = {"dtype": _one_of(*DTYPES), "shape": _is_shape, "offset": _COUNT, "sha256": _is_digest}
 _SIGNAL = {
@@ -226,6 +232,12 @@ _SPECTRA = {
     "mean": _array(2, "float32"),
     "deviation": _array(2, "float32"),
 }
+_FAULTS = {
+    "names": _list_of(_is_text),
+    "clips": _list_of(_is_text),
+    "x": _array(),
+    "radii": _array(1, "float64"),
+}
 _MACHINE = {
     "machine": _is_text,
     "section": _is_text,
@@ -239,6 +251,7 @@ _MACHINE = {
     "detectors": _map_of(_DETECTOR),
     "sensors": _or_null(_SENSORS),
     "spectra": _or_null(_SPECTRA),
+    "faults": _FAULTS,
 }
 HEADER = {
     "sections": _anything,

@@ -21,14 +21,14 @@ class Learnt:
 
     def __init__(self, detector: str, settings: dict[str, Any], arrays: Arrays) -> None:
         self.detector, self.settings, self.arrays = detector, settings, arrays
-        self._knn = _restored(settings, arrays) if detector == "knn" else None
+        self.knn = _restored(settings, arrays) if detector == "knn" else None
         if detector == "iforest":
             _check_forest(arrays)
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """Scores [M] float64 of arrays x [M, D], with bands [M, F, D]; raises ValueError for unusable ones."""
-        if self._knn:
-            return self._knn.anomaly_score(x)
+        if self.knn:
+            return self.knn.anomaly_score(x)
         if self.detector == "given":
             return x.min(axis=1).astype(np.float64)
         return SCORES[self.detector](table(x, "embeddings", self._columns()), self.settings, self.arrays)
@@ -39,11 +39,11 @@ class Learnt:
         By the detector's distance, as it is before it is rescaled; of several bands by the mean or largest of theirs.
         None: the detector keeps no clips.
         """
-        if not self._knn:
+        if not self.knn:
             return None
-        queries = self._knn.bands(x)
-        found = [_distances(bank, band) for bank, band in zip(self._knn.banks, queries, strict=True)]
-        joined = np.max(found, axis=0) if self._knn.join == "max" else np.mean(found, axis=0)  # [M, R]
+        queries = self.knn.bands(x)
+        found = [distances(bank, band) for bank, band in zip(self.knn.banks, queries, strict=True)]
+        joined = np.max(found, axis=0) if self.knn.join == "max" else np.mean(found, axis=0)  # [M, R]
         rows = self.arrays["rows"]
         joined[:, rows < 0] = np.inf  # what was made between clips is no clip
         place = joined.argmin(axis=1)
@@ -77,7 +77,7 @@ def _rescaled(settings: dict[str, Any], arrays: Arrays) -> list[Rescaled]:
     ]
 
 
-def _distances(bank: Any, x: np.ndarray) -> np.ndarray:
+def distances(bank: Any, x: np.ndarray) -> np.ndarray:
     """Distances [M, R] of x [M, D] to all embeddings of a memory, without what products lose of small ones."""
     rows, train = x.astype(np.float64), bank.x.astype(np.float64)
     if bank.distance == "euclid":

@@ -14,6 +14,7 @@ from asdkit.utils.names import shown
 COLUMNS = (
     *("recording", "start", "seconds", "machine", "section", "verdict", "score", "limit", "p_value", "sensor"),
     *("nearest", "nearest_by", "louder_db", "low_hz", "high_hz", "from_s", "to_s", "unusual", "alarm", "why"),
+    "fault",
 )
 _LABEL = {NORMAL: "normal   ", ANOMALOUS: "ANOMALOUS", DOUBTFUL: "DOUBTFUL ", UNREAD: "NOT READ "}
 _INDENT = " " * 11
@@ -81,6 +82,8 @@ class Words:
             yield f"{_INDENT}so it may say nothing about the machine: look at the microphone first"
         else:
             yield f"{line}: {_rank(found)}" if found.of else line
+            if found.fault:
+                yield f"{_INDENT}KNOWN FAULT {found.fault[0]}: it sounds like {found.fault[1]}"
             yield f"{_INDENT}{_difference(found)}"
         if found.began and found.alarm:
             yield f"  ALARM    {whose}since {self.clock(found.alarm.start)}: {_over(found.alarm)} above the limit"
@@ -178,6 +181,7 @@ def values(found: Verdict) -> dict[str, Any]:
         "unusual": moved and round(moved.unusual, 2),
         "alarm": state,
         "why": found.why,
+        "fault": found.fault and found.fault[0],
     }
 
 

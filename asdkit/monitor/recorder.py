@@ -15,7 +15,7 @@ from asdkit.monitor.verdict import UNREAD, Judge, Verdict
 _COLUMNS = (
     *("file", "recording", "start", "time", "seconds", "machine", "section", "number", "verdict", "score", "threshold"),
     *("p_value", "sensor", "nearest", "nearest_by", "louder_db", "low_hz", "high_hz", "from_s", "to_s", "unusual"),
-    *("alarm", "why", "judged", "waited"),
+    *("alarm", "why", "fault", "judged", "waited"),
 )
 _INSERT = f"INSERT INTO clips ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _EPISODE = """INSERT INTO episodes (machine, section, kind, ordinal, first, last, peak, start, raised, end, peak_score,
@@ -34,7 +34,8 @@ class Recorder:
         self.database, self.judge, self.topic = database, judge, topic
         self.alarms: dict[Key, Alarms] = {}
         for key, known in judge.known.items():
-            known.watch, self.alarms[key] = None, Alarms(known.rule)
+            faults = known.machine.faults
+            known.watch, self.alarms[key] = None, Alarms(known.rule, faults.names if faults else ())
         held: dict[Key, dict[str, Any]] = {}
         rows = database.connection.execute("SELECT machine, section, kind, state FROM watches").fetchall()
         for machine, section, kind, state in rows:

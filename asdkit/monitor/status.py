@@ -13,6 +13,9 @@ from asdkit.monitor.verdict import ANOMALOUS, DOUBTFUL, NORMAL, UNREAD
 from asdkit.utils.names import shown
 
 LATE = 3 * BEAT  # seconds: a heartbeat that is older is missed
+WEEK = 7 * 86400.0  # seconds
+FEWEST = 50  # quiet clips, below which nothing is said of drift
+DRIFTED = 0.1  # the median of their p-values, of which 0.5 is to be expected
 SHOWN = 20  # alarms, and recordings that could not be judged: the newest ones
 
 
@@ -32,6 +35,7 @@ def status(path: str | Path, days: int = 1) -> Iterator[str]:
         yield from _clips(rows, since)
         yield from _alarms(rows, since)
         yield from _unread(rows, since)
+        yield from _drift(rows)
         waiting = rows.execute("SELECT count(*) FROM outbox").fetchone()[0]
         if waiting:
             yield f"{waiting} message{'s' * (waiting > 1)} not taken by a broker yet"
@@ -103,6 +107,21 @@ def _unread(rows: sqlite3.Connection, since: float) -> Iterator[str]:
     select = "SELECT recording, why FROM clips WHERE verdict = ? AND judged >= ? ORDER BY id DESC LIMIT ?"
     for row in rows.execute(select, (UNREAD, since, SHOWN)).fetchall()[::-1]:
         yield f"  NOT READ  {_name(row['recording'])}: {row['why']}"
+
+
+def _drift(rows: sqlite3.Connection) -> Iterator[str]:
+    """Machines whose quiet clips of the last week lie where hardly a normal recording did."""
+    quiet = "p_value IS NOT NULL AND verdict IN (?, ?) AND alarm IS NULL AND fault IS NULL AND judged >= ?"
+    values = (NORMAL, ANOMALOUS, time.time() - WEEK)
+    groups = f"SELECT machine, section, count(*) AS count FROM clips WHERE {quiet} GROUP BY 1, 2 HAVING count >= ?"
+    for machine, section, count in rows.execute(groups, (*values, FEWEST)).fetchall():
+        ranks = f"SELECT p_value FROM clips WHERE {quiet} AND machine = ? AND section = ? ORDER BY p_value"
+        middle = rows.execute(f"{ranks} LIMIT 1 OFFSET ?", (*values, machine, section, count // 2)).fetchone()[0]
+        if middle <= DRIFTED or middle >= 1 - DRIFTED / 5:
+            whose = f"{machine} {section}".removesuffix(" -")
+            side = f"higher than {100 * (1 - middle):.0f} %" if middle <= DRIFTED else "no higher than any"
+            yield f"  DRIFT  {whose}: half of {count} quiet clips of the last week score {side} of the normal ones:"
+            yield "         listen to some; where the machine is well, asdkit.bin.recalibrate adds them to these"
 
 
 def _name(held: str | bytes | None) -> str:

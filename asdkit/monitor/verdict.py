@@ -40,7 +40,8 @@ class Verdict:
     seconds: when it begins in its recording or stream (for alarms with `every`: as that says). above: how many of the
     `of` normal recordings that the bundle knows score as high or higher. nearest: the training clip that it is compared
     with, by the score's own distance or (`by` spectrum) by its mean spectrum; copy: it is that clip's own sound, whose
-    score says nothing. alarm: the episode that it belongs to, `began` with it or `ended`.
+    score says nothing. fault: the known fault that it sounds like, and its recording. alarm: the episode that
+    it belongs to, `began` with it or `ended`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Verdict:
     nearest: str | None = None
     by: str | None = None
     copy: bool = False
+    fault: tuple[str, str] | None = None
     difference: Difference | None = None
     why: str | None = None
     alarm: Episode | None = None
@@ -119,6 +121,7 @@ class Judge:
         self, detector: Detector, wanted: Wanted, machine: str | None = None, section: str | None = None
     ) -> None:
         self.detector, self.wanted, self.name, self.section = detector, wanted, machine, section
+        self.faults = False  # whether a clip sounded like a known one
         self.ears = Ears(detector.header["reading"], detector.reader)
         machines = [one for one in detector.machines if machine is None or composed(one.name) == composed(machine)]
         if not machines:
@@ -147,7 +150,7 @@ class Judge:
         if counts[UNREAD] or not counts.total():
             return 2
         alarms = any(known.watch.raised for known in self.known.values() if known.watch)
-        return int(bool(counts[DOUBTFUL] or (alarms if self.wanted.n > 1 else counts[ANOMALOUS])))
+        return int(bool(counts[DOUBTFUL] or self.faults or (alarms if self.wanted.n > 1 else counts[ANOMALOUS])))
 
     def _judged(self, clip: Clip, heard: Heard, known: Known) -> Verdict:
         found = Verdict(clip.name, NORMAL, clip.seconds, heard.seconds, known.machine.name, known.machine.section)
@@ -166,6 +169,8 @@ class Judge:
             found.of = known.calibration.count
             found.above = math.ceil(found.pvalue * (found.of + 1) - 1 - NEGLIGIBLE)
         found.verdict = DOUBTFUL if found.sensor else ANOMALOUS if found.anomaly else NORMAL
+        if scored.fault:
+            found.fault, found.verdict, self.faults = scored.fault, ANOMALOUS, True
         self._compare(found, scored.nearest, heard, known)
         return found
 

@@ -1,0 +1,147 @@
+"""Clips that a person has judged go into a bundle: limits, what is normal, and faults by their names."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+from detecting import CLIPS, RATE, Levels, bundle, sound, write
+
+from asdkit.bin import recalibrate as program
+from asdkit.monitor import recalibration
+from asdkit.monitor.alarms import Alarms
+from asdkit.monitor.database import Database
+from asdkit.monitor.detector import Detector
+from asdkit.monitor.inputs import find
+from asdkit.monitor.recorder import Recorder
+from asdkit.monitor.status import status
+from asdkit.monitor.verdict import Judge, Verdict, Wanted
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    monkeypatch.setattr(Detector, "network", Levels())
+
+
+@pytest.fixture
+def press(tmp_path):
+    return bundle(tmp_path / "press.asdkit", threshold=3.0)
+
+
+def tone(seed, hertz, size=0.03):
+    """A press at another operating point."""
+    at = np.arange(2 * RATE) / RATE
+    return (sound("press", seed) + size * np.sin(2 * np.pi * hertz * at)).astype("float32")
+
+
+def clips(tmp_path, name, *wavs):
+    for number, wav in enumerate(wavs):
+        write(tmp_path / name / f"{number}.wav", wav)
+    return tmp_path / name
+
+
+def judged(path, folder, **wanted):
+    judge = Judge(Detector.open(path), Wanted(**wanted))
+    return [judge.judge(clip) for clip in find([str(folder)], judge.ears, None)], judge
+
+
+def test_clips_that_are_normal_join_and_limits_are_made_anew(press, tmp_path, capsys):
+    new = clips(tmp_path, "new", *(tone(80 + number, 2500) for number in range(8)))
+    others = clips(tmp_path, "others", *(tone(60 + number, 2500) for number in range(4)))
+    old = press.read_bytes()
+    assert {one.verdict for one in judged(press, others)[0]} == {"anomalous"}
+    program.main([str(press), str(new), "--out", str(tmp_path / "new.asdkit")])
+    told = capsys.readouterr().out
+    assert press.read_bytes() == old and re.search(r"normal recordings +12 +20\n", told)
+    assert re.search(r"of the 8 new ones above it +8 +[0-3]\n", told)
+    found, judge = judged(tmp_path / "new.asdkit", others)
+    assert sum(one.verdict == "normal" for one in found) >= 3 and all("new/" in one.nearest for one in found)
+    machine = judge.detector.machines[0]
+    assert len(machine.sensors[1]) == len(machine.spectra["mean"]) == CLIPS + 8
+    assert found[0].of == CLIPS + 8
+    x = machine.domains["all"][0].arrays["x"]  # scores of clips without themselves, by the definition
+    apart = np.linalg.norm(x[:, None].astype(float) - x[None], axis=2) + np.diag(np.full(len(x), np.inf))
+    np.testing.assert_allclose(machine.calibration[0], apart.min(axis=1), rtol=1e-6)
+    bad = clips(tmp_path, "bad", sound("press", 90, fault=True))
+    assert judged(tmp_path / "new.asdkit", bad)[0][0].verdict == "anomalous"
+    note = judge.detector.header["card"]["recalibrated"][0]
+    assert note["machines"]["press"]["clips"] == [12, 20] and note["of"] == "press.asdkit"
+
+
+def test_other_detectors_learn_limits_alone(press, tmp_path, monkeypatch):
+    monkeypatch.setattr(recalibration, "_keeps", lambda learnt: False)
+    detector = Detector.open(press)
+    new = recalibration.hear(detector, [str(clips(tmp_path, "new", tone(80, 2500), tone(81, 2500)))], None, None)
+    (side,) = recalibration.recalibrate(detector.bundle, new, {}, tmp_path / "b.asdkit")
+    assert not side.joined and side.limit[1] > 3 and side.clips == (12, 14)
+    after = Detector.open(tmp_path / "b.asdkit").machines[0]
+    assert len(after.domains["all"][0].arrays["x"]) == 12
+    assert after.calibration[0][-2:].tolist() == [clip.score for clip in new["press", "-"]]
+
+
+def test_a_known_fault_alarms_by_its_name_whatever_the_score_says(press, tmp_path, capsys):
+    rattle = clips(tmp_path, "rattle", *(tone(40 + number, 5000, 0.1) for number in range(3)))
+    out = tmp_path / "new.asdkit"
+    program.main([str(press), "--fault", "rattle", str(rattle), "--out", str(out)])
+    assert "known fault rattle: 3 recordings" in capsys.readouterr().out
+    again = clips(tmp_path, "again", tone(50, 5000, 0.1), sound("press", 51), sound("press", 52, fault=True))
+    found, judge = judged(out, again, limit=1e9, k=2, n=3)
+    assert [one.verdict for one in found] == ["anomalous", "normal", "normal"] and not found[0].anomaly
+    assert found[0].fault == ("rattle", str(rattle / found[0].fault[1].rpartition("/")[2]))
+    alarms = Alarms(judge.known["press", "-"].rule, judge.detector.machines[0].faults.names)
+    events = [alarms.add(one, 0.0, 2.0) for one in found]
+    assert [(event.kind, event.what) for event in events[0]] == [("rattle", "begins")]
+    held = Database(tmp_path / "m.db")
+    recorder = Recorder(held, judge, "t")
+    recorder.keep(found[0], time.time(), 0.1)
+    assert held.connection.execute("SELECT kind, open FROM episodes").fetchall() == [("rattle", 1)]
+    assert '"kind": "rattle"' in held.connection.execute("SELECT payload FROM outbox").fetchone()[0]
+    held.close()
+    assert any(line.startswith("  KNOWN FAULT rattle  press") for line in status(tmp_path / "m.db"))
+    squeak = clips(tmp_path, "squeak", tone(45, 7000, 0.1))
+    program.main([str(out), "--fault", "squeak", str(squeak), "--out", str(tmp_path / "two.asdkit")])
+    assert judged(tmp_path / "two.asdkit", squeak)[0][0].fault[0] == "squeak"
+    assert judged(tmp_path / "two.asdkit", again)[0][0].fault[0] == "rattle"
+
+
+def test_what_cannot_be_learnt_from_is_refused(press, tmp_path):
+    new = clips(tmp_path, "new", sound("press", 80))
+    known = clips(tmp_path, "known", np.rint(sound("press", 3) * 32768).astype("int16"))
+    silent = clips(tmp_path, "silent", 0 * sound("press", 3))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/a.wav").write_bytes(b"RIFF")
+    for folder, told in (
+        (known, "the bundle knows it: normal_03.wav"),
+        (silent, "no signal"),
+        (tmp_path / "broken", "RIFF"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            program.main([str(press), str(folder), "--out", str(tmp_path / "x.asdkit")])
+    with pytest.raises(ValueError, match="is there already; nothing is overwritten"):
+        program.main([str(press), str(new), "--out", str(press)])
+    for words in ([], ["--fault", "rattle"], ["--fault", "sensor", "a"]):
+        with pytest.raises(SystemExit):
+            program.main([str(press), *words, "--out", str(tmp_path / "x.asdkit")])
+    assert not (tmp_path / "x.asdkit").exists()
+
+
+def test_drift_is_told_from_quiet_clips(press, tmp_path):
+    held = Database(tmp_path / "m.db")
+    recorder = Recorder(held, Judge(Detector.open(press), Wanted(limit=5.0)))
+
+    def keep(count, pvalue):
+        for _ in range(count):
+            recorder.keep(Verdict("a", "normal", 0.0, 2.0, "press", "-", 1.0, 5.0, pvalue), time.time(), 0.1)
+
+    def drift():
+        return [line for line in status(tmp_path / "m.db") if "DRIFT" in line]
+
+    keep(49, 0.05)
+    assert not drift()
+    keep(1, 0.05)
+    assert "half of 50 quiet clips of the last week score higher than 95 % of the normal ones" in drift()[0]
+    keep(60, 0.5)
+    assert not drift()
+    keep(200, 1.0)
+    assert "score no higher than any of the normal" in drift()[0]
+    held.close()
