@@ -25,6 +25,7 @@ from asdkit.monitor.heartbeat import Heart
 from asdkit.monitor.recorder import Recorder
 from asdkit.monitor.status import status
 from asdkit.monitor.verdict import Judge, Wanted
+from asdkit.page import watched
 
 CLIPS = "SELECT count(*) FROM clips"
 
@@ -213,7 +214,11 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(place, kills):
     finally:
         over.set()
         thread.join()
-    monitor.start().wait("SELECT count(*) FROM files WHERE state = 'done'", len(paths), 60)
+    monitor.start()
+    done = "SELECT count(*) FROM files WHERE state = 'done'"
+    while (ask(place / "m.db", done) or 0) < len(paths):  # as long as it goes on, however slow the computer is
+        before = ask(place / "m.db", done) or 0
+        monitor.wait(done, lambda got, before=before: (got or 0) > before, 60)
     code, out, err = monitor.end()
     assert code == 0, err
     check_whole(place, paths, Judge(Detector.open(place / "press.asdkit"), Wanted(k=2, n=3)).known["press", "-"].rule)
@@ -287,6 +292,23 @@ def test_sensors_have_alarms_of_their_own(place):
     assert any(
         line.startswith("  SENSOR  press  ") and "look at the microphone" in line for line in status(place / "m.db")
     )
+
+
+def test_the_page_of_a_database_tells_of_alarms_and_their_sounds(place, capsys):
+    order = [sound("press", 50), 0 * sound("press", 51), *(sound("press", 60 + n, fault=True) for n in range(2))]
+    for number, wav in enumerate(order):
+        write(place / f"in/<b>{number}.wav", wav)
+    watch(place, (CLIPS, 4))
+    with pytest.raises(SystemExit) as ended:
+        detect.main(["status", str(place / "m.db"), "--page", str(place / "m.html")])
+    text = (place / "m.html").read_text()
+    assert ended.value.code == 0 and "m.html: written" in capsys.readouterr().out
+    assert text.count("<circle") >= 3 and text.count("<rect") == 2 and text.count("data:audio/wav;base64,") == 2
+    assert "press: sensor, 1 clip (silence)" in text and "press: alarm, 2 clips" in text and "normal_" in text
+    assert "<b>" not in text and "&lt;b&gt;" in text and "<script" not in text
+    os.remove(next((place / "in").glob("*1.wav")))
+    watched.write_report(place / "m.db", place / "again.html")
+    assert "not there any more" in (place / "again.html").read_text()
 
 
 def test_the_heart_tells_of_being_alive_behind_and_blind(place, monkeypatch):

@@ -72,6 +72,7 @@ def status_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--days", type=whole(100_000), default=1, help="since the beginning of the day, so many days ago"
     )
+    parser.add_argument("--page", type=Path, metavar="FILE.html", help="write a page, too: alarms and their sounds")
     return parser
 
 
@@ -199,6 +200,11 @@ def _status(args: argparse.Namespace) -> None:
 
     for line in status(args.database, args.days):
         print(line)
+    if args.page:
+        from asdkit.page.watched import write_report
+
+        write_report(args.database, args.page, args.days)
+        print(f"{args.page}: written")
     sys.exit(0)
 
 
