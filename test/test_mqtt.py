@@ -68,9 +68,18 @@ class Receiver:
         self.client.on_message = lambda client, data, message: self.messages.append(
             (message.topic, json.loads(message.payload), message.retain)
         )
+        self.subscribed = 0
+        self.client.on_subscribe = lambda *told: setattr(self, "subscribed", self.subscribed + 1)
         self.client.reconnect_delay_set(1, 1)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
+
+    def listens(self, times):
+        """Wait until it has subscribed so many times: a broker that was killed knows nobody any more."""
+        end = time.monotonic() + 30
+        while self.subscribed < times:
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
     def alarms(self):
         return [told for topic, told, _ in self.messages if topic.endswith("/alarm")]
@@ -108,6 +117,7 @@ def test_alarms_come_at_least_once_while_broker_and_monitor_die(tmp_path, ends):
     ends(server, server.stop)
     receiver = Receiver(server.port, "factory/press")
     ends(receiver, receiver.client.loop_stop)
+    receiver.listens(1)
     words = ["--mqtt", f"127.0.0.1:{server.port}", "--topic", "factory/press"]
     (tmp_path / "in").mkdir()
     monitor = Monitor(bundle(tmp_path / "press.asdkit"), tmp_path / "in", tmp_path / "m.db", *words).start()
@@ -129,6 +139,7 @@ def test_alarms_come_at_least_once_while_broker_and_monitor_die(tmp_path, ends):
     _, errors = monitor.kill()  # what waits is on the disk
     assert "Alarms wait; nothing is lost" in errors
     server.start()
+    receiver.listens(2)
     monitor.start()
     arrive(tmp_path, "c0", False)
     receiver.wait(6)
@@ -164,6 +175,7 @@ def test_tls_and_credentials_from_a_file(tmp_path, ends):
     access.write_text("# of the broker\nuser = press\npassword = wrong\nca = ca.pem\n")
     access.chmod(0o600)
     (tmp_path / "in").mkdir()
+    receiver.listens(1)
     words = ["--mqtt", f"localhost:{server.port}", "--topic", "t", "--mqtt-access", access]
     monitor = Monitor(bundle(tmp_path / "press.asdkit"), tmp_path / "in", tmp_path / "m.db", *words).start()
     ends(monitor, lambda: monitor.process.kill())

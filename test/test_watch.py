@@ -219,6 +219,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(place, kills):
     while (ask(place / "m.db", done) or 0) < len(paths):  # as long as it goes on, however slow the computer is
         before = ask(place / "m.db", done) or 0
         monitor.wait(done, lambda got, before=before: (got or 0) > before, 60)
+    monitor.wait("SELECT pid FROM heartbeat", monitor.process.pid)  # it can be asked to end
     code, out, err = monitor.end()
     assert code == 0, err
     check_whole(place, paths, Judge(Detector.open(place / "press.asdkit"), Wanted(k=2, n=3)).known["press", "-"].rule)
