@@ -38,8 +38,8 @@ def load(tmp_path, text, *overrides):
         ("encoder: {archh: {}}", "^\\S*x.yaml: unknown key 'encoder.archh'. Did you mean 'arch'?"),
         (
             "encoder: {name: logmel, arch: {}}",
-            "^\\S*x.yaml: unknown key 'encoder.arch'. Allowed: name, checkpoint, train, layers, frozen_layers, sample_rate, "
-            "low, high, bands, scale$",
+            "^\\S*x.yaml: unknown key 'encoder.arch'. Allowed: name, checkpoint, train, layers, frozen_layers, "
+            "sample_rate, low, high, bands, scale$",
         ),
         ("encoder: {name: logmel, train: true}", "x.yaml: encoder: 'logmel' has no weights"),
         ("encoder: {name: logmel}\nmodel: {lora: {}}", "'logmel' has no transformer blocks"),
