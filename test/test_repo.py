@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from faults import FAULTS
+from wires import FIELDS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "asdkit"
@@ -172,6 +174,27 @@ def test_help_needs_no_heavy_import(program):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
+
+
+def test_every_fault_fits_the_code_and_its_tests_are_there():
+    tests = {
+        f"{path.stem.removeprefix('test_')}::{name}"
+        for path in (ROOT / "test").glob("test_*.py")
+        for name in re.findall(r"^def test_(\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    tests |= {name.partition("::")[0] for name in tests} | {f"[{field}]" for field in FIELDS}
+    wrong = []
+    for fault in FAULTS:
+        text = (ROOT / fault.file).read_text(encoding="utf-8")
+        if text.count(fault.old) != 1:
+            wrong.append(f"{fault.name}: the old text occurs {text.count(fault.old)} times in {fault.file}")
+        elif fault.file.endswith(".py"):
+            try:
+                ast.parse(text.replace(fault.old, fault.new))
+            except SyntaxError as error:
+                wrong.append(f"{fault.name}: {fault.file}:{error.lineno} is no Python any more")
+        wrong += [f"{fault.name}: there is no test {word}" for word in fault.tests.split() if word not in tests]
+    assert not wrong, "\n".join(wrong)
 
 
 def tool(name: str) -> str:
