@@ -73,9 +73,18 @@ class Firefox:
         assert error is None, error
         return found["value"] if isinstance(found, dict) and "value" in found else found
 
-    def open(self, path: Path) -> None:
-        """Open a file and wait until it is loaded."""
-        self.send("WebDriver:Navigate", url=path.absolute().as_uri())
+    def open(self, path: Path, width: int | None = None) -> None:
+        """Open a file and wait until it is loaded; with a width, in a frame: no window is as narrow as a phone."""
+        if width is None:
+            self.send("WebDriver:Navigate", url=path.absolute().as_uri())
+            return
+        frame = Path(self.profile.name, "frame.html")
+        told = f'<iframe src="{path.absolute().as_uri()}" style="border:0;height:844px;width:{width}px"></iframe>'
+        frame.write_text(f'<!DOCTYPE html><meta name="color-scheme" content="light dark">{told}', encoding="utf-8")
+        self.send("WebDriver:Navigate", url=frame.as_uri())
+        found = self.send("WebDriver:FindElement", using="css selector", value="iframe")
+        self.send("WebDriver:SwitchToFrame", element=next(iter(found.values())))
+        self.until("document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from browser import FOUND, Browser
 from experiments import Experiment
+from firefox import FOUND as FIREFOX
+from firefox import Firefox
 
 from asdkit.bin import report, score
 from asdkit.config import Config, load_config
 from asdkit.config.differences import differences
 from asdkit.corpus.manifest import read_manifest, read_ref, write_ref
 from asdkit.detectors.folder import read_scores, write_scores
-from asdkit.utils.files import read_json, write_text
+from asdkit.utils.files import read_json, write_json, write_table, write_text
 
 
 def beside(root, tag, seeds=(0,), better=0.0, config="score:\n  k: 1\n"):
@@ -173,3 +175,29 @@ def test_the_page_shows_the_comparison(three):
         three.run(report, "--data", str(three.data), "--clips", "0")
         browser.open(three.exp / "report" / "index.html")
         assert browser.run("document.getElementById('compare').hidden && document.getElementById('to-compare').hidden")
+
+
+@pytest.mark.skipif(not FIREFOX, reason="needs Firefox (Debian: apt-get install firefox-esr)")
+def test_firefox_shows_embeddings_training_and_comparison(three):
+    curve = [{"step": str(step), "lr": "1e-4", "loss": str(9 - step)} for step in (1, 2, 3)]
+    write_table(three.exp / "seed0" / "train.tsv", ("step", "lr", "loss"), curve)
+    one = {"seed": 0, "score": "knn", "set": "dev"}
+    write_json(three.exp / "steps.json", [one | {"step": step, "official": 0.7 + 0.01 * step} for step in (1, 3)])
+    compared(three, "copy", "better")
+    with Firefox(1440, 900, **{"layout.css.prefers-color-scheme.content-override": 0}) as browser:
+        for width in (None, 390):
+            browser.open(three.exp / "report" / "index.html", width)
+            assert browser.run("document.documentElement.scrollWidth <= innerWidth"), width
+            assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)", "dark"
+            assert browser.run("document.querySelectorAll('#planes .point').length") == 2 * 80, (
+                "training and test clips"
+            )
+            for part, count in (("planes", 2), ("curves", 2), ("steps", 2)):
+                heights = (
+                    f"[...document.querySelectorAll('#{part} svg')].map(e => e.getBoundingClientRect().height > 9)"
+                )
+                assert browser.run(heights) == [True] * count, part
+            seen = browser.run("document.body.innerText")
+            assert "scores the same as copy" in seen and not any(word in seen for word in ("NaN", "undefined"))
+            browser.click("#map-key button")
+            assert 0 < browser.run("document.querySelectorAll('#planes .faint').length") < 160

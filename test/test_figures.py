@@ -12,7 +12,7 @@ from asdkit.bin import report, score
 pytest.importorskip("matplotlib", reason="needs matplotlib (the extra `report`)")
 from asdkit.bin import figures  # noqa: E402
 from asdkit.metrics import auc  # noqa: E402
-from asdkit.page import inner_plots  # noqa: E402
+from asdkit.page import inner_plots, plots  # noqa: E402
 from asdkit.page.figures import file_names  # noqa: E402
 from asdkit.page.style import paper, roc_of, write_figure  # noqa: E402
 
@@ -94,3 +94,41 @@ def test_names_of_files_and_curves():
     x, y = roc_of(normal, anomalous)
     area = np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2)
     assert area == pytest.approx(auc(np.r_[normal, anomalous], np.r_[np.zeros(30), np.ones(20)]), abs=1e-12)
+
+
+def test_axes_of_steps_and_panels():
+    with paper():
+        for values in ([0.7, 0.7 + 1e-16], [0.5, 0.6]):
+            figure = inner_plots.steps([[step, 0, "knn", "dev", y] for step, y in enumerate(values, 1)], "knn", 3.5)
+            figure.draw_without_rendering()
+            (axes,) = figure.axes
+            assert all(float(one.get_text()).is_integer() for one in axes.get_xticklabels()), "no half steps"
+            assert axes.yaxis.get_offset_text().get_text() == "" and np.ptp(axes.get_ylim()) > 1
+        for count, width, wanted in ((3, 3.5, [2, 1]), (5, 7.16, [3, 2]), (4, 3.5, [2, 2]), (1, 3.5, [1])):
+            curve = {"step": [1, 2], **dict.fromkeys([f"l{i}" for i in range(count - 1)], [2.0, 1.0]), "lr": [1e-4] * 2}
+            figure = inner_plots.training({"seeds": {"0": curve}, "said": ""}, width)
+            figure.draw_without_rendering()
+            boxes = [axes.get_position() for axes in figure.axes]
+            rows = sorted({round(box.y0, 3) for box in boxes}, reverse=True)
+            assert [sum(round(box.y0, 3) == row for box in boxes) for row in rows] == wanted
+            right = [max(box.x1 for box in boxes if round(box.y0, 3) == row) for row in rows]
+            assert min(right) > 0.9, "no place is left empty"
+        rates = [one.get_text() for one in figure.axes[-1].get_yticklabels()]
+        assert "1e-4" in rates
+
+
+def test_a_name_does_not_lie_on_the_diagonal():
+    machines = [
+        {"machine": f"machine {x}", "values": {"auc_source": {"mean": x}, "auc_target": {"mean": y}}}
+        for x, y in ((0.7, 0.7), (0.8, 0.79), (0.6, 0.64))
+    ]
+    with paper():
+        figure = plots.trade({"sets": {"dev": {"machines": machines}}}, "dev", 3.5)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    for label in axes.texts:
+        box = label.get_window_extent()
+        inner = axes.transData.inverted().transform([[box.x0, box.y1], [box.x1, box.y0]])
+        (x0, y1), (x1, y0) = inner
+        assert y0 > x1 or y1 < x0, f"{label.get_text()} lies on the diagonal"
+    assert len(axes.texts) == 3

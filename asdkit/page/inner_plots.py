@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asdkit.page.plots import SETS
-from asdkit.page.style import AMBER, BLUE, GREY, HUES, MARKS, ORANGE, new_figure
+from asdkit.page.style import AMBER, BLUE, GREY, HUES, MARKS, ORANGE, new_figure, over_steps, panels
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("condition", "domain", "attr", "section", "code")  # what embeddings can be coloured by
@@ -90,11 +89,10 @@ def training(curves: dict[str, Any], width: float) -> "Figure | None":
         return None
     columns = [key for key in next(iter(seeds.values())) if key != "step"]
     columns.sort(key=lambda key: key == "lr")
-    across = min(len(columns), 2 if width < 5 else 4)
-    down = -(-len(columns) // across)
-    figure = new_figure(width, 1.25 * down + 0.2)
-    every = figure.subplots(down, across, squeeze=False).ravel()
-    for axes, key in zip(every, columns, strict=False):
+    most = 2 if width < 5 else 4
+    figure = new_figure(width, 1.25 * -(-len(columns) // most) + 0.2)
+    every = panels(figure, len(columns), most)
+    for axes, key in zip(every, columns, strict=True):
         for number, (seed, values) in enumerate(seeds.items()):
             known = [(x, y) for x, y in zip(values["step"], values.get(key, []), strict=False) if y is not None]
             line = ("-", "--", ":", "-.")[number % 4]
@@ -102,10 +100,8 @@ def training(curves: dict[str, Any], width: float) -> "Figure | None":
             axes.plot(at, numbers, line, color=HUES[number % len(HUES)], lw=0.9, label=f"seed {seed}")
         axes.set_title(RATES.get(key, key), loc="left")
         axes.grid()
-        _thousands(axes)
+        over_steps(axes)
         axes.set_xlabel("step")
-    for axes in every[len(columns) :]:
-        axes.remove()
     if len(seeds) > 1:
         figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(seeds), 5))
     return figure
@@ -132,9 +128,9 @@ def steps(rows: list[list[Any]], score: str, width: float) -> "Figure | None":
                 at, [min(one) for one in values], [max(one) for one in values], color=colour, alpha=0.15, lw=0
             )
     axes.set(xlabel="step", ylabel="official score (%)")
-    _thousands(axes)
+    over_steps(axes)
     axes.grid()
-    axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 
@@ -185,10 +181,3 @@ def _natural(name: str) -> tuple[str, float]:
 
 def _spaced(count: int) -> list[int]:
     return list(range(0, count, max(1, -(-count // 4))))
-
-
-def _thousands(axes: "Axes") -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 1000:g}k" if abs(v) >= 1e4 else f"{v:g}"))

@@ -32,15 +32,15 @@ function linesOf(title, lines, width, points, asPercent) {
     lines.map((line) => [make("path", { class: `curve ${line.colour}${line.faint ? " lighter" : ""}`, style: "fill:none", "stroke-dasharray": line.dash, d: broken(line) }), dots(line)])));
 }
 
-const plotWidth = () => (innerWidth < 800 ? Math.max(280, Math.min(innerWidth, 560) - 56) : 340);
+const plotWidth = (count) => (innerWidth < 800 ? Math.max(280, Math.min(innerWidth, 560) - 56) : count === 4 ? 250 : 340); // four in one row
 
 function curvesOf(curves) {
   const seeds = Object.keys(curves.seeds);
   if (!seeds.length) return said(curves.said ? `None: ${curves.said}` : "None: nothing was trained here (train.steps 0), or no train.tsv is left.");
   const columns = Object.keys(curves.seeds[seeds[0]]).filter((key) => key !== "step");
   columns.sort((a, b) => (a === "lr") - (b === "lr"));
-  const plots = columns.map((key) => linesOf(RATES[key] || key, seeds.filter((seed) => curves.seeds[seed][key]).map((seed, i) => ({ colour: "h0", faint: i > 0, points: curves.seeds[seed].step.map((step, n) => [step, curves.seeds[seed][key][n]]).filter(([, y]) => y !== null) })), plotWidth()));
-  return [make("div", { class: "plots-grid" }, plots), said(`train.tsv over steps${curves.rows > 1 ? `, the mean of ${curves.rows} rows a point` : ""}${seeds.length > 1 ? `; seeds ${seeds.join(", ")}, the first one dark` : `; seed ${seeds[0]}`}. Losses of training clips say nothing of anomalies. ${curves.said}`)];
+  const plots = columns.map((key) => linesOf(RATES[key] || key, seeds.filter((seed) => curves.seeds[seed][key]).map((seed, i) => ({ colour: "h0", faint: i > 0, points: curves.seeds[seed].step.map((step, n) => [step, curves.seeds[seed][key][n]]).filter(([, y]) => y !== null) })), plotWidth(columns.length)));
+  return [make("div", { class: columns.length === 4 ? "plots-grid four" : "plots-grid" }, plots), said(`train.tsv over steps${curves.rows > 1 ? `, the mean of ${curves.rows} rows a point` : ""}${seeds.length > 1 ? `; seeds ${seeds.join(", ")}, the others fainter` : `; seed ${seeds[0]}`}. Losses of training clips say nothing of anomalies. ${curves.said}`)];
 }
 
 function stepsOf(steps) {
@@ -54,7 +54,7 @@ function stepsOf(steps) {
   });
   return make("div", { class: "side" }, make("div", {}, linesOf("official score, percent", lines, 400, true, true)), make("div", {},
     make("ul", { class: "key" }, lines.filter((line) => line.set).map((line) => make("li", {}, make("svg", { width: 24, height: 12 }, make("path", { class: line.colour, d: formAt(12, 6, 5, line.form) })), SETS[line.set] || line.set))),
-    said(`${score().score}, ${seeds.length > 1 ? `mean over the seeds ${seeds.join(", ")}, which are drawn lighter` : `seed ${seeds[0]}`}. Choosing a step by these is choosing by test clips. ${chosenOf(rows, sets, steps.chosen || {})}`)));
+    said(`${score().score}, ${seeds.length > 1 ? `mean over the seeds ${seeds.join(", ")}, which are drawn fainter` : `seed ${seeds[0]}`}. Choosing a step by these is choosing by test clips. ${chosenOf(rows, sets, steps.chosen || {})}`)));
 }
 
 // The step chosen without labels, beside the last and the best by labels, of each seed.
@@ -91,7 +91,7 @@ function bySet(machines, valuesOf) {
   return sets.flatMap((set) => [...(sets.length > 1 ? [{ name: SETS[set] || set }] : []), ...machines.filter((one) => one.set === set).map((one) => ({ name: one.machine, values: valuesOf(one), one }))]);
 }
 
-const heatWidth = (id) => Math.max(260, byId(id).clientWidth);
+const heatWidth = (id, columns) => Math.max(260, Math.min(byId(id).clientWidth, 180 + 60 * columns)); // a few columns are not drawn out to bars
 const two = (value) => value.toFixed(2);
 
 function groupsOfLayers(groups) {
@@ -103,7 +103,7 @@ function groupsOfLayers(groups) {
   return [said(`The share of each group in what the adapter adds to the tokens (softmax), mean over ${Math.max(...own.map((one) => one.clips))} test clips of a machine, seed ${data.maps.seed}; the stronger the colour the larger, up to ${two(most)}. ${groups.between ? "Beside a layer: how far its machines differ. " : ""}${groups.said}`),
     make("div", { class: "layers", role: "group", "aria-label": "layer" }, Array.from({ length: layers }, (_, layer) => make("button", { type: "button", "data-layer": layer, "aria-pressed": String(layer === at), onclick: () => again(layer) },
       make("span", {}, `layer ${layer + 1}`, groups.between ? make("small", {}, ` ${two(groups.between[layer])}`) : ""), heatOf(own.map((one) => ({ name: "", values: one.weights[layer] })), most, 120, false)))),
-    make("p", { class: "plot-title" }, `Layer ${at + 1}: machines by groups`), heatOf(bySet(own, (one) => one.weights[at]), most, heatWidth("groups"), true, (row, c) => fill("group-told", `${differ} Under the pointer: ${row.name}, group ${c}, ${row.values[c].toFixed(3)}.`)),
+    make("p", { class: "plot-title" }, `Layer ${at + 1}: machines by groups`), heatOf(bySet(own, (one) => one.weights[at]), most, heatWidth("groups", own[0].weights[at].length), true, (row, c) => fill("group-told", `${differ} Under the pointer: ${row.name}, group ${c}, ${row.values[c].toFixed(3)}.`)),
     make("p", { class: "note", id: "group-told" }, differ)];
 }
 
@@ -114,6 +114,6 @@ function codesOf(codes) {
   const rows = bySet(codes.machines, (one) => one.counts.map((n) => n / count(one))).map((row) => (row.one ? { ...row, note: even(row.one) } : row)), most = Math.max(...rows.flatMap((row) => row.values || []));
   const told = `Over all machines ${codes.all.used} of ${codes.codes} codes are in use, as evenly as ${codes.all.even.toFixed(1)} used alike: those have the same entropy.`;
   return [said(`The code nearest to each training clip without attribute; those are the clips that DLCL pulls to its codes. Shares by machine, the stronger the colour the larger, up to ${percent(most, 0)} %; right: codes in use, and as how many used alike.`),
-    heatOf(rows, most, heatWidth("codes"), true, (row, c) => fill("code-told", `${told} Under the pointer: ${row.name}, code ${c}, ${row.one.counts[c]} of ${count(row.one)} clips.`)),
+    heatOf(rows, most, heatWidth("codes", codes.codes), true, (row, c) => fill("code-told", `${told} Under the pointer: ${row.name}, code ${c}, ${row.one.counts[c]} of ${count(row.one)} clips.`)),
     make("p", { class: "note", id: "code-told" }, told)];
 }

@@ -86,7 +86,7 @@ function planeOf(title, places, points, signs, dim, told, found) {
     onpointermove: (event) => { if (map.pinned === null) tellPoint(nearest(event), found); }, onpointerleave: () => { if (map.pinned === null) tellPoint(null, found); },
     onclick: (event) => { const point = nearest(event); map.pinned = point ? point.i : null; tellPoint(point, found); } },
     make("rect", { class: "frame", x: 0.5, y: 0.5, width: SIDE - 1, height: SIDE - 1, rx: 6 }),
-    [...layers].sort(([a], [b]) => (a.slice(0, 2) < b.slice(0, 2) ? -1 : 1)).map(([, one]) => make("path", { class: `point ${one.colour}${one.style}`, d: one.parts.join("") })),
+    [...layers].sort(([a], [b]) => (a.slice(0, 2) < b.slice(0, 2) ? -1 : 1)).flatMap(([, one]) => one.parts.map((d) => make("path", { class: `point ${one.colour}${one.style}`, d }))), // one by one: each covers what is below it
     make("circle", { class: "ring", r: 9, visibility: "hidden" }));
   plot.placeOf = at;
   return make("div", {}, caption, plot);

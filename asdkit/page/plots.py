@@ -79,7 +79,7 @@ def trade(score: dict[str, Any], name: str, width: float) -> "Figure | None":
     axes.set(xlim=(low, 100.5), ylim=(low, 100.5), aspect="equal")
     axes.set(xlabel=f"AUC source (%), {SETS.get(name, name)}", ylabel="AUC target (%)")
     axes.grid()
-    place_labels(axes, points)
+    place_labels(axes, points, np.array([[low, low], [100, 100]]))
     return figure
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from asdkit.corpus.names import sets_of, split_set
 from asdkit.infer.experiment import Experiment
 from asdkit.page.plane import FEWEST, components, tsne, unit
-from asdkit.page.style import HUES, MARKS, WIDTHS, new_figure
+from asdkit.page.style import HUES, MARKS, WIDTHS, new_figure, over_steps
 from asdkit.report.steps import read_steps, spread, steps_table
 from asdkit.report.study import Row, Study
 from asdkit.report.tables import table
@@ -48,6 +48,8 @@ def _steps(study: Study, exp: Path, data: Path) -> Drawn:
             panel.fill_between(steps, mean - std, mean + std, color=look["color"], alpha=0.15, linewidth=0)
             panel.set(title=TITLES[name], ylabel="Hmean (%)")
         text += [f"{row.model}:\n", steps_table(rows, row.score)]
+    for panel in panels:
+        over_steps(panel)
     panels[-1].set_xlabel("step")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure, "\n".join(text)
@@ -81,7 +83,7 @@ def _groups(study: Study, exp: Path, data: Path) -> Drawn:
     for machine, own in zip(machines, shown, strict=True):
         used = own[own > 0]
         even = float(np.exp(-(used * np.log(used)).sum()))
-        lines.append([machine, str(int(own.argmax()) + 1), f"{100 * own.max():.1f}", f"{even:.1f}"])
+        lines.append([machine, str(int(own.argmax())), f"{100 * own.max():.1f}", f"{even:.1f}"])
     return figure, table(["machine", "largest group", "its weight", "groups in use"], lines)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 WIDTHS = {"single": 3.5, "double": 7.16}  # inches: a column and a page of an IEEE journal
 SIZE = 8  # points
+SAME = 1e-6  # of an axis' numbers: what differs by less is the same
 # Colours of the page; those that stand together also differ in form or line, for eyes and printers without colour.
 BLUE, LIGHT_BLUE, ORANGE, AMBER, GREY, SOFT = "#0072b2", "#3d9fd6", "#c94f00", "#d98a00", "#7a8087", "#5a626b"
 HUES = ("#0072b2", "#d98a00", "#009e73", "#b3438f", "#56b4e9", "#c94f00", "#6b5b00", "#1b1e22")
@@ -80,14 +82,59 @@ def write_figure(figure: "Figure", path: Path) -> None:
         write_bytes(path.with_name(path.name + suffix), held.getvalue())
 
 
-def place_labels(axes: "Axes", points: list[tuple[str, float, float]]) -> None:
-    """Write names beside points where they cover neither a point nor another name; those without room are left out."""
+def panels(figure: "Figure", count: int, most: int) -> list["Axes"]:
+    """Panels in rows of at most `most`, as even as they can be; those of the last row share its whole width."""
+    down = -(-count // most)
+    across = -(-count // down)
+    last = count - across * (down - 1)
+    width = math.lcm(across, last)
+    grid = figure.add_gridspec(down, width)
+    found = []
+    for number in range(count):
+        row, column = divmod(number, across)
+        each = width // (last if row == down - 1 else across)
+        found.append(figure.add_subplot(grid[row, each * column : each * (column + 1)]))
+    return found
+
+
+def over_steps(axes: "Axes") -> None:
+    """Whole steps on the axis below, and numbers in full on the other one, however little they differ."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 1000:g}k" if abs(v) >= 1e4 else f"{v:g}"))
+    low, high = axes.dataLim.intervaly
+    most = max(abs(low), abs(high))
+    if high - low < SAME * most < np.inf:  # rounding alone: no axis is made of it
+        axes.set_ylim(low - 0.1 * most, high + 0.1 * most)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    if most >= 0.01:
+        axes.ticklabel_format(axis="y", useOffset=False)
+    else:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _short(v) if abs(v) > SAME * most else "0"))
+
+
+def _short(value: float) -> str:
+    """A small number as 1e-4 is written."""
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{float(digits):g}e{int(power)}"
+
+
+def place_labels(axes: "Axes", points: list[tuple[str, float, float]], line: np.ndarray | None = None) -> None:
+    """Write names beside points where they cover no point, no other name and no line; those without room are left out.
+
+    line: the ends of a straight one, [2, 2].
+    """
     renderer, figure = axes.figure.canvas.get_renderer(), axes.figure
     figure.draw_without_rendering()
     inner = axes.get_window_extent()
     places = axes.transData.transform([(x, y) for _, x, y in points])
     side = 3.2 * figure.dpi / 72
     taken = [(x - side, y - side, x + side, y + side) for x, y in places]
+    if line is not None:  # as boxes along it
+        ends = axes.transData.transform(line)
+        along = np.linspace(0, 1, int(np.ptp(ends, axis=0).max()) + 2)[:, None]
+        taken += [(x - 2, y - 2, x + 2, y + 2) for x, y in ends[0] + along * (ends[1] - ends[0])]
     for name, x, y in points:
         for dx, dy, across, upward in (
             (5, 0, "left", "center"),
