@@ -38,7 +38,7 @@ from asdkit.report.tables import cell, table
 from asdkit.train.distributed import join_world
 from asdkit.train.finetune import fine_tuning
 from asdkit.train.loop import Trainer
-from asdkit.train.optim import adamw, learning_rate
+from asdkit.train.optim import AdamW, learning_rate
 from asdkit.utils import cli
 from asdkit.utils.files import read_json, write_json, write_text
 
@@ -94,17 +94,17 @@ def step_as(trainer: Trainer, branches: int, clip: float | None) -> None:
     own = [p for layer in layers(trainer.system).values() for p in (layer.lora_a, layer.lora_b)]
     others = [p for p in trainer.system.trainable().values() if all(p is not one for one in own)]
     settings = trainer.settings
-    rest = adamw(others, settings)
+    rest = AdamW(others, settings)
     rest.add_param_group({"params": own, "weight_decay": settings.weight_decay / branches})
+    rest.factors.append(float(branches))
     trainer.parameters, trainer.optimizer = [*others, *own], rest
 
-    def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def before(*_: Any) -> None:
         norms = [nn.utils.get_total_norm([p.grad for p in part if p.grad is not None]) for part in (others, own)]
         total = (norms[0] ** 2 + branches * norms[1] ** 2).sqrt()  # as torch clips, with each branch's gradient
         if clip is not None:
             for parameter in trainer.parameters:
                 parameter.grad.mul_((clip / (total + 1e-6)).clamp(max=1.0))
-        optimizer.param_groups[1]["lr"] *= branches
 
     rest.register_step_pre_hook(before)
 
