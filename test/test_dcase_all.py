@@ -105,7 +105,10 @@ def test_what_is_typed_wrong(done, tmp_path):
         (["--years", "2020 2023", "--overlap", "keep"], "--overlap is refuse or drop"),
         (["--corpus", str(tmp_path), "--data", str(tmp_path)], "no year's recordings: --corpus FOLDER holds"),
         (["--stage", "0"], "stage 0 fetches the years that are named"),
-        (["--years", "2020 2026", "--set", "data.feats_type=fbank", "--tag", "b"], "data.feats_type has to be raw"),
+        (
+            ["--years", "2020 2026", "--overlap", "drop", "--set", "data.feats_type=fbank", "--tag", "b"],
+            "data.feats_type has to be raw",
+        ),
     ):
         told = run(done, "--stop-stage", "2", *options)
         assert told.returncode == 1 and said in told.stderr, told.stderr

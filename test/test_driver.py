@@ -384,7 +384,8 @@ def test_driver_and_recipes_stay_short():
 
 @pytest.mark.parametrize("script", RECIPES, ids=lambda path: path.parent.name)
 def test_every_recipe_has_a_dry_run(script):
-    done = subprocess.run(["sh", script, "--dry-run"], capture_output=True, text=True, timeout=60)
+    words = ["--years", "2022 2023"] if script.parent.name == "dcase_all" else []
+    done = subprocess.run(["sh", script, "--dry-run", *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "# stage " in done.stdout and "asdkit.bin." in done.stdout
 

@@ -152,7 +152,7 @@ def test_stages_2_to_4(section, data, tmp_path):
 
 def test_what_the_section_refuses(tmp_path):
     for text, message in (
-        ("encoder: {name: library, arch: {}}", "'encoder.arch'. Allowed: name, checkpoint, train, layers, depth"),
+        ("encoder: {name: library, arch: {}}", "Allowed: name, checkpoint, train, layers, frozen_layers, depth"),
         ("encoder: {name: nobody}", "encoder.name: there is no 'nobody'. Allowed: beats, logmel, library, wav2vec2"),
         ("encoder: {name: library}\ndata: {feats_type: fbank}", "data.feats_type fbank: 'library' makes no features"),
         ("encoder: {name: library}\nmodel: {lora: {targets: [fc1]}}", "'library' has no 'fc1'. Allowed: q_proj"),

@@ -367,7 +367,7 @@ WIRES: dict[str, Any] = {
     "train.specaugment.warp": "0",
     "train.pseudo_labels": Wire("{}", ("loss.dlcl=null",)),
     "train.pseudo_labels.steps": Wire("[1]", ("loss.dlcl=null", "train.pseudo_labels={}")),
-    "train.pseudo_labels.method": Wire("agglomerative", ("loss.dlcl=null", "train.pseudo_labels={fewest: 3, most: 3}")),
+    "train.pseudo_labels.method": Wire("agglomerative", ("loss.dlcl=null", "train.pseudo_labels={fewest: 4, most: 4}")),
     "train.pseudo_labels.fewest": Wire("4", ("loss.dlcl=null", "train.pseudo_labels={most: 4}")),
     "train.pseudo_labels.most": Wire("3", ("loss.dlcl=null", "train.pseudo_labels={}")),
     "train.noise": Wire("{probability: 1.0}"),
