@@ -71,6 +71,7 @@ def test_killed_and_resumed_it_does_the_same(tmp_path, stop):
     """Numbers of the weights as they are: the same after a kill, whatever the last checkpoint was."""
 
     def run(folder, last=STEPS):
+        torch.manual_seed(0)  # as `fine_tuning` does
         trainer, calls = Trainer(Planes(), settings(log_every=4, checkpoint_every=3), 0, folder, {}, ONE), []
 
         def act(step):

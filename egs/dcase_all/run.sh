@@ -4,4 +4,4 @@
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh run.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-exec bash ../../utils/all_years.sh "$@"
+exec bash local/years.sh "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The driver of egs/dcase_all, in its folder: one training on DCASE Task 2 of all years that are on disk, scored year by
+# What run.sh does, in its folder: one training on DCASE Task 2 of all years that are on disk, scored year by
 # year, each as its own recipe scores it.
 #     ./run.sh [--corpus FOLDER] [options]
 # FOLDER/2020 ... FOLDER/2026 hold what downloads/ of egs/dcase<year> would; those that are there are taken.
@@ -36,7 +36,7 @@ dry_run=false                # true: print the commands, run nothing
 # End of options
 
 here=$PWD
-utils=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+utils=$here/../../utils
 first_stage=0 last_stage=6
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
