@@ -58,17 +58,21 @@ READERS = """
 import os, signal, torch
 from asdkit.data.batches import loader
 seen = []
-for step in loader([torch.tensor(step) for step in range(99)], 2, torch.device("cpu"), range(99)):
-    if not seen:
-        signal.signal(signal.SIGTERM, lambda *_: None)
+signal.signal(signal.SIGTERM, lambda *_: None)
+steps = iter(loader([torch.tensor(step) for step in range(99)], 2, torch.device("cpu"), range(99)))
+if {early}:
+    os.killpg(0, signal.SIGTERM)
+for step in steps:
+    if not seen and not {early}:
         os.killpg(0, signal.SIGTERM)
     seen.append(int(step))
     assert len(seen) < 40, seen
 """
 
 
-def test_readers_outlive_what_a_whole_job_gets_once():
-    words, env = [sys.executable, "-c", READERS], environment(PYTHONPATH=str(ROOT))
+@pytest.mark.parametrize("early", [True, False])
+def test_readers_outlive_what_a_whole_job_gets_once(early):
+    words, env = [sys.executable, "-c", READERS.format(early=early)], environment(PYTHONPATH=str(ROOT))
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, start_new_session=True)
     # and an error does not wait for them
     assert done.returncode == 1 and f"AssertionError: {list(range(40))}" in done.stderr, done.stderr

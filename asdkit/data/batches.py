@@ -195,13 +195,23 @@ def training_dataset(
     return ChunkDataset(clips, sampler, reader, chunk, framing, share, changed, exchange)
 
 
+class _Loader(DataLoader):
+    def __iter__(self) -> Any:
+        # A reader begins with this process's mask: no SIGTERM reaches it before it can outlive one.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def loader(dataset: Dataset, workers: int, device: torch.device, steps: Iterable[int] | None = None) -> DataLoader:
     """The batches of `dataset`, in order or those of `steps`, read by so many processes (0: by this one).
 
     What goes to a GPU is put into memory from which it copies by itself.
     """
     pinned = device.type == "cuda"
-    return DataLoader(
+    return _Loader(
         dataset, None, sampler=steps, num_workers=workers, pin_memory=pinned, worker_init_fn=_outlive_one_term
     )
 
@@ -220,6 +230,7 @@ def _outlive_one_term(_: int) -> None:
         signal.signal(signal.SIGTERM, end)
 
     signal.signal(signal.SIGTERM, ignore)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def in_rounds(
