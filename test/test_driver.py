@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from recipe import environment
 from shell_helpers import ROOT, Checkout, fake_slurm, interrupt, running, wait_until, write_script
 
 RECIPES = [path for path in sorted((ROOT / "egs").glob("*/run.sh")) if "utils/asd.sh" in path.read_text()]
@@ -221,6 +222,14 @@ def test_several_gpus_train_under_torchrun(mini):
     assert "--gpu 1" in embed and "--device cuda" in embed and "python3 -m asdkit.bin.extract_embeddings" in embed
 
 
+def test_several_nodes_train_and_their_gpus_embed(mini):
+    lines = mini.run("--dry-run", "--stage", "3", "--stop-stage", "4", "--gpu", "4", "--nodes", "2").stdout.splitlines()
+    train = next(line for line in lines if "asdkit.bin.train" in line)
+    assert "--gpu 4 --nodes 2 JOB=" in train and "run --nnodes 2 --nproc-per-node 4 -m asdkit.bin.train" in train
+    embed = next(line for line in lines if "extract_embeddings" in line)
+    assert "--gpu 1 JOB=1:4 " in embed and "--nodes" not in embed, "a shard for each GPU of a node"
+
+
 def test_cmd_is_split_into_words_and_wins(mini):
     line = mini.run("--dry-run", "--cmd", "run_slurm.sh --partition main", "--num-threads", "4").stdout.splitlines()
     sent = [text for text in line if ".log" in text]
@@ -395,6 +404,23 @@ def test_pretraining_starts_under_any_shell(shell):
     script = ROOT / "egs/pretrain/run.sh"
     done = subprocess.run([*shell.split(), script, "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "--probe-clips" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("egs/dcase_all/run.sh", ["--years", "2022 2023", "--stage", "3", "--stop-stage", "3", "--dry-run"]),
+        ("egs/pretrain/run.sh", ["--stage", "2", "--stop-stage", "2", "--cmd", "echo"]),
+    ],
+    ids=["dcase_all", "pretrain"],
+)
+def test_other_drivers_train_on_several_nodes(tmp_path, script, words):
+    command = ["bash", ROOT / script, *words, "--gpu", "2", "--nodes", "3", "--expdir", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert "--gpu 2 --nodes 3 " in done.stdout and "--nnodes 3 --nproc-per-node 2 -m asdkit.bin." in done.stdout
+    done = subprocess.run([*command, "--nodes", "0"], capture_output=True, text=True, timeout=60, env=environment())
+    assert done.returncode == 1 and "--nodes is a number from 1, not '0'" in done.stderr
 
 
 def test_a_clone_with_the_line_ends_of_windows_runs(tmp_path):

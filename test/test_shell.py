@@ -101,6 +101,18 @@ def test_help_is_the_option_block(call):
     assert "other" not in options and done.returncode == 0
 
 
+def test_options_of_another_script_have_its_values_and_help(call, tmp_path):
+    script = tmp_path / "an example.sh"
+    text = SCRIPT.replace("set=()  ", "# as in run_local.sh: gpu time\nset=()  ")
+    script.write_text(f"{text}printf '|%s' $gpu $time")
+    assert call().stdout.endswith("<0>|0") and call("--time", "5", "--gpu=2").stdout.endswith("|2|5")
+    lines = call("--help").stdout.splitlines()
+    assert [line.split()[0] for line in lines[4:12]] == [
+        *("--stage", "--stop-stage", "--name", "--value", "--dry-run", "--gpu", "--time", "--set"),
+    ]
+    assert call("--tim").stderr.endswith("Did you mean --time? --help lists all options\n")
+
+
 @pytest.mark.parametrize("script", ["asd.sh", "run_local.sh", "run_slurm.sh"])
 def test_every_option_has_help(script):
     text = (ROOT / "utils" / script).read_text()

@@ -71,12 +71,14 @@ def cells(text, first, second):
 
 def test_a_study_runs_what_can_be_run_and_ends_in_a_table(recipe):
     write_text(recipe / "fails.txt", "--tag logmel")
-    done = run("mine", "--seeds", "0 1", "--set", "embed.batch_size=3", "--cmd", "run_slurm.sh --partition main")
+    cluster = ["--cmd", "run_slurm.sh --partition main", "--nodes", "2"]
+    done = run("mine", "--seeds", "0 1", "--set", "embed.batch_size=3", *cluster)
     assert done.returncode == 1 and "study.sh: failed: logmel; the same command goes on" in done.stderr
     assert "left out: no nowhere.pt (../../.venv/bin/python ../../tools/get_checkpoint.py ced_base)" in done.stderr
     first, second = (recipe / "calls.txt").read_text().splitlines()
     assert first.startswith("--config conf/a.yaml --tag logmel --seeds 0 1 --stage 1 ")
-    assert "--cmd run_slurm.sh --partition main" in first and first.endswith("--set embed.batch_size=3")
+    assert "--cmd run_slurm.sh --partition main" in first and " --nodes 2 " in first
+    assert first.endswith("--set embed.batch_size=3")
     assert "--tag small --set encoder={name: beats, train: true" in second and "--set train.steps=2" in second
     assert cells((recipe / "exp/mine.md").read_text(), "Small", "paper") == ["1M", "60.25", "62.50", "-", "61.50"]
     assert "| Small" in done.stdout and "== mine: exp/mine.md" in done.stdout

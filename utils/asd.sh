@@ -33,7 +33,7 @@ data=data                    # folder of the manifests
 dump=dump                    # folder of the lists and features
 expdir=exp                   # folder of the experiments
 cmd=run_local.sh             # runs the programs: --cmd "run_slurm.sh --partition main"
-nj=2                         # jobs that share the features (stage 2) and embeddings (stage 4)
+nj=                          # jobs that share features (stage 2) and embeddings (stage 4) (default: --gpu, at least 2)
 gpu=0                        # GPUs of a training job, for $cmd; more than one: one process on each, by torchrun
 nodes=1                      # nodes of a training job, with so many GPUs each, for $cmd (docs/cluster.md)
 num_threads=                 # threads of a job, for $cmd (default: it divides the machine's cores)
@@ -57,9 +57,8 @@ untagged=(score embed.memory_gb data.workers train.log_every train.checkpoint_ev
 # shellcheck source=utils/experiment.sh
 . "$utils/experiment.sh"
 
-for key in nj nodes; do
-    [[ ${!key} =~ ^[1-9][0-9]*$ ]] || die "--$key is a number from 1, not '${!key}'"
-done
+[[ -n $nj ]] || nj=$((gpu > 2 ? gpu : 2))
+[[ $nj =~ ^[1-9][0-9]*$ ]] || die "--nj is a number from 1, not '$nj'"
 read -ra seed_list <<<"$seeds"
 for seed in "${seed_list[@]:-none}"; do
     [[ $seed =~ ^(0|[1-9][0-9]*)$ ]] || die "--seeds is a list of numbers such as \"0 1 2\", not '$seeds'"
@@ -76,15 +75,9 @@ one_at_a_time=(--max-jobs-run 1)
 [[ ${cmd_words[0]} == */run_local.sh ]] || one_at_a_time=()
 compute=()
 [[ -z $num_threads ]] || compute+=(--num-threads "$num_threads")
-train_gpu=() embed_gpu=() device=()
-((gpu == 0)) || { train_gpu=(--gpu "$gpu") && embed_gpu=(--gpu 1) && device=(--device cuda); }
-python=(python3 -m) train_python=(python3 -m)
-if ((nodes > 1)); then
-    train_gpu+=(--nodes "$nodes")
-    train_python+=(torch.distributed.run --nnodes "$nodes" --nproc-per-node $((gpu > 1 ? gpu : 1)) -m)
-elif ((gpu > 1)); then
-    train_python+=(torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
-fi
+embed_gpu=() device=()
+((gpu == 0)) || { embed_gpu=(--gpu 1) && device=(--device cuda); }
+python=(python3 -m)
 forced=() sources=()
 [[ $force == false ]] || forced=(--force true)
 for key in machines sections channel resample revealed_attributes check_content; do

@@ -1,11 +1,13 @@
 # shellcheck shell=bash
-# Sourced by a script with the options stage, stop_stage, config, set, tag, expdir, cmd and gpu, after
+# Sourced by a script with the options stage, stop_stage, config, set, tag, expdir, cmd, gpu and perhaps nodes, after
 # utils/parse_options.sh, with the words left in "$@", the script's stages in first_stage and last_stage, and the settings
 # that make no other experiment in untagged: checks these options and sets
 #     tag          the experiment's name, if none was given
 #     exp          its folder
 #     settings     its configuration, as options of a program
 #     cmd_words    what runs the programs
+#     train_gpu    what a training asks of it, by the options gpu and nodes (none: one)
+#     train_python what runs a training: torchrun, where it has several processes
 # shellcheck disable=SC2034,SC2154
 
 # shellcheck source=utils/jobs.sh
@@ -17,6 +19,16 @@ for key in stage stop_stage; do
 done
 ((stage <= stop_stage)) || die "--stage $stage comes after --stop-stage $stop_stage"
 [[ $gpu =~ ^[0-9]+$ ]] || die "--gpu is a number from 0, not '$gpu'"
+
+[[ ${nodes=1} =~ ^[1-9][0-9]*$ ]] || die "--nodes is a number from 1, not '$nodes'"
+train_gpu=() train_python=(python3 -m)
+((gpu == 0)) || train_gpu=(--gpu "$gpu")
+if ((nodes > 1)); then
+    train_gpu+=(--nodes "$nodes")
+    train_python+=(torch.distributed.run --nnodes "$nodes" --nproc-per-node $((gpu > 1 ? gpu : 1)) -m)
+elif ((gpu > 1)); then
+    train_python+=(torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
+fi
 
 split_words "$cmd"
 cmd_words=("${words[@]}")

@@ -5,6 +5,7 @@
 #     stop_stage=6     # last stage to run          -> --stop-stage 3 or --stop-stage=3
 #     dry_run=false    # run nothing                -> --dry-run, --dry-run true
 #     set=()           # key=value, repeatable      -> --set a=1 --set b=2
+#     # as in asd.sh: seeds gpu   # these of a script beside this one, with its values and help
 #     # End of options
 #     . "$utils/parse_options.sh"
 #
@@ -19,12 +20,27 @@ die() {
     exit 1
 }
 
-# The lines of the block, and the names in it.
-mapfile -t option_lines < <(sed -n '/^# Options$/,/^# End of options$/p' "$option_file")
+# option_block FILE: print the lines of its block.
+option_block() {
+    sed -n '/^# Options$/,/^# End of options$/p' "$1"
+}
+
+# The lines of the block, those that it takes from another script's among them, and the names in it.
 declare -A option_names=()
-for option_line in "${option_lines[@]}"; do
+option_lines=()
+while IFS= read -r option_line; do
+    if [[ $option_line =~ ^\#\ as\ in\ ([a-z_]+\.sh):\ ([a-z_ ]+) ]]; then
+        for option_name in ${BASH_REMATCH[2]}; do
+            option_line=$(option_block "${BASH_SOURCE[0]%/*}/${BASH_REMATCH[1]}" | grep "^$option_name=")
+            eval "$option_line"
+            option_names[$option_name]=1
+            option_lines+=("$option_line")
+        done
+        continue
+    fi
     [[ ! $option_line =~ ^([a-z][a-z0-9_]*)= ]] || option_names[${BASH_REMATCH[1]}]=1
-done
+    option_lines+=("$option_line")
+done < <(option_block "$option_file")
 
 option_is_array() {
     [[ $(declare -p "$1") == "declare -a"* ]]

@@ -4,21 +4,19 @@
 #     ../../utils/steps.sh --tag TAG [options]
 # The results are exp/TAG/steps.json, which stage 6 puts on the page, and exp/TAG/STEPS.md. Embeddings are not kept. What is
 # scored is skipped; interrupted, the same command goes on.
+
+# shellcheck disable=SC2034,SC2154  # options are read by name; some are the driver's
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh steps.sh
-# shellcheck disable=SC2034  # options are read by name
 set -euo pipefail
 
 # Options
 tag=                         # name of the experiment
 seeds=0                      # its seeds: --seeds "0 1 2"
-data=data                    # folder of the manifests
-dump=dump                    # folder of the lists and features
-expdir=exp                   # folder of the experiments
-cmd=run_local.sh             # runs the programs: --cmd "run_slurm.sh --partition main"
+# as in asd.sh: data dump expdir cmd
 gpu=0                        # GPUs of a job: 0 or 1
-num_threads=                 # threads of a job (default: it divides the machine's cores)
+# as in asd.sh: num_threads
 force=false                  # true: score again
-dry_run=false                # true: print the commands, run nothing
+# as in asd.sh: dry_run
 # End of options
 
 utils=$(dirname "${BASH_SOURCE[0]}")

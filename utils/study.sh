@@ -6,24 +6,18 @@
 # named and left out; after an interruption the same command goes on. The table is exp/NAME.md, the figure exp/NAME.pdf
 # and exp/NAME.png.
 
-# shellcheck disable=SC2034  # options are read by name
+
+# shellcheck disable=SC2034,SC2154  # options are read by name; some are the driver's
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh study.sh
 set -euo pipefail
 
 # Options
-seeds=0                      # one training per seed: --seeds "0 1 2"
+# as in asd.sh: seeds
 set=()                       # changes a value of every experiment, repeatable: --set train.steps=100 (use another --expdir)
 stage=1                      # first stage of each experiment
 corpus=                      # folder of the recordings (default: as run.sh says)
 dataset=                     # what the corpus looks like (default: as run.sh says)
-data=data                    # folder of the manifests
-dump=dump                    # folder of the lists and features
-expdir=exp                   # folder of the experiments
-cmd=run_local.sh             # runs the programs: --cmd "run_slurm.sh --partition main"
-nj=2                         # jobs that share features and embeddings
-gpu=0                        # GPUs of a training job
-num_threads=                 # threads of a job
-dry_run=false                # true: print the commands, run nothing
+# as in asd.sh: data dump expdir cmd nj gpu nodes num_threads dry_run
 # End of options
 
 utils=$(dirname "${BASH_SOURCE[0]}")
@@ -48,7 +42,7 @@ file=conf/study/$study.yaml
 check_python
 
 options=(--seeds "$seeds" --stage "$stage")
-for key in corpus dataset data dump expdir cmd nj gpu num_threads; do
+for key in corpus dataset data dump expdir cmd nj gpu nodes num_threads; do
     [[ -z ${!key} ]] || options+=("--${key//_/-}" "${!key}")
 done
 changes=()

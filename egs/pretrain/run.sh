@@ -6,6 +6,8 @@
 # 3 export  the encoder as a BEATs file, with its SHA-256
 # 4 probe   linear classification of labelled clips, with --probe-clips only
 # A finished training is skipped, a killed one goes on where it was when the same command is given again.
+
+# shellcheck disable=SC2034,SC2154  # options are read by name; some are the driver's
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh run.sh
 set -euo pipefail
 set +o posix # where sh is bash
@@ -21,8 +23,7 @@ corpus=                      # folder of recordings, searched with its subfolder
 probe_clips=                 # folder of clips named <fold>-<id>-<take>-<class> (ESC-10, ESC-50)
 probe_channel=               # this channel of those clips, where they have several
 expdir=exp                   # folder of the runs
-cmd=run_local.sh             # runs the programs: --cmd "run_slurm.sh --partition main"
-gpu=0                        # GPUs of the training, for $cmd
+# as in asd.sh: cmd gpu nodes
 num_threads=2                # threads of a job, for $cmd
 force=false                  # true: train again from the start
 # End of options
@@ -50,9 +51,8 @@ job() {
     ((stage <= $1 && $1 <= stop_stage)) || return 0
     echo "== stage $1 ($2): $(date +%T)"
     local options=(--num-threads "$num_threads")
-    [[ $1 != 2 ]] || ((gpu == 0)) || options+=(--gpu "$gpu")
     local runner=(python3 -m)
-    [[ $1 != 2 ]] || ((gpu < 2)) || runner=(python3 -m torch.distributed.run --standalone --nproc-per-node "$gpu" -m)
+    [[ $1 != 2 ]] || { options+=("${train_gpu[@]}") && runner=("${train_python[@]}"); }
     send "${options[@]}" "$exp/log/$1.$2.log" "${runner[@]}" "asdkit.bin.$2" "${@:3}" || die "stage $1 failed"
 }
 

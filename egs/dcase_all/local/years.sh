@@ -8,17 +8,14 @@
 # 2 lists     labels of these
 # 3 train     one network per seed
 # 4 embed, 5 score, 6 report: for each year; then the years side by side
-# shellcheck disable=SC2034  # options are read by name
+
+# shellcheck disable=SC2034,SC2154  # options are read by name; some are the driver's
 set -euo pipefail
 
 # Options
-stage=1                      # first stage to run
-stop_stage=6                 # last stage to run
+# as in asd.sh: stage stop_stage
 config=conf/zheng2025.yaml   # the experiment
-set=()                       # changes a value of the experiment, repeatable: --set train.lr=3e-5
-tag=                         # the experiment's name (default: the config's name and the --set values)
-score=                       # only these settings of the experiment's score, separated by commas (default: all)
-seeds=0                      # one training per seed: --seeds "0 1 2"
+# as in asd.sh: set tag score seeds
 corpus=                      # holds a folder for each year (default: downloads/ of each year's recipe)
 years=                       # to train on: --years "2022 2023" (default: those that are on disk or in --data)
 score_years=                 # to score (default: those trained on)
@@ -27,12 +24,7 @@ datasets=                    # folder of <year>.yaml, dataset descriptions in pl
 data=data                    # folder of the manifests: a folder for each year, and one for all of them
 dump=dump                    # folder of the lists, likewise
 expdir=exp                   # folder of the experiments: a folder for each choice of years
-cmd=run_local.sh             # runs the programs: --cmd "run_slurm.sh --partition main"
-nj=2                         # jobs that share the embeddings (stage 4)
-gpu=0                        # GPUs of a training job, for $cmd; more than one: one process on each, by torchrun
-num_threads=                 # threads of a job, for $cmd (default: it divides the machine's cores)
-force=false                  # true: make again what the chosen stages made
-dry_run=false                # true: print the commands, run nothing
+# as in asd.sh: cmd nj gpu nodes num_threads force dry_run
 # End of options
 
 here=$PWD
@@ -93,7 +85,7 @@ joined=$data/$REPLY dump=$dump/$REPLY expdir=$expdir/$REPLY
 . "$utils/experiment.sh"
 [[ $dry_run == true ]] || check_python
 
-ways=(--cmd "$cmd" --nj "$nj" --gpu "$gpu" --force "$force" --dry-run "$dry_run" --seeds "$seeds")
+ways=(--cmd "$cmd" --nj "$nj" --gpu "$gpu" --nodes "$nodes" --force "$force" --dry-run "$dry_run" --seeds "$seeds")
 ways+=(${num_threads:+--num-threads "$num_threads"} ${score:+--score "$score"})
 forced=()
 [[ $force == false ]] || forced=(--force true)
