@@ -1,5 +1,7 @@
 """A bundle of two machines and what scores with it, for tests of asdkit-detect: levels in bands, nothing trained."""
 
+import os
+
 import numpy as np
 import soundfile
 
@@ -119,3 +121,12 @@ class Levels:
 
     def run(self, wav, machine):
         return {"embedding": np.stack([levels(one, RATE).mean(axis=0) for one in wav])}
+
+
+class Poisoned(Levels):
+    """Dies of loud clips, as a library might."""
+
+    def run(self, wav, machine):
+        if np.abs(wav).max() > 0.9:
+            os._exit(9)
+        return super().run(wav, machine)

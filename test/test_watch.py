@@ -22,8 +22,10 @@ from asdkit.monitor.database import Database
 from asdkit.monitor.detector import Detector
 from asdkit.monitor.episodes import Timed, find_episodes
 from asdkit.monitor.heartbeat import Heart
+from asdkit.monitor.pruning import prune
 from asdkit.monitor.recorder import Recorder
 from asdkit.monitor.status import status
+from asdkit.monitor.tries import MOST, Tries
 from asdkit.monitor.verdict import Judge, Wanted
 from asdkit.page import watched
 
@@ -395,3 +397,87 @@ def test_what_is_no_database_is_refused(place):
         rows.execute("UPDATE about SET value = '7' WHERE key = 'schema'")
     with pytest.raises(ValueError, match="a database of schema 7"):
         Database(place / "m.db")
+
+
+def test_a_recording_that_ends_the_program_is_left_out_after_some_tries(place):
+    for number in (1, 2, 4):
+        write(place / f"in/{number}.wav", sound("press", 50 + number))
+    write(place / "in/3.wav", 9 * sound("press", 53))
+    monitor = Monitor(place / "press.asdkit", place / "in", place / "m.db", patience=0.3, network="Poisoned").start()
+    assert monitor.process.wait(30) == 9 and monitor.process.communicate()
+    key, count = database.tries_of(place / "m.db").read_text().split()
+    assert count == "1" and "3.wav" not in names(place)
+    database.tries_of(place / "m.db").write_text(f"{key} {MOST}")
+    watch(place, (CLIPS, 4))
+    write(place / "in/3.wav", sound("press", 53))  # it is mended
+    watch(place, (CLIPS, 5))
+    (left,) = [row for row in rows(place) if row[1] != "normal"]
+    assert left[0].endswith("3.wav") and left[1] == "not read"
+    assert left[2].startswith("the program ended 3 times while it was judged: it is left out until")
+
+
+def test_tries_count_deaths_alone(tmp_path):
+    tries = Tries(tmp_path / "m.db.tries")
+    for error in (KeyboardInterrupt, MemoryError, MemoryError, SystemExit, MemoryError):
+        tries = Tries(tries.path)
+        with contextlib.suppress(BaseException), tries.of(1, 0) as ended:
+            assert ended is None
+            raise error
+        with tries.of(2, 0) as ended:  # others go on, and it is not forgotten for that
+            assert ended is None
+    tries = Tries(tries.path)
+    for _ in range(2):
+        with tries.of(1, 0) as ended:
+            assert ended.startswith("the program ended 3 times")
+    tries.path.write_bytes(b"\xff nonsense")
+    with Tries(tries.path).of(1, 0) as ended:
+        assert ended is None
+    with Tries(tmp_path / "nix/m.db.tries").of(1, 0) as ended:
+        assert ended is None
+
+
+def test_a_database_forgets_what_is_old_and_nothing_that_is_needed(place, monkeypatch, capsys):
+    real, shift = time.time, [-400 * 86400.0]
+    monkeypatch.setattr(time, "time", lambda: real() + shift[0])
+    rule = Wanted(k=2, n=3)
+    for number, fault in enumerate((1, 1, 0, 0, 0, 0, 1, 1)):  # an alarm that is over, and one that goes on
+        path = write(place / f"in/{number}.wav", sound("press", 50 + number, fault))
+        os.utime(path, (number + 1e9,) * 2)
+    write(place / "in/9.wav", sound("press", 50, seconds=6))
+    watch(place, (CLIPS, 9), wanted=rule, clip_seconds=2.0)  # in the midst of the last one
+    shift[0] = 0.0
+    for number in (0, 1, 2):
+        os.remove(place / f"in/{number}.wav")
+    os.rename(place / "in/3.wav", place / "in/three.wav")
+    writes = Database(place / "m.db")
+    found = prune(place / "m.db", 300)
+    writes.close()
+    assert found[:3] == (6, 1, 3) and "a monitor writes to it" in found.notes[0]
+    assert ask(place / "m.db", "SELECT number FROM clips ORDER BY id") == [6, 7, 8]  # counted on, or of an alarm
+    assert ask(place / "m.db", "SELECT ordinal, open, first, last, peak IN (7, 8) FROM episodes") == [(2, 1, 7, 8, 1)]
+    write(place / "in/new.wav", sound("press", 70))
+    watch(place, (CLIPS, 6), wanted=rule, clip_seconds=2.0)
+    assert names(place) == ["6.wav", "7.wav", "9.wav", "9.wav", "9.wav", "new.wav"]
+    assert ask(place / "m.db", "SELECT number FROM clips ORDER BY id") == [6, 7, 8, 9, 10, 11]
+    assert ask(place / "m.db", "SELECT open, over FROM episodes") == [(0, 2)]
+    for path in (place / "in").iterdir():
+        path.rename(place / path.name)
+    with pytest.raises(SystemExit):
+        detect.main(["prune", str(place / "m.db"), "--keep-days", "300"])
+    assert "names of recordings are kept" in capsys.readouterr().out
+    assert ask(place / "m.db", "PRAGMA integrity_check") == "ok" and ask(place / "m.db", CLIPS) == 3
+    for name in ("three.wav", "4.wav"):
+        (place / name).rename(place / f"in/{name}")
+    write(place / "in/last.wav", sound("press", 71))
+    watch(place, (CLIPS, 4), wanted=rule)
+    assert names(place)[-1] == "last.wav"  # those that came back were judged before
+
+
+def test_what_cannot_be_pruned_is_told(place):
+    (place / "x.db").write_bytes(b"no database at all, but long enough to look at" * 100)
+    for name, told in (("x.db", "not a database"), ("y.db", "no such file")):
+        with pytest.raises(ValueError, match=told):
+            prune(place / name, 1)
+    Database(place / "m.db").close()
+    before = (place / "m.db").stat().st_size
+    assert prune(place / "m.db", 1)[:4] == (0, 0, 0, before)

@@ -11,11 +11,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import sys
-from detecting import Levels
+from detecting import {network}
 from asdkit.bin import detect
 from asdkit.monitor import folder, watching
 from asdkit.monitor.detector import Detector
-Detector.network = Levels()
+Detector.network = {network}()
 folder.PATIENCE = watching.PATIENCE = {patience}
 sys.argv = ["asdkit-detect", *sys.argv[1:]]
 detect.program()
@@ -25,9 +25,9 @@ detect.program()
 class Monitor:
     """A process that watches; started anew by `start`."""
 
-    def __init__(self, bundle, folder, db, *options, patience=1.0, poll=0.05):
+    def __init__(self, bundle, folder, db, *options, patience=1.0, poll=0.05, network="Levels"):
         self.words = [bundle, "--watch", folder, "--db", db, "--poll", poll, *options]
-        self.program, self.db, self.process = PROGRAM.format(patience=patience), db, None
+        self.program, self.db, self.process = PROGRAM.format(patience=patience, network=network), db, None
 
     def start(self):
         path = os.pathsep.join([str(ROOT), str(ROOT / "test")])

@@ -46,7 +46,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--raw", choices=["u8", "s16le", "s24le", "s32le", "f32le"], help="format of samples on -")
     parser.add_argument("--rate", type=whole(MOST_HERTZ), help="of --raw, Hz")
     parser.add_argument("--channels", type=whole(MOST_CHANNELS), help="of --raw")
-    watch = parser.add_argument_group("watching", "asdkit-detect status FILE says what happened since yesterday.")
+    watch = parser.add_argument_group(
+        "watching", "asdkit-detect status DB says what happened since yesterday; prune DB forgets what is old."
+    )
     watch.add_argument("--watch", metavar="FOLDER", help="judge what comes into it, until the program is asked to end")
     watch.add_argument("--db", metavar="FILE", help="keep what is found in this database (--watch)")
     watch.add_argument("--poll", type=pause, default=1.0, help="seconds between two looks into the folder")
@@ -76,11 +78,22 @@ def status_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def prune_parser() -> argparse.ArgumentParser:
+    """Options of asdkit-detect prune."""
+    parser = cli.parser("Make a monitor's database forget what is old, while the monitor runs or not.")
+    parser.prog += " prune"
+    parser.add_argument("database", help="what --db named")
+    parser.add_argument("--keep-days", type=whole(100_000), required=True, help="days of which everything is kept")
+    return parser
+
+
 def main(argv: list[str] | None = None) -> None:
     """Judge recordings; ends with the exit code that --help tells."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["status"]:
         _status(status_parser().parse_args(argv[1:]))
+    if argv[:1] == ["prune"]:
+        _prune(prune_parser().parse_args(argv[1:]))
     parser = get_parser()
     args = parser.parse_intermixed_args(argv)  # recordings may stand before and after options
     if args.hop and not (args.clip_seconds and args.hop <= args.clip_seconds):
@@ -205,6 +218,14 @@ def _status(args: argparse.Namespace) -> None:
 
         write_report(args.database, args.page, args.days)
         print(f"{args.page}: written")
+    sys.exit(0)
+
+
+def _prune(args: argparse.Namespace) -> None:
+    from asdkit.monitor.pruning import prune, told
+
+    for line in told(args.database, prune(args.database, args.keep_days), args.keep_days):
+        print(line)
     sys.exit(0)
 
 

@@ -3,7 +3,8 @@
 Write-ahead log, synchronous FULL: whatever was told to somebody outlives the power, too. Times are seconds since 1970
 by the computer's clock, which may be set back: order is that of `id`. Paths that are no UTF-8 are BLOBs.
 
-about       key, value: `schema` (1), `id` (of this database, part of the messages' ids), `bundle` (the last one used)
+about       key, value: `schema` (1), `id` (of this database, part of the messages' ids), `bundle`, `folder` (the
+            last ones used)
 files       one row for each recording that was found: id, path, size, mtime_ns, inode; found (when); state: `waiting`,
             `done`, or `gone` (before it could be judged). A file that is written anew under its name is another row
 clips       one row for each clip judged: id (the order in which they were judged), file, recording, start (seconds
@@ -175,6 +176,11 @@ class Database:
 def lock_of(path: str | Path) -> Path:
     """The file beside a database that is locked as long as a monitor writes to it."""
     return Path(f"{path}.lock")
+
+
+def tries_of(path: str | Path) -> Path:
+    """The file beside a database that says what is judged at this moment."""
+    return Path(f"{path}.tries")
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Watching a folder: new recordings once each, whatever comes in between."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -9,11 +10,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from asdkit.monitor.database import Stopped, as_path, as_text
+from asdkit.monitor.database import Stopped, as_path, as_text, tries_of
 from asdkit.monitor.folder import PATIENCE, File, Folder, Stamp
 from asdkit.monitor.heartbeat import Heart
 from asdkit.monitor.inputs import Clip, Unread, find, other_sound
 from asdkit.monitor.recorder import Recorder
+from asdkit.monitor.tries import Tries
 from asdkit.monitor.verdict import UNREAD, Verdict
 from asdkit.signals.files import is_recording
 
@@ -69,6 +71,7 @@ class Watcher:
         except OSError as error:
             raise ValueError(f"--watch {watching.folder}: cannot be read: {error.strerror}") from None
         self.folder = Folder(os.path.abspath(watching.folder), self.judge.ears.suffixes)
+        self.tries = Tries(tries_of(self.database.path))
         self.queue: deque[File] = deque()
         self.held: list[tuple[float, File]] = []
         self.next = self.beat = 0.0
@@ -88,7 +91,8 @@ class Watcher:
 
     def _resume(self) -> None:
         """What waited when the monitor ended waits again, so that it is told of even where it is away by now."""
-        now = time.monotonic()
+        now, folder = time.monotonic(), as_text(self.folder.path)
+        self.database.change(lambda rows: rows.execute("INSERT OR REPLACE INTO about VALUES ('folder', ?)", (folder,)))
         rows = self.database.connection.execute(
             "SELECT id, path, size, mtime_ns, inode FROM files WHERE state = 'waiting' ORDER BY id"
         )
@@ -180,11 +184,15 @@ class Watcher:
             self.watching,
             is_recording(os.path.basename(file.path), self.folder.suffixes),
         )
-        pieces = list(find([file.path], ears, how.clip_seconds, how.hop) if read else [other_sound(file.path, ears)])
+        pieces: list[Clip | Unread] = [other_sound(file.path, ears)]
+        if read:
+            with self._tried(file, 0) as ended:
+                found = [Unread(file.path, ended)] if ended else find([file.path], ears, how.clip_seconds, how.hop)
+                pieces = list(found)
         select = "SELECT count(*) FROM clips WHERE file = ? AND why IS NOT ?"
         kept = self.database.connection.execute(select, (file.row, GONE)).fetchone()[0]
         for number, piece in enumerate(pieces[kept:], kept + 1):
-            found = self._judged(piece)
+            found = self._judged(piece, file, number)
             if self._moves(file, found, read):
                 return
             self._keep(found, file, self._begin(file, pieces, found), "done" if number == len(pieces) else None)
@@ -206,8 +214,12 @@ class Watcher:
             return False
         return True
 
-    def _judged(self, piece: Clip | Unread) -> Verdict:
-        found = self.judge.judge(piece)
+    def _tried(self, file: File, number: int) -> contextlib.AbstractContextManager[str | None]:
+        return self.tries.of(file.row or 0, number, file.stamp.size, file.stamp.mtime_ns)
+
+    def _judged(self, piece: Clip | Unread, file: File, number: int) -> Verdict:
+        with self._tried(file, number) as ended:
+            found = self.judge.judge(Unread(piece.name, ended, piece.seconds) if ended else piece)
         if found.verdict == UNREAD:  # where the bundle has changed that is no fault of the recording
             self.judge.detector.bundle.check_unchanged()
         return found
