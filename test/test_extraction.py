@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from corpora import write_clip
@@ -7,7 +8,7 @@ from corpora import write_clip
 from asdkit.config import BeatsArch, Config
 from asdkit.data.batches import Framing
 from asdkit.data.lists import Clip
-from asdkit.infer.clips import ClipBatches, represent, segments
+from asdkit.infer.clips import ClipBatches, batches_of, represent, segments, shard_of
 from asdkit.infer.network import fold
 from asdkit.models.classifier import Classifier
 from asdkit.signals.audio import AudioReader
@@ -45,3 +46,20 @@ def test_clips_shorter_than_a_chunk_are_repeated_as_in_training(tmp_path):
 def test_windows_reach_the_end_of_a_clip(frames, starts):
     cut = segments(torch.arange(frames).expand(2, -1), 4, 3)
     assert cut[1].tolist() == [list(range(start, start + 4)) for start in starts]
+
+
+@pytest.mark.parametrize("num_jobs", [1, 2, 3, 7])
+@pytest.mark.parametrize("free", [True, False])
+def test_shards_are_even_in_seconds_of_sound(num_jobs, free):
+    """Lengths of nine clips each make batches of eight and one in turn: every second batch would be a ninth of all."""
+    lengths = (
+        np.random.default_rng(num_jobs).integers(1, 480_000, 200) if free else np.repeat(range(16000, 32000, 1000), 9)
+    )
+    clips = [Clip(f"u{number:03d}", "-", int(samples), "fan") for number, samples in enumerate(lengths)]
+    batches = batches_of(clips, 8)
+    shards = [shard_of(batches, num_jobs, job, 20_000) for job in range(1, num_jobs + 1)]
+    assert sorted((batch for shard in shards for batch in shard), key=batches.index) == batches
+    assert all(shard == sorted(shard, key=batches.index) for shard in shards)
+    seconds = [[sum(max(clip.samples, 20_000) for clip in batch) for batch in shard] for shard in shards]
+    assert max(map(sum, seconds)) - min(map(sum, seconds)) <= max(map(max, seconds))
+    assert num_jobs == 1 or shard_of(batches[:1], num_jobs, num_jobs) == []

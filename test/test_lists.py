@@ -388,9 +388,16 @@ def test_archives(tmp_path):
 @pytest.mark.parametrize("num_jobs", [1, 2, 3, 7, 12])
 def test_shards_are_the_whole_in_order(num_jobs):
     items = list(range(10))
-    parts = [shard(items, num_jobs, job) for job in range(1, num_jobs + 1)]
+    parts = [shard(items, [7] * 10, num_jobs, job) for job in range(1, num_jobs + 1)]
     assert sum(parts, []) == items
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_shards_are_even_in_seconds_of_sound():
+    sizes = [1, 1, 1, 1, 1, 1, 30, 2, 20, 12]
+    parts = [shard(sizes, sizes, 2, job) for job in (1, 2)]
+    assert sum(parts, []) == sizes
+    assert abs(sum(parts[0]) - sum(parts[1])) <= 30
 
 
 def test_archives_that_killed_runs_left_are_removed(tmp_path):

@@ -113,7 +113,9 @@ def _extract(
         return
     from asdkit.infer import clips
 
-    batches = clips.batches_of(everything, experiment.config.embed.batch_size)[args.job - 1 :: args.num_jobs]
+    batches = clips.batches_of(everything, experiment.config.embed.batch_size)
+    shortest = round(experiment.config.data.chunk_seconds * experiment.system.sample_rate)
+    batches = clips.shard_of(batches, args.num_jobs, args.job, shortest)
     reader = load_dataset(args.data).reader()
     found = clips.arrays(experiment.system, experiment.config, batches, reader, experiment.device)
     tables: dict[str, dict[str, Any]] = {}

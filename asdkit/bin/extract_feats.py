@@ -83,9 +83,11 @@ def _write_shards(
     from asdkit.data.lists import check_recordings, recorded_clips, shard
 
     clips = {name: recorded_clips(args.data, name) for name in undone}
-    own = {name: shard(clips[name], args.num_jobs, args.job) for name in undone}
+    sizes = {name: [clip.samples for clip in clips[name]] for name in undone}
+    own = {name: shard(clips[name], sizes[name], args.num_jobs, args.job) for name in undone}
     for name in undone:  # before the first recording is read whole
-        check_recordings(shard(prepared.rows(name), args.num_jobs, args.job), load_dataset(args.data), name)
+        rows = shard(prepared.rows(name), sizes[name], args.num_jobs, args.job)
+        check_recordings(rows, load_dataset(args.data), name)
         reference.check_readable(reader, own[name])
     make = _frontend(config, reader) if undone and config.data.feats_type == "fbank" else feats.samples
     for name, done in undone.items():

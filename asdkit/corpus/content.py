@@ -143,8 +143,9 @@ def find_copies(sets: Sets, unit: str | None = None) -> tuple[list[list[tuple[st
             if row["digest"] != UNKNOWN and max(_levels(row)) >= (_still(row, unit) or QUIET):
                 groups[row["digest"]].append((name, row))
     copies = [group for group in groups.values() if len(group) > 1]
-    both = [group for group in copies if len({split_set(name)[1] for name, _ in group}) == 2]
-    return [group for group in copies if group not in both], both
+    splits = [len({split_set(name)[1] for name, _ in group}) for group in copies]
+    within, both = ([group for group, n in zip(copies, splits, strict=True) if n == wanted] for wanted in (1, 2))
+    return within, both
 
 
 def warn_of_copies(sets: Sets, conditions: dict[str, str], unit: str | None = None) -> None:

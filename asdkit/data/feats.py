@@ -33,7 +33,7 @@ def dump_shard(
     set. Raises ValueError naming the
     recording that has changed, cannot be read or is too short for the front end.
     """
-    own = shard(list(clips), num_jobs, job)
+    own = shard(list(clips), [clip.samples for clip in clips], num_jobs, job)
     with open_ark(split_folder(folder, num_jobs) / f"feats.{job}.ark") as ark:
         for clip in progress(own, f"features of {Path(folder).name}"):
             wav = torch.from_numpy(read_clip(reader, clip))

@@ -1,8 +1,10 @@
 """Lists of clips to train on and to embed, and what stage 2 writes: labels, Kaldi's view of the recordings."""
 
+import itertools
 import logging
 import os
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -177,14 +179,16 @@ def training_inputs(config: Config, prepared: Prepared, exp_dir: str | Path) -> 
     return inputs | {"labels": sha256_file(Path(exp_dir) / "labels.tsv")}
 
 
-def shard(items: list[T], num_jobs: int, job: int) -> list[T]:
-    """Part `job` (from 1) of `num_jobs` consecutive parts of nearly equal length; raises ValueError for a job outside.
+def shard(items: list[T], sizes: Sequence[int], num_jobs: int, job: int) -> list[T]:
+    """Part `job` (from 1) of `num_jobs` consecutive parts whose `sizes`, such as samples, add up to nearly the same.
 
-    The parts of all jobs in order are the whole list.
+    The parts of all jobs in order are the whole list. Raises ValueError for a job outside.
     """
     if not 1 <= job <= num_jobs:
         raise ValueError(f"--job {job} lies outside 1..{num_jobs} (--num-jobs)")
-    return items[len(items) * (job - 1) // num_jobs : len(items) * job // num_jobs]
+    middles = [2 * end - size for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)]  # doubled
+    first, last = (bisect_right(middles, 2 * sum(sizes) * end // num_jobs) for end in (job - 1, job))
+    return items[first:last]
 
 
 def write_recordings(

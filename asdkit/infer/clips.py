@@ -1,5 +1,6 @@
 """Run a trained model over clips: batches of equal length, shards, archives (stage 4)."""
 
+import heapq
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -35,6 +36,20 @@ def batches_of(clips: list[Clip], size: int) -> list[list[Clip]]:
         else:
             batches.append([clip])
     return batches
+
+
+def shard_of(batches: list[list[Clip]], num_jobs: int, job: int, shortest: int = 0) -> list[list[Clip]]:
+    """The batches of shard `job` (from 1) of `num_jobs`, in their order: even in seconds of sound, not in number.
+
+    The longest batch that is left goes to the shard that has least so far (Graham 1969), so that none has more than
+    another by more than a batch. shortest: samples that shorter clips are repeated to.
+    """
+    costs = [sum(max(clip.samples, shortest) for clip in batch) for batch in batches]
+    filled, whose = [(0, shard) for shard in range(1, num_jobs + 1)], {}
+    for number in sorted(range(len(batches)), key=lambda number: (-costs[number], number)):
+        held, whose[number] = filled[0]
+        heapq.heapreplace(filled, (held + costs[number], whose[number]))
+    return [batch for number, batch in enumerate(batches) if whose[number] == job]
 
 
 class ClipBatches(Dataset):
