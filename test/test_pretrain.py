@@ -18,10 +18,10 @@ from asdkit.pretrain.corpus import Recordings, list_audio, list_digest, write_li
 from asdkit.pretrain.export import export
 from asdkit.pretrain.loop import pretraining
 from asdkit.pretrain.masking import draw_mask, take
-from asdkit.pretrain.model import encode_visible
 from asdkit.pretrain.synth import Dice, generate
 from asdkit.pretrain.teacher import TeacherTokenizer, centres
 from asdkit.pretrain.tokenizer import RandomTokenizer, cut_patches, perplexity
+from asdkit.pretrain.visible import encode_visible
 from asdkit.train.distributed import World
 from asdkit.train.loop import Trainer
 from asdkit.utils.files import sha256_file
@@ -142,7 +142,7 @@ def test_with_nothing_hidden_the_encoder_is_the_published_one():
     torch.manual_seed(0)
     encoder = random_beats(ARCH).eval()
     everything = torch.arange(32).expand(3, -1)
-    torch.testing.assert_close(encode_visible(encoder, feats(), everything), encoder(feats()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(encode_visible(encoder, feats(), everything)[-1], encoder(feats()), rtol=1e-4, atol=1e-5)
 
 
 def test_hidden_patches_leave_no_trace():
@@ -153,15 +153,15 @@ def test_hidden_patches_leave_no_trace():
     changed = changed.scatter(1, masked.unsqueeze(-1).expand(-1, -1, 256), 9.0)
     changed = changed.unflatten(1, (4, 8)).unflatten(3, (16, 16)).permute(0, 1, 3, 2, 4).reshape(3, 64, 128)
     assert torch.equal(take(cut_patches(changed, 16), visible), take(cut_patches(feats(), 16), visible))
-    assert torch.equal(encode_visible(encoder, changed, visible), encode_visible(encoder, feats(), visible))
+    assert torch.equal(*(encode_visible(encoder, x, visible)[-1] for x in (changed, feats())))
 
 
 def test_visible_tokens_know_their_places():
     torch.manual_seed(0)
     encoder = random_beats(ARCH).eval()
     same = feats(1, 16).repeat(1, 4, 1)  # four times the same
-    near = encode_visible(encoder, same, torch.tensor([[0, 8]]))
-    far = encode_visible(encoder, same, torch.tensor([[0, 24]]))
+    near = encode_visible(encoder, same, torch.tensor([[0, 8]]))[-1]
+    far = encode_visible(encoder, same, torch.tensor([[0, 24]]))[-1]
     assert not torch.allclose(near, far, atol=1e-4)
 
 

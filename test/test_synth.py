@@ -31,7 +31,7 @@ def test_clips_are_finite_of_unit_power_and_unlike(samples):
 
 def test_training_sounds_do_not_clip_and_keep_to_the_levels():
     config = SoundConfig(crop_seconds=0.5, generated=1.0, level_db=[-40.0, -6.0])
-    sounds = training_sounds(64, config, None, generator())
+    sounds, _ = training_sounds(64, config, None, generator())
     assert sounds.shape == (64, SAMPLES) and sounds.isfinite().all()
     assert sounds.abs().max() <= 0.99 + 1e-6
     level = 20 * sounds.square().mean(1).sqrt().log10()

@@ -105,6 +105,8 @@ CLS = (*AST, "train.steps=0", "embed.arrays.cls={pooling: cls}")
 AUTOENCODER = ("encoder={name: autoencoder, hidden: 8}", "model={}", "loss={}")
 FROM_SCRATCH = "trained from random weights always"
 TEACHER = ("tokenizer.teacher=a.pt",)
+NOISE = ("sound.noise={}",)
+LATENT = ("latent={layers: 1}", "train.steps=4")
 
 
 def embed(other: str, *on: str, looks: str = "result") -> Wire:
@@ -456,6 +458,19 @@ WIRES: dict[str, Any] = {
     "pretrain.sound.channel": "1",
     "pretrain.sound.resample": Wire("false", refused="8000 Hz, expected 16000 Hz"),
     "pretrain.sound.cache_hours": "0.0",
+    "pretrain.sound.machines": "0.9",
+    "pretrain.sound.longest_seconds": "2.0",
+    "pretrain.sound.noise": "{}",
+    "pretrain.sound.noise.probability": Wire("0.3", NOISE),
+    "pretrain.sound.noise.snr_db": Wire("[0.0, 0.0]", NOISE),
+    "pretrain.sound.noise.kinds": Wire("[hum]", NOISE),
+    "pretrain.sound.noise.room": Wire("1.0", NOISE),
+    "pretrain.latent": "{layers: 1}",
+    "pretrain.latent.decay": Wire("0.0", LATENT),
+    "pretrain.latent.layers": Wire("2", LATENT),
+    "pretrain.latent.weight": Wire("0.1", LATENT),
+    "pretrain.latent.clip": Wire("0.1", LATENT),
+    "pretrain.tokenizer.weight": Wire("0.5", LATENT),
     "pretrain.tokenizer.teacher": "a.pt",
     "pretrain.tokenizer.codes": ["9", Wire("9", TEACHER)],
     "pretrain.tokenizer.dim": "5",

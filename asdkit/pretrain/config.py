@@ -12,11 +12,41 @@ from asdkit.utils.files import sha256_file
 from asdkit.utils.typed_yaml import NO_RESULT, Section, load, settings_of, validate
 
 
+class NoiseConfig(Section):
+    """What the encoder hears over the clip whose patches it has to predict, clean."""
+
+    probability: float = Field(0.9, ge=0, le=1, description="part of the clips that get noise")
+    snr_db: list[float] = Field(
+        [-20.0, 20.0], min_length=2, max_length=2, description="lowest and highest ratio of clip to noise"
+    )
+    kinds: list[Literal["coloured", "hum", "babble", "strikes"]] = Field(
+        ["coloured", "hum", "babble", "strikes"],
+        min_length=1,
+        description="noise from white to brown, of the mains, of other clips, of strikes that ring; two in a clip",
+    )
+    room: float = Field(0.3, ge=0, le=1, description="part of the clips that are heard through a room")
+
+    @model_validator(mode="after")
+    def _agree(self) -> "NoiseConfig":
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError(f"snr_db {list(self.snr_db)}: the lower ratio comes first")
+        return self
+
+
 class SoundConfig(Section):
     """What the encoder hears."""
 
     crop_seconds: float = Field(2.0, ge=0.2, description="length of a training clip, seconds")
     generated: float = Field(0.5, ge=0, le=1, description="part of the clips that the generator makes")
+    machines: float = Field(0.0, ge=0, le=1, description="part of the generated clips that are machines'")
+    longest_seconds: float | None = Field(
+        None,
+        description="each step's clips have one length, drawn from crop_seconds to this (evenly in its logarithm), and "
+        "are as many fewer as they are longer; null: all have crop_seconds",
+    )
+    noise: NoiseConfig | None = Field(
+        None, description="the encoder hears clips in noise and predicts the clean ones; null: it hears them clean"
+    )
     mixed: float = Field(0.3, ge=0, le=1, description="part of the recorded clips that are mixed with another clip")
     speed: float = Field(0.25, ge=0, lt=1, description="recordings play up to so much slower or faster")
     level_db: list[float] = Field(
@@ -40,7 +70,20 @@ class TokenizerConfig(Section):
     level: float = Field(0.25, ge=0, le=1, description="weight of a patch's mean, which else drowns its pattern")
     relative: bool = Field(True, description="take each clip's mean level out first: tokens do not depend on the gain")
     codebooks: int = Field(4, ge=1, description="independent projections, each with its codebook")
+    weight: float = Field(1.0, ge=0, description="of the codes in the loss; 0: they are not predicted, see `latent`")
     statistics_clips: int = Field(512, ge=2, description="clips that mean and spread of the patches are taken from")
+
+
+class LatentConfig(Section):
+    """What a moving average of the encoder makes of the whole clean clip, predicted from what is seen of it.
+
+    As in data2vec (Baevski et al., 2022); the clip's mean as in EAT (Chen et al., 2024).
+    """
+
+    decay: float = Field(0.999, ge=0, lt=1, description="of the average: it moves by 1 - decay a step; faster at first")
+    layers: int = Field(3, ge=1, description="top layers of the average whose mean is predicted")
+    weight: float = Field(1.0, ge=0, description="of the hidden patches' error")
+    clip: float = Field(1.0, ge=0, description="of the error of the clip's mean over its patches")
 
 
 class PredictorConfig(Section):
@@ -77,6 +120,9 @@ class PretrainConfig(Section):
     mask: float = Field(0.75, gt=0, lt=1, description="part of the patches that the encoder does not see")
     sound: SoundConfig = SoundConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
+    latent: LatentConfig | None = Field(
+        None, description="also predict what a moving average of the encoder makes of the clip; null: codes alone"
+    )
     predictor: PredictorConfig = PredictorConfig()
     train: PretrainOptimizeConfig = PretrainOptimizeConfig()
 
@@ -86,6 +132,13 @@ class PretrainConfig(Section):
             raise ValueError("'arch' is read from the file: give one of 'init' and 'arch'")
         if self.sound.level_db[0] > self.sound.level_db[1]:
             raise ValueError(f"sound.level_db {list(self.sound.level_db)}: the lower level comes first")
+        if self.sound.longest_seconds is not None and self.sound.longest_seconds < self.sound.crop_seconds:
+            raise ValueError(
+                f"sound.longest_seconds {self.sound.longest_seconds:g} is less than crop_seconds "
+                f"{self.sound.crop_seconds:g}"
+            )
+        if not self.tokenizer.weight and not (self.latent and self.latent.weight + self.latent.clip):
+            raise ValueError("nothing to predict: tokenizer.weight is 0, and `latent` is not given or weighs nothing")
         if self.predictor.dim % self.predictor.heads:
             raise ValueError(f"predictor.dim {self.predictor.dim} is no multiple of heads {self.predictor.heads}")
         return self

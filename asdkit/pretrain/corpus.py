@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from asdkit.pretrain.config import SoundConfig
+from asdkit.pretrain.machines import machine_sounds
+from asdkit.pretrain.noise import heard_in_noise
 from asdkit.pretrain.synth import Dice, decibels, generate, slopes, unit
 from asdkit.signals.audio import RATE, SUFFIXES, AudioReader, sample_counts
 from asdkit.utils.files import read_table, sha256_text, write_table
@@ -98,19 +100,35 @@ class Recordings:
 
 
 def training_sounds(
-    count: int, config: SoundConfig, recordings: Recordings | None, generator: torch.Generator
-) -> Tensor:
-    """One batch of training clips: [count, samples] within [-1, 1]; without recordings all of them are generated."""
+    count: int, config: SoundConfig, recordings: Recordings | None, generator: torch.Generator, seconds: float = 0
+) -> tuple[Tensor, Tensor]:
+    """One batch of training clips: as they are heard, and clean, both [count, samples].
+
+    What is heard is within [-1, 1]; without `sound.noise` it is the clean clip. Without recordings all clips are
+    generated. seconds: their length (default: crop_seconds).
+    """
     dice = Dice(generator)
-    samples = round(config.crop_seconds * RATE)
+    samples = round((seconds or config.crop_seconds) * RATE)
     recorded = 0 if recordings is None else round(count * (1 - config.generated))
-    clips = generate(count - recorded, samples, generator) if recorded < count else torch.empty(0, samples)
+    clips = _generated(count - recorded, samples, config, generator)
     if recordings is not None and recorded:
         crops = unit(recordings.crops(recorded, samples, config, dice))
         others = torch.cat([clips, crops])[dice.integer(0, count, recorded)]
         share = decibels(-dice.uniform(0, 20, recorded, 1)) * dice.chance(config.mixed, recorded, 1)
         clips = torch.cat([clips, _filtered(crops + others * share, dice)])
-    return _levelled(clips, config, dice)
+    clips = unit(clips)
+    heard = heard_in_noise(clips, config.noise, dice) if config.noise else clips
+    # one gain for both, so that the clean clip is what it is within what is heard
+    gain = _gain(heard, config, dice)
+    return heard * gain, clips * gain
+
+
+def _generated(count: int, samples: int, config: SoundConfig, generator: torch.Generator) -> Tensor:
+    if not count:
+        return torch.empty(0, samples)
+    machines = round(count * config.machines)
+    parts = [generate(count - machines, samples, generator)] if machines < count else []
+    return torch.cat([*parts, machine_sounds(machines, samples, Dice(generator))] if machines else parts)
 
 
 def _filtered(clips: Tensor, dice: Dice) -> Tensor:
@@ -119,6 +137,9 @@ def _filtered(clips: Tensor, dice: Dice) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(clips) * gains, samples)
 
 
-def _levelled(clips: Tensor, config: SoundConfig, dice: Dice) -> Tensor:
-    clips = unit(clips) * decibels(dice.uniform(*config.level_db, len(clips), 1))
-    return clips / (clips.abs().amax(1, keepdim=True) / 0.99).clamp(min=1.0)
+def _gain(clips: Tensor, config: SoundConfig, dice: Dice) -> Tensor:
+    """Factors [B, 1] that bring clips to random levels, and below full scale."""
+    level = decibels(dice.uniform(*config.level_db, len(clips), 1)) / clips.square().mean(1, keepdim=True).sqrt().clamp(
+        min=1e-5
+    )
+    return level / (level * clips.abs().amax(1, keepdim=True) / 0.99).clamp(min=1.0)

@@ -1,7 +1,7 @@
 """A pre-training run: its system, its sounds, its trainer."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,25 @@ from asdkit.pretrain.config import PretrainConfig, reread_pretrain
 from asdkit.pretrain.corpus import Recordings, training_sounds
 from asdkit.pretrain.masking import draw_mask
 from asdkit.pretrain.model import Pretraining
+from asdkit.pretrain.synth import Dice
 from asdkit.train.distributed import World
 from asdkit.train.loop import Trainer
 from asdkit.train.seeding import generator_of, seed_everything
 
+LENGTHS = 1  # a random stream beside that of the sounds
+
 
 @dataclass(frozen=True)
 class SoundBatch:
-    """wavs float32 [B, T]; indices of the patches that are seen and hidden, visible [B, V], masked [B, N - V]."""
+    """wavs float32 [B, T]; indices of the patches that are seen and hidden, visible [B, V], masked [B, N - V].
+
+    clean [B, T]: the clips without the noise in which they are heard; None: there is none.
+    """
 
     wavs: Tensor
     visible: Tensor
     masked: Tensor
+    clean: Tensor | None
     feats: None = None
     utts: tuple[str, ...] = ()
 
@@ -34,19 +41,38 @@ class SoundBatch:
 class Sounds:
     """Batches of training sounds; the batch of a step depends on seed and step alone.
 
-    Every process makes the whole batch, and keeps its rows. `tokens`: patches of a clip.
+    Every process makes the whole batch, and keeps its rows. `patches`: of a clip with so many samples.
     """
 
-    def __init__(self, config: PretrainConfig, corpus: Recordings | None, seed: int, tokens: int, world: World) -> None:
-        self.config, self.corpus, self.seed, self.tokens, self.world = config, corpus, seed, tokens, world
+    def __init__(
+        self,
+        config: PretrainConfig,
+        corpus: Recordings | None,
+        seed: int,
+        patches: Callable[[int], int],
+        world: World,
+    ) -> None:
+        self.config, self.corpus, self.seed, self.patches, self.world = config, corpus, seed, patches, world
 
     def batches(self, steps: Iterable[int]) -> Iterator[SoundBatch]:
         """This process's share of the batches of `steps`, made when they are asked for."""
+        sound = self.config.sound
         for step in steps:
-            generator, clips = generator_of(self.seed, step, 0), self.config.train.batch_size
-            wavs = training_sounds(clips, self.config.sound, self.corpus, generator)
-            visible, masked = draw_mask(clips, self.tokens, self.config.mask, generator)
-            yield SoundBatch(*map(self.world.share, (wavs, visible, masked)))
+            generator = generator_of(self.seed, step, 0)
+            clips, seconds = self.size(step)
+            heard, clean = training_sounds(clips, sound, self.corpus, generator, seconds)
+            visible, masked = draw_mask(clips, self.patches(heard.shape[1]), self.config.mask, generator)
+            wavs, visible, masked, clean = map(self.world.share, (heard, visible, masked, clean))
+            yield SoundBatch(wavs, visible, masked, clean if sound.noise else None)
+
+    def size(self, step: int) -> tuple[int, float]:
+        """How many clips a step has, and how many seconds each lasts."""
+        sound, clips = self.config.sound, self.config.train.batch_size
+        if sound.longest_seconds is None:
+            return clips, sound.crop_seconds
+        drawn = Dice(generator_of(self.seed, step, LENGTHS))
+        seconds = float(drawn.log_uniform(sound.crop_seconds, sound.longest_seconds, 1))
+        return max(round(clips * sound.crop_seconds / seconds), self.world.size), seconds
 
 
 def pretraining(
@@ -64,9 +90,11 @@ def pretraining(
     if not trainer.resume():
         _fit_tokenizer(system, config, corpus, seed, world)
     framing = Framing(system.sample_rate, system.window, system.hop)
-    frames = framing.frames(round(config.sound.crop_seconds * framing.rate))
-    tokens = (frames // system.patch) * (MELS // system.patch)
-    return trainer, Sounds(config, corpus, seed, tokens, world)
+
+    def patches(samples: int) -> int:
+        return (framing.frames(samples) // system.patch) * (MELS // system.patch)
+
+    return trainer, Sounds(config, corpus, seed, patches, world)
 
 
 @torch.no_grad()
@@ -74,5 +102,5 @@ def _fit_tokenizer(
     system: Pretraining, config: PretrainConfig, corpus: Recordings | None, seed: int, world: World
 ) -> None:
     # Step 0, and torch's global generator too: the same sounds and first centres in every process.
-    sounds = training_sounds(config.tokenizer.statistics_clips, config.sound, corpus, seed_everything(seed, 0, 0))
-    system.tokenizer.fit(system.frontend(sounds.to(world.device)))
+    _, clean = training_sounds(config.tokenizer.statistics_clips, config.sound, corpus, seed_everything(seed, 0, 0))
+    system.tokenizer.fit(system.frontend(clean.to(world.device)))

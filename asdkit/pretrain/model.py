@@ -15,9 +15,11 @@ from asdkit.losses.gather import gather, whole_mean
 from asdkit.models.checkpoint import load_tensors, model_state
 from asdkit.models.system import System
 from asdkit.pretrain.config import PredictorConfig, PretrainConfig, TokenizerConfig
+from asdkit.pretrain.latent import Latent
 from asdkit.pretrain.masking import take
 from asdkit.pretrain.teacher import TeacherTokenizer
-from asdkit.pretrain.tokenizer import RandomTokenizer, cut_patches, perplexity
+from asdkit.pretrain.tokenizer import RandomTokenizer, perplexity
+from asdkit.pretrain.visible import encode_visible
 from asdkit.train.seeding import seed_everything
 from asdkit.utils.device import to_device
 
@@ -44,6 +46,7 @@ class Pretraining(System):
         self.network = MaskedPrediction(encoder, config.predictor, config.tokenizer, MELS // self.patch)
         seed_everything(seed)  # so that networks of all sizes learn the same codes
         self.tokenizer = _tokenizer(config, self.patch)
+        self.latent = Latent(encoder, config.latent, config.predictor.dim) if config.latent else None
 
     @property
     def encoder(self) -> Beats:
@@ -57,10 +60,17 @@ class Pretraining(System):
     def losses(self, feats: Tensor, batch: Any) -> dict[str, Tensor]:
         """Features [B, F, M], batch.visible [B, V], batch.masked [B, N - V] -> loss, accuracy, perplexity of the codes.
 
-        Every clip has as many masked patches, so that a share counts by its clips.
+        batch.clean [B, T]: the clips whose codes are predicted, None: those of `feats`. With `latent` its two errors
+        too. Every clip has as many masked patches, so that a share counts by its clips.
         """
-        tokens = self.tokenizer(feats)  # [B, N, codebooks]
-        found = self.network(feats, tokens, *(to_device(x, feats.device) for x in (batch.visible, batch.masked)))
+        visible, masked = (to_device(x, feats.device) for x in (batch.visible, batch.masked))
+        clean = feats if batch.clean is None else self.frontend(to_device(batch.clean, feats.device))
+        tokens = self.tokenizer(clean)  # [B, N, codebooks]
+        seen, named = self.network.tokens(feats, visible, masked)
+        found = self.network.codes(named, take(tokens, masked))
+        if self.latent:
+            errors = self.latent(self.encoder, clean, seen, named, masked)
+            found = errors | found | {"loss": self.config.tokenizer.weight * found["loss"] + self.latent.weigh(errors)}
         means = {name: whole_mean(value, len(feats)) for name, value in found.items()}
         return means | {"perplexity": perplexity(gather(tokens)[0], self.config.tokenizer.codes)}
 
@@ -71,12 +81,14 @@ class Pretraining(System):
             "tokenizer": model_state(self.tokenizer, None),
             "cfg": self.encoder.cfg.model_dump(),
             "config": self.config.model_dump(mode="json"),
-        }
+        } | ({"latent": model_state(self.latent, None)} if self.latent else {})
 
     def load_state(self, content: dict[str, Any], path: str | Path) -> None:
         """Take up networks and tokeniser; raises ValueError when names or shapes differ."""
         load_tensors(self.network, content["module"], path)
         load_tensors(self.tokenizer, content["tokenizer"], f"{path}: tokenizer")
+        if self.latent:
+            load_tensors(self.latent, content.get("latent", {}), f"{path}: latent")
 
 
 def _tokenizer(config: PretrainConfig, patch: int) -> RandomTokenizer | TeacherTokenizer:
@@ -113,45 +125,21 @@ class MaskedPrediction(nn.Module):
         self.predictor = Transformer(encoder.cfg.model_copy(update=sizes))
         self.head = nn.Linear(predictor.dim, tokenizer.codebooks * tokenizer.codes)
 
-    def forward(self, feats: Tensor, tokens: Tensor, visible: Tensor, masked: Tensor) -> dict[str, Tensor]:
-        """Features [B, F, M], tokens [B, N, codebooks], visible [B, V], masked [B, N - V] -> loss and accuracy."""
-        logits = self.logits(feats, visible, masked).flatten(0, 2).float()
-        targets = take(tokens, masked).flatten()
-        accuracy = (logits.detach().argmax(-1) == targets).float().mean()
-        return {"loss": F.cross_entropy(logits, targets), "accuracy": accuracy}
-
-    def logits(self, feats: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
-        """Scores of every code for the masked patches: [B, N - V, codebooks, codes]."""
-        seen = self.narrow(encode_visible(self.encoder, feats, visible))  # [B, V, P]
+    def tokens(self, feats: Tensor, visible: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, F, M] -> the encoder's tokens of what is seen [B, V, dim], the predictor's of the rest."""
+        seen = encode_visible(self.encoder, feats, visible)[-1]
+        narrow = self.narrow(seen)  # [B, V, P]
         clips, count = len(visible), visible.shape[1] + masked.shape[1]
-        grid = self.mask_tokens.repeat(count // self.bands, 1).expand(clips, -1, -1).to(seen.dtype)  # [B, N, P]
-        grid = grid.scatter(1, visible.unsqueeze(-1).expand_as(seen), seen)
-        named = self.predictor(self.predictor.prepare(grid))[-1]
-        return self.head(take(named, masked)).unflatten(-1, (self.codebooks, -1))
+        grid = self.mask_tokens.repeat(count // self.bands, 1).expand(clips, -1, -1).to(narrow.dtype)  # [B, N, P]
+        grid = grid.scatter(1, visible.unsqueeze(-1).expand_as(narrow), narrow)
+        return seen, take(self.predictor(self.predictor.prepare(grid))[-1], masked)
 
+    def codes(self, named: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Predictor's tokens [B, N - V, P], codes int64 [B, N - V, codebooks] -> loss and accuracy."""
+        logits = self.logits(named).flatten(0, 2).float()
+        accuracy = (logits.detach().argmax(-1) == targets.flatten()).float().mean()
+        return {"loss": F.cross_entropy(logits, targets.flatten()), "accuracy": accuracy}
 
-def encode_visible(encoder: Beats, feats: Tensor, visible: Tensor) -> Tensor:
-    """Features [B, F, M] -> the encoder's output for the visible patches alone, at their own places: [B, V, dim].
-
-    The layers see V tokens, whose relative position biases are those of the whole clip. The convolution that gives
-    positions runs over the whole grid with nothing in the hidden places and the visible ones scaled by N / V, so that
-    it gives the same on average as for a whole clip. With nothing hidden this is the encoder's own output. Layer drop
-    and gradient decay belong to fine-tuning and are not used.
-    """
-    transformer, convolution = encoder.encoder, encoder.patch_embedding
-    patches = cut_patches(feats, encoder.cfg.input_patch_size)
-    count = patches.shape[1]
-    x = F.linear(take(patches, visible), convolution.weight.flatten(1), convolution.bias)
-    x = encoder.project(encoder.layer_norm(x))  # [B, V, D]
-    place = visible.unsqueeze(-1).expand_as(x)
-    grid = x.new_zeros(x.shape[0], count, x.shape[2]).scatter(1, place, x * (count / visible.shape[1]))
-    x = x + take(F.gelu(transformer.pos_conv(grid)), visible)
-    if not encoder.cfg.layer_norm_first:
-        x = transformer.layer_norm(x)
-    bias = None
-    if encoder.cfg.relative_position_embedding:
-        whole = transformer.position_bias(count)  # [heads, N, N]
-        bias = whole[:, visible[:, :, None], visible[:, None, :]].transpose(0, 1)  # [B, heads, V, V]
-    for layer in transformer.layers:
-        x = layer(x, bias)
-    return transformer.layer_norm(x) if encoder.cfg.layer_norm_first else x
+    def logits(self, named: Tensor) -> Tensor:
+        """Scores of every code for the hidden patches: [B, N - V, codebooks, codes]."""
+        return self.head(named).unflatten(-1, (self.codebooks, -1))

@@ -17,6 +17,7 @@ TABLE = 2048  # points of one period of a wave
 HARMONICS = 48
 CONTROL = 80  # samples between the points of an envelope or a pitch curve
 PEAKS = 3
+LOWEST_PEAK = 60.0  # Hz
 
 
 class Dice:
@@ -81,10 +82,15 @@ def waves(count: int, samples: int, dice: Dice) -> Tensor:
     amplitude = amplitude * (order <= dice.log_uniform(1, HARMONICS + 1, count, 1))
     amplitude = amplitude * (order * pitch.amax(1, keepdim=True) < RATE / 2)  # none above half the sample rate
     amplitude[:, 0] += 0.1
-    angle = dice.uniform(0, 2 * math.pi, count, HARMONICS)
+    phase = (stretched(pitch, samples).double() / RATE).cumsum(1)
+    return waves_of(amplitude, phase, dice)
+
+
+def waves_of(amplitude: Tensor, phase: Tensor, dice: Dice) -> Tensor:
+    """Harmonics of the given amplitudes [B, H] and random angles over a phase in periods, float64 [B, T]: [B, T]."""
+    angle = dice.uniform(0, 2 * math.pi, *amplitude.shape)
     table = torch.fft.irfft(F.pad(torch.polar(amplitude, angle), (1, 0)), TABLE, norm="forward")
     table = torch.cat([table, table[:, :1]], 1)
-    phase = (_stretched(pitch, samples).double() / RATE).cumsum(1)
     place = ((phase % 1) * TABLE).float()
     index = place.long().clamp(max=TABLE - 1)
     left, right = table.gather(1, index), table.gather(1, index + 1)
@@ -109,10 +115,13 @@ def impulses(count: int, samples: int, dice: Dice) -> Tensor:
     return sounds
 
 
-def responses(count: int, samples: int, dice: Dice) -> Tensor:
-    """Frequency responses of random slopes and resonances: complex [count, samples // 2 + 1]."""
+def responses(count: int, samples: int, dice: Dice, centre: Tensor | None = None) -> Tensor:
+    """Frequency responses of random slopes and resonances: complex [count, samples // 2 + 1].
+
+    centre: Hz of the resonances, [count, PEAKS]; none: drawn.
+    """
     frequency = torch.linspace(0, RATE / 2, samples // 2 + 1).clamp(min=10.0)
-    centre = dice.log_uniform(60, HIGHEST, count, PEAKS)
+    centre = dice.log_uniform(LOWEST_PEAK, HIGHEST, count, PEAKS) if centre is None else centre
     sharpness = dice.log_uniform(1, 100, count, PEAKS)
     height = decibels(dice.uniform(-10, 30, count, PEAKS))
     response = torch.full((count, len(frequency)), 1.0, dtype=torch.complex64)
@@ -145,11 +154,11 @@ def envelopes(count: int, samples: int, dice: Dice) -> Tensor:
     onset = dice.uniform(-0.3, 1, count, 4, 1) * samples / RATE
     age = time - onset  # [count, 4, points]
     burst = torch.where(age >= 0, (-age / dice.log_uniform(0.01, 1, count, 4, 1)).exp(), 0.0).sum(1)
-    drift = decibels(_drift(count, points, dice) * dice.uniform(0, 12, count, 1))
+    drift = decibels(wander(count, points, dice) * dice.uniform(0, 12, count, 1))
     kind = dice.integer(0, 4, count, 1)
     shape = torch.where(kind == 1, periodic, torch.where(kind == 2, burst, torch.where(kind == 3, drift, 1.0)))
     depth = torch.where(kind == 3, 1.0, dice.uniform(0.2, 1, count, 1))
-    return _stretched(1 - depth + depth * shape + 1e-3, samples)
+    return stretched(1 - depth + depth * shape + 1e-3, samples)
 
 
 def decibels(level: Tensor) -> Tensor:
@@ -166,18 +175,19 @@ def _pitch_curves(count: int, samples: int, dice: Dice) -> Tensor:
     """Octaves above the mean pitch: [count, points]."""
     points = samples // CONTROL + 2
     time = torch.arange(points) * CONTROL / RATE
-    drift = _drift(count, points, dice) * dice.log_uniform(0.001, 0.5, count, 1)
+    drift = wander(count, points, dice) * dice.log_uniform(0.001, 0.5, count, 1)
     sweep = (time / time[-1] - 0.5) * dice.uniform(-2, 2, count, 1) * dice.chance(0.2, count, 1)
     cycle = time * dice.log_uniform(1, 25, count, 1) + dice.uniform(0, 1, count, 1)
     tremble = (2 * math.pi * cycle).sin() * dice.log_uniform(0.002, 0.2, count, 1) * dice.chance(0.3, count, 1)
     return drift + sweep + tremble
 
 
-def _drift(count: int, points: int, dice: Dice) -> Tensor:
+def wander(count: int, points: int, dice: Dice) -> Tensor:
+    """Slow random curves, standard normal at seven knots: [count, points]."""
     return F.interpolate(dice.normal(count, 1, 7), points, mode="linear", align_corners=True)[:, 0]
 
 
-def _stretched(curve: Tensor, samples: int) -> Tensor:
+def stretched(curve: Tensor, samples: int) -> Tensor:
     """Points every CONTROL samples -> samples: [count, points] -> [count, samples]."""
     length = (curve.shape[1] - 1) * CONTROL + 1
     return F.interpolate(curve[:, None], length, mode="linear", align_corners=True)[:, 0, :samples]
