@@ -163,7 +163,7 @@ def test_the_name_is_left_before_there_is_a_job_and_removed_after_it(tmp_path):
 def test_a_refused_job_leaves_its_name_only_if_slurm_has_it(tmp_path, taken):
     fake_slurm(tmp_path)
     queue = 'for word; do [[ $word != --job-name=* ]] || touch "$SLURM/queue/${word#*=}"; done\n' if taken else ""
-    write_script(tmp_path / "bin/sbatch", f"#!/usr/bin/env bash\n{queue}echo Socket timed out >&2\nexit 1\n")
+    write_script(tmp_path / "bin/sbatch", f"#!/usr/bin/env bash\n{queue}echo Invalid qos specification >&2\nexit 1\n")
     for path in (tmp_path / "bin/squeue",):
         write_script(path, path.read_text().replace('cat "$SLURM/queue/$3"', 'ls "$SLURM/queue/$3"'))
     done = submit(tmp_path, "\nc")

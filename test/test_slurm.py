@@ -192,10 +192,10 @@ def test_options_become_sbatch_options(tmp_path, fake_sbatch):
     done = run(tmp_path, *options, "JOB=1:2", "my log/x.JOB.log", "true", env=fake_sbatch)
     assert done.returncode == 0, done.stderr
     words = (tmp_path / "words").read_text().splitlines()
-    assert re.fullmatch(r"--job-name=x\.1-[0-9a-f]{8}", words.pop(4))
+    assert re.fullmatch(r"--job-name=x\.1-[0-9a-f]{8}", words.pop(5))
     assert words == [
-        *("--parsable", "--export=ALL", "--nodes=1", "--ntasks=1", f"--chdir={tmp_path}"),
-        *("--array=1-2%3", "--output=my log/.slurm-%x_%a.out", "--open-mode=append"),
+        *("--array=1-2%3", "--parsable", "--export=ALL", "--nodes=1", "--ntasks=1", f"--chdir={tmp_path}"),
+        *("--output=my log/.slurm-%x_%A_%a.out", "--open-mode=append"),
         *("--partition=main", "--account=me", "--qos=high"),
         *("--mem=8G", "--time=1:00:00", "--gres=gpu:2", "--cpus-per-task=4", "--constraint=a100", "--exclusive"),
     ]
@@ -205,7 +205,7 @@ def test_nothing_is_asked_for_that_was_not_given(tmp_path, fake_sbatch):
     assert run(tmp_path, "x.log", "true", env=fake_sbatch).returncode == 0
     words = (tmp_path / "words").read_text().splitlines()
     assert [word.split("=")[0] for word in words] == (
-        ["--parsable", "--export", "--nodes", "--ntasks", "--job-name", "--chdir", "--array", "--output", "--open-mode"]
+        ["--array", "--parsable", "--export", "--nodes", "--ntasks", "--job-name", "--chdir", "--output", "--open-mode"]
     )
 
 

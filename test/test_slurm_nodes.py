@@ -141,7 +141,7 @@ def test_a_large_array_is_sent_in_parts(tmp_path, fake_sbatch, most, options):  
     sbatch.write_text(sbatch.read_text().replace(f'>"{tmp_path}/words"', f'>>"{tmp_path}/words"'))
     script = "[[ JOB != 4 ]] || exit 3"
     done = run(tmp_path, *options, "JOB=3:6", "x.JOB.log", "bash", "-c", script, env=fake_sbatch)
-    assert done.returncode == 1 and "1 / 2 failed:\n  x.4.log\n" in done.stderr
+    assert done.returncode == 1 and "1 / 4 failed:\n  x.4.log\n" in done.stderr
     assert (tmp_path / "words").read_text().count("--array=1-2\n") == 2
     assert "# ended code 0" in (tmp_path / "x.6.log").read_text()
 

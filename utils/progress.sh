@@ -32,7 +32,6 @@ end_line() {
 draw_line() {
     local words='' state='' part='' heard code job bars width
     trap '' INT TERM HUP
-    SECONDS=0
     while :; do
         bars=
         for job in "${jobs[@]}"; do

@@ -20,7 +20,7 @@ mem=             # memory of a job, for example 8G
 time=            # time limit of a job, hours:minutes:seconds
 num_threads=     # CPU cores and threads of a job
 max_jobs_run=    # jobs of the array that run at a time (default: no limit)
-max_submit=      # jobs in the queue at a time; larger arrays are sent in parts (default: the cluster's MaxArraySize)
+max_submit=      # jobs of the array in the queue at a time (default: as many as sbatch takes)
 requeue=         # so many seconds before the time limit a training writes a checkpoint and is queued again (default: never)
 before=()        # a line of shell that the job runs first, repeatable: --before "module load cuda"
 sbatch_opt=()    # anything else for sbatch, repeatable: --sbatch-opt=--constraint=a100
@@ -44,29 +44,21 @@ if [[ -n ${ASDKIT_SLURM_OPTS-} ]]; then
 fi
 # shellcheck source=utils/progress.sh
 . "$utils/progress.sh"
+# shellcheck source=utils/slurm_queue.sh
+. "$utils/slurm_queue.sh"
 command -v sbatch >/dev/null || die "there is no sbatch on this machine: is it a login node of a Slurm cluster?"
 for key in nodes max_submit requeue; do
     [[ -z ${!key} || ${!key} =~ ^[1-9][0-9]*$ ]] || die "--${key//_/-} is a number from 1, not '${!key}'"
 done
 read_job "$@"
 
-# An array that is larger than the cluster takes is sent in parts, one after the other.
-size=
-((${#jobs[@]} == 1)) ||
+# An array has no more tasks than the cluster takes.
+most=${#jobs[@]}
+((most == 1)) || {
     size=$(timeout 60 scontrol show config 2>/dev/null | sed -n 's/^MaxArraySize *= *\([0-9]*\).*/\1/p') || size=
-[[ -z $size ]] || ((--size)) # the largest number is one below it
-[[ -z $max_submit ]] || ((${size:-max_submit} < max_submit)) || size=$max_submit
-if [[ -n $size ]] && ((${#jobs[@]} > size)); then
-    child='' code=0
-    trap '[[ -z $child ]] || { kill -TERM "$child" && wait "$child"; }; exit 143' INT TERM HUP
-    for ((first = 0; first < ${#jobs[@]}; first += size)); do
-        part=$(IFS=, && echo "${jobs[*]:first:size}")
-        "$utils/run_slurm.sh" "${given[@]:0:${#given[@]}-$#}" "JOB=$part" "${@:2}" &
-        child=$!
-        wait "$child" || code=1
-    done
-    exit "$code"
-fi
+    ((${size:-0} <= 1 || size > most)) || most=$((size - 1)) # the largest number is one below it
+}
+size=$most
 
 # A name that no other job has, left in the folders that the driver has taken before there is a job: should both be killed,
 # the next run finds it and asks for it.
@@ -82,9 +74,8 @@ while IFS= read -r locked; do
     : >"${records[-1]}"
 done <<<"${ASDKIT_LOCKED-}"
 options=(--parsable --export=ALL --nodes="$nodes" --ntasks="$nodes" --job-name="$name" --chdir="$PWD")
-options+=(--array="1-${#jobs[@]}${max_jobs_run:+%$max_jobs_run}")
 # Slurm's own words (time limit, out of memory) do not pass through the job's shell.
-options+=(--output="${folder//%/%%}/.slurm-%x_%a.out" --open-mode=append)
+options+=(--output="${folder//%/%%}/.slurm-%x_%A_%a.out" --open-mode=append)
 ((nodes == 1)) || options+=(--ntasks-per-node=1)
 [[ -z $requeue ]] || options+=(--requeue "--signal=B:USR1@$requeue")
 for key in partition account qos mem time; do
@@ -97,8 +88,11 @@ for option in "${sbatch_opt[@]}"; do
     options+=("${words[@]}")
 done
 
-# The script of one task: all that it needs is in it, quoted by bash, so later edits of these files do not matter.
+# task_script COUNT: the script of a task among the next COUNT: all that it needs is in it, quoted by bash, so later
+# edits of these files do not matter.
 task_script() {
+    local part=("${jobs[@]:sent:$1}")
+    local jobs=("${part[@]}")
     echo '#!/usr/bin/env bash'
     declare -f put_job job_words run_job run_words hear end_line_of
     declare -p jobs log command nodes before
@@ -116,17 +110,18 @@ forget() {
     forget_progress
 }
 
-sent=
+begun=
 stop() {
     trap '' INT TERM HUP
     end_line
-    if [[ -n $sent ]]; then
+    if [[ -n $begun ]]; then
         scancel --name "$name"
+        where=$(printf '%s\n' "${places[@]%_*}" | uniq | xargs)
         for ((tries = 0; tries < 50; tries++)); do
             queued "$name" || break
             sleep 0.2
         done
-        echo "run_slurm.sh: cancelled job ${id:-$name}" >&2
+        echo "run_slurm.sh: cancelled job ${where:-$name}" >&2
     fi
     queued "$name" || forget
     exit "$1"
@@ -135,75 +130,33 @@ trap 'stop 129' HUP
 trap 'stop 130' INT
 trap 'stop 143' TERM
 
-# Drop the jobs whose logs have ended from `left`.
-look() {
-    local job still=()
-    for job in "${left[@]}"; do
-        put_job "$log" "$job"
-        has_ended "$REPLY" "" || still+=("$job")
-    done
-    left=("${still[@]}")
-}
-
-# What Slurm says of tasks that it has no more in its queue and whose logs have no end yet, into verdict: `FAILED 3:0` is
-# a state, an exit code and a signal. Sets patience: seconds to wait for these ends.
-ask_slurm() {
-    local i said late=false known=true
-    for i in "${!jobs[@]}"; do
-        put_job "$log" "${jobs[i]}"
-        ! has_ended "$REPLY" "" || continue
-        said=$(scontrol --oneliner show job "${id}_$((i + 1))" 2>/dev/null |
-            sed -n 's/.* JobState=\([A-Z_]*\).* ExitCode=\([0-9:]*\).*/\1 \2/p' || true)
-        [[ -n $said ]] || said=$(sacct --noheader --parsable2 --allocations --format=State,ExitCode \
-            --jobs "${id}_$((i + 1))" 2>/dev/null | sed -n '1s/^\([A-Z_]*\).*|/\1 /p' || true)
-        [[ -z $said ]] && known=false || verdict[${jobs[i]:-none}]=$said
-        [[ ! $said =~ ^(RUNNING|PENDING|CONFIGURING|COMPLETING) ]] || gone=
-        # The job's own shell has ended, so there is a last line to come.
-        [[ ! $said =~ ^(COMPLETED|FAILED\ [0-9]+:0) ]] || late=true
-    done
-    if [[ $late == true ]]; then patience=300; elif [[ $known == false ]]; then patience=90; else patience=10; fi
-}
-
 # Show how many tasks are done, and what waits for what: on a terminal every second; else, while nothing runs, after a
 # minute, then every minute, every ten minutes after hours.
 show() {
-    local done=
+    local done='' state=$waiting
     ((${#jobs[@]} == 1)) || done="$((${#jobs[@]} - ${#left[@]})) of ${#jobs[@]} done"
-    tell "$done" "$waiting"
-    [[ -z $line_pid && -n $waiting && $running == false ]] && ((seconds >= due)) || return 0
-    echo "run_slurm.sh: still waiting: $waiting" >&2
+    [[ -z $refused ]] || state="$((${#jobs[@]} - sent)) to be sent ($refused)${waiting:+, }$waiting"
+    tell "$done" "$state"
+    [[ -z $line_pid && -n $state && $running == false ]] && ((seconds >= due)) || return 0
+    echo "run_slurm.sh: still waiting: $state" >&2
     due=$((seconds + (seconds < 600 ? 60 : seconds < 6000 ? seconds / 10 : 600)))
 }
 
-begin_logs
-sent=true
-answer=$(sbatch "${options[@]}" < <(task_script)) || {
-    queued "$name" || forget # a controller in a hurry may take a job and not say so
-    die "sbatch did not take the job: sbatch ${options[*]}"
-}
-id=
-while IFS= read -r words; do # a site's sbatch may say more than the id
-    [[ ! $words =~ ^(Submitted batch job )?([0-9]+)(;.*| on cluster .*)?$ ]] || id=${BASH_REMATCH[2]}
-done <<<"$answer"
-[[ -n $id ]] || {
-    printf 'run_slurm.sh: sbatch named no job; it said:\n%s\n' "$answer" >&2
-    stop 1
-}
 # Watching the logs shows the end within a second (sbatch --wait looks every 2 to 32 s); the queue is asked now and
 # then, for tasks that wait, and for those that were killed and write no last line.
-echo "   job: $id ($name)"
-begin_line
-left=("${jobs[@]}") gone='' waiting='' running=false due=60 patience=10
-for ((seconds = 0; ; seconds++)); do
+begin_logs
+begun=true left=("${jobs[@]}") gone='' waiting='' running=false due=60 patience=10
+for (( ; ; seconds++)); do
     look
     ((${#left[@]})) || break
+    send_part
     if [[ -n $gone ]]; then
         # Another machine's lines show late on a network file system, up to a minute where it keeps what it has seen.
         ls -- "$folder" >/dev/null
         (((seconds - gone) % 15 != 1)) || ask_slurm
         [[ -z $gone ]] || ((seconds < gone + patience)) || break
     elif ((seconds == 2 || seconds % (${#waiting} && seconds < 60 ? 5 : 15) == 0)); then
-        queued "$name" || gone=$seconds
+        queued "$name" || { if ((sent < ${#jobs[@]})); then lost=true; else gone=$seconds; fi; }
         waiting=$(sed -E 's/(, )?[^ ]+ (RUNNING|COMPLETING)//g; s/^, //' <<<"$REPLY")
         [[ $waiting == "$REPLY" ]] && running=false || running=true
     fi
