@@ -312,6 +312,12 @@ FAULTS = [
           "identity::another_detector_on_a_network_that_is_there"),
     Fault("scores that were made are forgotten", FOLDER, "{**made_before, **config.score}", "config.score",
           "identity::another_detector_on_a_network_that_is_there"),
+    # precision
+    Fault("the precision is chosen anew", "asdkit/infer/precision.py", "if not (folder / CHOSEN).exists():", "if True:",
+          "precision::shards_markers_and_later_stages_keep_to_it "
+          "precision::one_answer_for_all_who_ask_at_once"),
+    Fault("a token's 8 bits depend on the others", "asdkit/layers/int8.py", "rows.amax(1, keepdim=True)", "rows.amax()",
+          "precision::a_layer_in_8_bits_gives_what_its_whole_numbers_say"),
     # experiments of older versions
     Fault("old values keep their names", UPGRADE, '("precision", {"none": "float32"}),\n    ("embed"',
           '("precision", {}),\n    ("embed"', "identity::markers_of_an_older_version_say_the_same_as_todays"),

@@ -199,14 +199,14 @@ def test_dry_run_prints_the_commands_and_runs_nothing(mini):
 
 def test_dry_run_is_what_is_run(mini):
     printed = [shlex.split(line) for line in mini.run("--dry-run").stdout.splitlines() if not line.startswith("#")]
-    mini.write_config("data:\n  feats_type: fbank\n")
+    mini.write_config("data:\n  feats_type: fbank\nembed:\n  precision: auto\n")
     mini.run()
     expected = []
     for words in printed:
         jobs = {"JOB=1:2": "12", "JOB=0": "0"}.get(next((word for word in words if word.startswith("JOB=")), ""), " ")
         words = words[next(i for i, word in enumerate(words) if word in ("python3", "local/data.sh")) :]
         expected += [[word.replace("JOB", job) for word in words[1:]] for job in jobs if words[0] == "python3"]
-    assert len(printed) == 11 and sorted(mini.calls()) == sorted(expected)
+    assert len(printed) == 12 and sorted(mini.calls()) == sorted(expected)
     later = mini.run("--dry-run", "--stage", "3", "--stop-stage", "3").stdout.splitlines()
     assert shlex.split(later[1])[1:] == shlex.split(
         "-m asdkit.bin.configure --config conf/default.yaml --exp exp/default --must-exist true"

@@ -163,6 +163,15 @@ if begin 3 train; then
 fi
 
 if begin 4 embed; then
+    [[ $dry_run == false ]] || echo "# only where exp/<tag>/config.yaml says embed.precision: auto"
+    if [[ $dry_run == true ]] || grep -qx "  precision: auto" "$exp/config.yaml"; then
+        run "${one_at_a_time[@]}" "${compute[@]}" "${embed_gpu[@]}" "$seed_jobs" extract_embeddings.seedJOB.choose \
+            "${work[@]}" --seed JOB --choose true "${device[@]}" "${forced[@]}"
+        for seed in "${seed_list[@]}"; do
+            [[ $dry_run == true ]] ||
+                latest_run "$logs/4.extract_embeddings.seed$seed.choose.log" | grep -o "embed.precision auto: .*" || true
+        done
+    fi
     for seed in "${seed_list[@]}"; do
         shards=("${work[@]}" --seed "$seed" --num-jobs "$nj")
         run "${compute[@]}" "${embed_gpu[@]}" JOB=1:"$nj" "extract_embeddings.seed$seed.JOB" \

@@ -24,6 +24,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="which seed<K> to use")
     parser.add_argument("--num-jobs", type=int, default=1, help="number of shards")
     parser.add_argument("--job", type=int, default=1, help="the shard to write, from 1")
+    parser.add_argument(
+        "--choose",
+        type=cli.boolean,
+        default=False,
+        help="choose embed.precision instead, before all shards",
+    )
     parser.add_argument("--merge", type=cli.boolean, default=False, help="join the shards instead")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     parser.add_argument("--force", type=cli.boolean, default=False, help="extract again")
@@ -34,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write one shard of every set, or merge the shards of every set."""
     args = get_parser().parse_args(argv)
     from asdkit.corpus.description import present_sets
+    from asdkit.data.chosen import check_choice
     from asdkit.infer.experiment import Experiment
 
     if not 1 <= args.job <= args.num_jobs:
@@ -41,6 +48,12 @@ def main(argv: list[str] | None = None) -> None:
     experiment = Experiment.open(args.exp, args.seed, args.data, args.device)
     experiment.check_trained()
     experiment.unheard()
+    if args.choose:
+        from asdkit.infer.precision import choose_precision
+
+        choose_precision(experiment, args.dump, args.force)
+        return
+    check_choice(experiment.config, experiment.seed_dir, sha256_file(experiment.checkpoint))
     open_sets = []
     for name in present_sets(args.data):
         folder = args.exp / f"seed{args.seed}" / "embed" / name

@@ -28,8 +28,11 @@ class EmbedConfig(Section):
     hop_seconds: float = Field(1.0, ge=0.01, description="distance of the chunks, seconds")
     arrays: Arrays = Field({}, description="more arrays, pooled from the encoder's tokens without training: by name")
     batch_size: int = Field(8, ge=1, description="clips of equal length that go through the encoder together")
-    precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        "float32", description="bfloat16: autocast; tf32: float32 whose products GPUs make in TF32"
+    precision: Literal["float32", "tf32", "bfloat16", "int8", "auto"] = Field(
+        "float32",
+        description="bfloat16: autocast; tf32: float32 whose products GPUs make in TF32; int8: linear layers of the "
+        "blocks in 8 bits, on CPUs; auto: chosen before stage 4, the quickest there whose embeddings of some training "
+        "clips all have a cosine of 0.999 to float32's",
     )
     memory_gb: float | None = Field(
         None,

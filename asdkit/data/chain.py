@@ -19,6 +19,7 @@ from asdkit.corpus.manifest import (
     recording_difference,
 )
 from asdkit.corpus.names import UNKNOWN, sets_of
+from asdkit.data.chosen import as_chosen
 from asdkit.utils.done import compare
 from asdkit.utils.files import read_json, read_table, sha256_file, sha256_text, write_table
 
@@ -212,7 +213,7 @@ def check_embedded(
     marker = seed_dir / "embed" / name / ".done"
     if not marker.exists():
         return
-    made, wanted = reread_embedding(read_json(marker)), dict(embedding_identity(config))
+    made, wanted = reread_embedding(read_json(marker)), dict(embedding_identity(as_chosen(config, seed_dir)))
     if weights and weights.exists():
         wanted["checkpoint"] = sha256_file(weights)
     if prepared:

@@ -50,8 +50,9 @@ def export_graph(system: System, config: Config) -> tuple[bytes, dict[str, np.nd
     name = config.encoder.name
     if system.per_machine:
         raise ValueError(f"encoder.name {name}: its networks are one for each machine, which no graph holds. {INSTEAD}")
-    if config.embed.precision == "bfloat16":
-        raise ValueError(f"embed.precision bfloat16: graphs compute in float32, which is not equal. {INSTEAD}")
+    if config.embed.precision in ("bfloat16", "int8"):
+        told = f"embed.precision {config.embed.precision}: graphs compute in float32, which is not equal"
+        raise ValueError(f"{told}. {INSTEAD}")
     whole = Whole(system, config).eval()
     whole.requires_grad_(False)
     example = torch.zeros(2, 2 * whole.samples)

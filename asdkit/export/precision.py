@@ -1,8 +1,8 @@
 """The graph of a system in float32, proven, and in int8 where that is as near and faster."""
 
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +12,13 @@ from asdkit.config import Config
 from asdkit.data.batches import tile
 from asdkit.export.graph import INSTEAD, export_graph, put_apart, quiet
 from asdkit.export.proof import prove
+from asdkit.infer.precision import NEAR, cosine, quickest
 from asdkit.models.system import System
 from asdkit.monitor.session import Session
 
 PRECISIONS = ("float32", "int8", "auto")
-NEAR = 0.999  # cosine to float32 that int8 must have on every clip
 SECONDS = 10.0  # of the clips that are timed
 CLIPS = 8  # recordings that are compared, at most
-TURNS = 3  # of which the quickest counts
 
 
 class Made(NamedTuple):
@@ -124,24 +123,5 @@ def front_end(graph: Any) -> list[str]:
     return list(found)
 
 
-def cosine(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
-    """The smallest cosine of an array's vectors (a matrix is one vector) to those expected, over clips and arrays."""
-    cosines = []
-    for name, array in expected.items():
-        a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (found[name], array))
-        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        same = (a == b).all(1)
-        cosines.append(np.where(same, 1.0, (a * b).sum(1) / np.maximum(lengths, np.finfo(np.float64).tiny)).min())
-    return float(min(cosines))
-
-
 def _seconds(sessions: Sequence[Session], clip: np.ndarray) -> list[float]:
-    """The quickest of several turns of each, taken by turns: what else a computer does is the same for all."""
-    found: list[list[float]] = [[] for _ in sessions]
-    for turn in range(TURNS + 1):
-        for session, own in zip(sessions, found, strict=True):
-            start = time.perf_counter()
-            session.run(clip)
-            if turn:  # the first makes room
-                own.append(time.perf_counter() - start)
-    return [min(own) for own in found]
+    return quickest([partial(session.run, clip) for session in sessions])

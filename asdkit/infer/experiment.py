@@ -14,6 +14,7 @@ from asdkit.corpus.description import Dataset, load_dataset
 from asdkit.corpus.manifest import Row, read_manifest
 from asdkit.corpus.names import SETS, sets_of
 from asdkit.data.chain import Prepared, check_embedded, check_filter, check_network
+from asdkit.data.chosen import as_chosen
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
 from asdkit.detectors.tables import side_by_side
@@ -41,7 +42,7 @@ class Experiment:
         self.exp, self.seed, self.given_data, self.device_name = folder, seed, data, device
         self.data = data or folder.parent.parent / "data"
         self.seed_dir = folder / f"seed{seed}"
-        self.config = open_config(folder / "config.yaml")
+        self.config = as_chosen(open_config(folder / "config.yaml"), self.seed_dir)
         self._rows: dict[str, list[Row]] = {}
         self._loaded: dict[tuple[str, str], np.ndarray] = {}
         self._detectors: dict[tuple[str, Key], PerDomain] = {}

@@ -8,10 +8,9 @@ import torch
 from asdkit.config import Config
 from asdkit.data.batches import Framing
 from asdkit.infer.clips import represent
-from asdkit.infer.network import fold
+from asdkit.infer.network import in_precision
 from asdkit.models.families import build_system
 from asdkit.models.system import System
-from asdkit.utils.device import set_precision
 from asdkit.utils.typed_yaml import validate
 
 Arrays = dict[str, np.ndarray]
@@ -56,8 +55,7 @@ class Unpacked:
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
         self.system.load_state({"model": tensors, "backbone": None}, "the bundle's weights")
         self.system.eval()
-        set_precision(config.embed.precision, torch.device("cpu"))
-        fold(self.system, torch.bfloat16 if config.embed.precision == "bfloat16" else torch.float32)
+        in_precision(self.system, config.embed.precision, torch.device("cpu"))
         framing = Framing(self.system.sample_rate, self.system.window, self.system.hop)
         self.chunk = framing.frames(round(config.data.chunk_seconds * framing.rate))  # frames
         self.hop = max(1, round(config.embed.hop_seconds * framing.rate / framing.hop))
