@@ -29,11 +29,11 @@ class Monitor:
         self.words = [bundle, "--watch", folder, "--db", db, "--poll", poll, *options]
         self.program, self.db, self.process = PROGRAM.format(patience=patience, network=network), db, None
 
-    def start(self):
+    def start(self, **pipes):
         path = os.pathsep.join([str(ROOT), str(ROOT / "test")])
         environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-c", self.program, *map(str, self.words)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | (pipes or {"text": True})
         self.process = subprocess.Popen(command, env=environment, **pipes)
         return self
 

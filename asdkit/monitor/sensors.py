@@ -176,13 +176,14 @@ def _tops(x: np.ndarray, subtype: str) -> dict[str, float]:
 
 def _constant(x: np.ndarray, rate: int) -> dict[str, float]:
     """Where samples keep one value: number of dropouts amid sound, share in long runs, the longest in seconds."""
-    moves = np.flatnonzero(np.diff(x) != 0)
-    starts, stops = np.concatenate([[0], moves + 1]), np.concatenate([moves + 1, [len(x)]])
-    long = stops - starts >= max(DROPOUT * rate, 3)
-    starts, stops = starts[long], stops[long]
-    lengths = stops - starts
     step = np.abs(np.diff(x))
-    smallest = step[step > 0].min() if len(moves) else 1.0
+    ends = np.concatenate([[-1], np.flatnonzero(step), [len(x) - 1]])  # the last sample of each value
+    long = np.flatnonzero(np.diff(ends) >= max(DROPOUT * rate, 3))
+    if not len(long):
+        return {"dropouts": 0.0, "held": 0.0, "longest": 0.0}
+    starts, stops = ends[long] + 1, ends[long + 1] + 1
+    lengths = stops - starts
+    smallest = step[step > 0].min(initial=1.0)
     ways = np.concatenate([[0.0], np.cumsum(step)])  # of the samples up to each
     side = max(round(AROUND * rate), 1)
     dropouts = 0
@@ -196,7 +197,7 @@ def _constant(x: np.ndarray, rate: int) -> dict[str, float]:
     return {
         "dropouts": float(dropouts),
         "held": float(lengths[lengths >= GAP * rate].sum() / len(x)),
-        "longest": float(lengths.max() / rate) if len(lengths) else 0.0,
+        "longest": float(lengths.max() / rate),
     }
 
 
