@@ -4,7 +4,7 @@ Write-ahead log, synchronous FULL: whatever was told to somebody outlives the po
 by the computer's clock, which may be set back: order is that of `id`. Paths that are no UTF-8 are BLOBs.
 
 about       key, value: `schema` (1), `id` (of this database, part of the messages' ids), `bundle`, `folder` (the
-            last ones used)
+            last ones used), `normal` (how many normal recordings the bundle knows, by machine and section, as JSON)
 files       one row for each recording that was found: id, path, size, mtime_ns, inode; found (when); state: `waiting`,
             `done`, or `gone` (before it could be judged). A file that is written anew under its name is another row
 clips       one row for each clip judged: id (the order in which they were judged), file, recording, start (seconds

@@ -43,10 +43,10 @@ class Recorder:
         for key, states in held.items():
             if key in self.alarms:
                 self.alarms[key].restore(states)
-        bundle = os.path.abspath(judge.detector.bundle.path)
-        database.change(
-            lambda rows: rows.execute("INSERT OR REPLACE INTO about VALUES ('bundle', ?)", (as_text(bundle),))
-        )
+        counts = {" ".join(key): known.calibration.count for key, known in judge.known.items() if known.calibration}
+        bundle = as_text(os.path.abspath(judge.detector.bundle.path))
+        told = [("bundle", bundle), ("normal", json.dumps(counts))]
+        database.change(lambda rows: rows.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", told))
 
     def keep(
         self, found: Verdict, begin: float, waited: float | None, file: int | None = None, state: str | None = None

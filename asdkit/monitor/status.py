@@ -1,5 +1,6 @@
 """What a monitor found, in words, from its database."""
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ LATE = 3 * BEAT  # seconds: a heartbeat that is older is missed
 WEEK = 7 * 86400.0  # seconds
 FEWEST = 50  # quiet clips, below which nothing is said of drift
 DRIFTED = 0.1  # the median of their p-values, of which 0.5 is to be expected
+MANY = 50  # normal recordings, below which scores that are lower than theirs say nothing
 SHOWN = 20  # alarms, and recordings that could not be judged: the newest ones
 
 
@@ -71,7 +73,8 @@ def _clips(rows: sqlite3.Connection, since: float) -> Iterator[str]:
         yield "  no recording was judged"
     for whose, found in counts.items():
         parts = [f"{found[kind]} {kind}" for kind in (NORMAL, ANOMALOUS, DOUBTFUL, UNREAD) if kind in found]
-        yield f"  {whose}: {sum(found.values())} clips: {', '.join(parts)}"
+        total = sum(found.values())
+        yield f"  {whose}: {total} clip{'s' * (total != 1)}: {', '.join(parts)}"
 
 
 def _alarms(rows: sqlite3.Connection, since: float) -> Iterator[str]:
@@ -86,7 +89,7 @@ def _alarms(rows: sqlite3.Connection, since: float) -> Iterator[str]:
     for row in found[-SHOWN:]:
         whose = f"{row['machine']} {row['section']}".removesuffix(" -")
         kind = {ANOMALY: "ALARM", SENSOR: "SENSOR"}.get(row["kind"], f"KNOWN FAULT {row['kind']}")
-        line = f"  {kind}  {whose}  {_span(row)}: {row['over']} clip{'s' * (row['over'] != 1)}"
+        line = f"  {kind}  {whose}  {span(row)}: {row['over']} clip{'s' * (row['over'] != 1)}"
         if row["kind"] == ANOMALY:
             line += f" above the limit, highest score {row['peak_score']:.4g} ({_name(row['highest'])})"
         elif row["kind"] == SENSOR:
@@ -94,7 +97,8 @@ def _alarms(rows: sqlite3.Connection, since: float) -> Iterator[str]:
         yield line
 
 
-def _span(row: sqlite3.Row) -> str:
+def span(row: sqlite3.Row) -> str:
+    """When an alarm began and was over."""
     start, end = clock(row["start"]), clock(row["end"])
     if row["end"] < row["start"]:
         end += " (the clock was set back in between)"
@@ -113,11 +117,14 @@ def _drift(rows: sqlite3.Connection) -> Iterator[str]:
     """Machines whose quiet clips of the last week lie where hardly a normal recording did."""
     quiet = "p_value IS NOT NULL AND verdict IN (?, ?) AND alarm IS NULL AND fault IS NULL AND judged >= ?"
     values = (NORMAL, ANOMALOUS, time.time() - WEEK)
+    held = rows.execute("SELECT value FROM about WHERE key = 'normal'").fetchone()
+    normal = json.loads(held[0]) if held else {}
     groups = f"SELECT machine, section, count(*) AS count FROM clips WHERE {quiet} GROUP BY 1, 2 HAVING count >= ?"
     for machine, section, count in rows.execute(groups, (*values, FEWEST)).fetchall():
         ranks = f"SELECT p_value FROM clips WHERE {quiet} AND machine = ? AND section = ? ORDER BY p_value"
         middle = rows.execute(f"{ranks} LIMIT 1 OFFSET ?", (*values, machine, section, count // 2)).fetchone()[0]
-        if middle <= DRIFTED or middle >= 1 - DRIFTED / 5:
+        few = normal.get(f"{machine} {section}", MANY) < MANY  # of which a new clip is nearer to one than they are
+        if middle <= DRIFTED or (middle >= 1 - DRIFTED / 5 and not few):
             whose = f"{machine} {section}".removesuffix(" -")
             side = f"higher than {100 * (1 - middle):.0f} %" if middle <= DRIFTED else "no higher than any"
             yield f"  DRIFT  {whose}: half of {count} quiet clips of the last week score {side} of the normal ones:"

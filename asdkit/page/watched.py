@@ -13,7 +13,8 @@ import soundfile
 
 from asdkit.monitor.alarms import ANOMALY, SENSOR
 from asdkit.monitor.database import as_path, reading
-from asdkit.monitor.status import clock, status
+from asdkit.monitor.status import clock, span, status
+from asdkit.monitor.verdict import ANOMALOUS, DOUBTFUL, NORMAL
 from asdkit.utils.files import write_text
 from asdkit.utils.names import shown
 
@@ -21,11 +22,27 @@ SHOWN, HEARD = 100, 20  # newest alarms; those of them whose sound is in the pag
 SECONDS = 10  # of a sound
 POINTS = 1500  # of a time line: of more clips it shows the highest of each share
 WIDE, HIGH = 1000, 160
-COLOURS = {ANOMALY: "#c0392b", SENSOR: "#8e6d00"}
-KNOWN_FAULT = "#6c3483"
-STYLE = """body{font:16px/1.5 sans-serif;max-width:66rem;margin:1rem auto;padding:0 1rem;color:#222;background:#fff}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd;
-vertical-align:top}svg{width:100%;height:auto;background:#fafafa}pre{white-space:pre-wrap}audio{width:14rem}"""
+GRID = 40 * 86400  # seconds: no longer line has its midnights
+KINDS = {ANOMALY: "a", SENSOR: "s"}  # the class of its colour
+KNOWN_FAULT = "k"
+LEGEND = (
+    ("n", "normal"), ("a", "above the limit, and alarms below"), ("s", "cannot be trusted"), ("k", "known fault")
+)  # fmt: skip
+STYLE = """:root{--ground:#fff;--panel:#f4f5f6;--ink:#1b1e22;--soft:#5a626b;--line:#d5d9dd;--n:#2e6da4;--a:#c0392b;
+--s:#8e6d00;--k:#6c3483}@media(prefers-color-scheme:dark){:root{--ground:#14171a;--panel:#1c2024;--ink:#e8eaed;
+--soft:#a3abb4;--line:#363c43;--n:#6bb3ea;--a:#f57f6c;--s:#e0b93c;--k:#c79be0}}:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;max-width:66rem;margin:1rem auto;padding:0 1rem;color:var(--ink);
+background:var(--ground);overflow-wrap:anywhere}pre{white-space:pre-wrap;font-size:.9rem}
+h1,h2{line-height:1.2}svg{display:block;width:100%;height:11rem;background:var(--panel)}
+path{vector-effect:non-scaling-stroke;fill:none}.dot{stroke-width:6px;stroke-linecap:round}.bar{stroke-width:8px}
+.n{stroke:var(--n);color:var(--n)}.a{stroke:var(--a);color:var(--a)}.s{stroke:var(--s);color:var(--s)}
+.k{stroke:var(--k);color:var(--k)}.limit{stroke:var(--soft);stroke-dasharray:6}.day{stroke:var(--line)}
+.ends{display:flex;justify-content:space-between}.ends,.key{color:var(--soft);font-size:.85rem;margin:.2rem 0}
+.key{display:flex;flex-wrap:wrap;gap:0 1rem}table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
+td:first-child{min-width:10rem}audio{width:14rem}
+@media(max-width:45rem){table,tbody,tr,td{display:block}th{display:none}td{border:0;padding:.1rem 0}
+tr{border-bottom:1px solid var(--line);padding:.6rem 0}td:empty{display:none}}"""
 
 
 def write_report(database: str | Path, out: str | Path, days: int = 7) -> None:
@@ -41,6 +58,7 @@ def write_report(database: str | Path, out: str | Path, days: int = 7) -> None:
             body.append(_line(rows, machine, section, since))
         body += ["<h2>Alarms, the newest first</h2>", *_alarms(rows, since)]
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{_text(Path(database).name)}</title>'
+    head += '<meta name="viewport" content="width=device-width,initial-scale=1">'
     policy = "default-src 'none'; style-src 'unsafe-inline'; media-src data:"
     head += f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{STYLE}</style>'
     write_text(out, f"{head}<body>{''.join(body)}</body></html>\n")
@@ -50,7 +68,7 @@ def _line(rows: sqlite3.Connection, machine: str, section: str, since: float) ->
     """Scores of a machine over time, its limit, and alarms as bars below."""
     own = "machine = ? AND section = ? AND judged >= ?"
     found = rows.execute(
-        f"SELECT id, time, score, threshold, verdict FROM clips WHERE {own} AND score IS NOT NULL ORDER BY id",
+        f"SELECT id, time, score, threshold, verdict, fault FROM clips WHERE {own} AND score IS NOT NULL ORDER BY id",
         (machine, section, since),
     ).fetchall()
     if not found:
@@ -58,39 +76,50 @@ def _line(rows: sqlite3.Connection, machine: str, section: str, since: float) ->
     share = -(-len(found) // POINTS)
     dots = [max(found[i : i + share], key=lambda row: row["score"]) for i in range(0, len(found), share)]
     first, last = min(row["time"] for row in found), max(row["time"] for row in found)
-    values = [row["score"] for row in dots] + [row["threshold"] for row in found[-1:]]
+    limit = found[-1]["threshold"]
+    # What a broken sensor hears has scores beyond all others, among which nothing else would be seen.
+    values = [row["score"] for row in dots if row["verdict"] != DOUBTFUL] + [limit]
     low, high = min(values), max(values)
 
     def x(time: float) -> float:
         return 10 + (WIDE - 20) * min(max((time - first) / max(last - first, 1e-9), 0), 1)
 
     def y(score: float) -> float:
-        return HIGH - 30 - (HIGH - 45) * (score - low) / max(high - low, 1e-9)
+        return HIGH - 24 - (HIGH - 36) * min(max((score - low) / max(high - low, 1e-9), 0), 1.02)
 
-    parts = [f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="scores over time">']
-    limit = y(found[-1]["threshold"])
-    parts.append(
-        f'<line x1="10" x2="{WIDE - 10}" y1="{limit:.1f}" y2="{limit:.1f}" stroke="#888" stroke-dasharray="6"/>'
-    )
+    name = f"scores over time, {low:.4g} to {high:.4g}"
+    parts = [f'<svg viewBox="0 0 {WIDE} {HIGH}" preserveAspectRatio="none" role="img" aria-label="{name}">']
+    parts += [f'<path class="day" d="M{x(one):.1f} 0V{HIGH}"/>' for one in _midnights(first, last)]
+    parts.append(f'<path class="limit" d="M10 {y(limit):.1f}H{WIDE - 10}"/>')
+    seen = set()
     for row in dots:
-        colour = {"normal": "#2e6da4", "anomalous": COLOURS[ANOMALY]}.get(row["verdict"], COLOURS[SENSOR])
-        told = f"<title>{clock(row['time'])}: {row['score']:.4g}</title>"
-        parts.append(
-            f'<circle cx="{x(row["time"]):.1f}" cy="{y(row["score"]):.1f}" r="3" fill="{colour}">{told}</circle>'
+        kind = {NORMAL: "n", ANOMALOUS: KNOWN_FAULT if row["fault"] else KINDS[ANOMALY]}.get(
+            row["verdict"], KINDS[SENSOR]
         )
+        seen.add(kind)
+        told = f"<title>{clock(row['time'])}: {row['score']:.4g}</title>"
+        place = f"M{x(row['time']):.1f} {y(row['score']):.1f}h.01"
+        parts.append(f'<path class="dot {kind}" d="{place}">{told}</path>')
     alarms = (
         "SELECT * FROM episodes WHERE machine = ? AND section = ? AND (open OR last IN (SELECT id FROM clips WHERE "
     )
     for row in rows.execute(f"{alarms}{own}))", (machine, section, machine, section, since)).fetchall():
         left, right = sorted((x(row["start"]), x(row["end"])))
-        colour = COLOURS.get(row["kind"], KNOWN_FAULT)
-        bar = f'<rect x="{left:.1f}" y="{HIGH - 26}" width="{max(right - left, 3):.1f}" height="8" fill="{colour}">'
-        parts.append(f"{bar}<title>{_text(_kind(row['kind']))}: {clock(row['start'])}</title></rect>")
-    text = f'<text y="{HIGH - 4}" font-size="12"'
-    parts.append(
-        f'{text} x="10">{clock(first)}</text>{text} x="{WIDE - 10}" text-anchor="end">{clock(last)}</text></svg>'
-    )
-    return "".join(parts)
+        kind = KINDS.get(row["kind"], KNOWN_FAULT)
+        seen.add(kind)
+        place = f"M{left:.1f} {HIGH - 6}H{max(right, left + 3):.1f}"
+        told = f"<title>{_text(_kind(row['kind']))}: {clock(row['start'])}</title>"
+        parts.append(f'<path class="bar {kind}" d="{place}">{told}</path>')
+    key = "".join(f'<span><b class="{kind}">&#9679;</b> {told}</span>' for kind, told in LEGEND if kind in seen)
+    ends = f'<p class="ends"><span>{clock(first)}</span><span>{clock(last)}</span></p>'
+    return f'{"".join(parts)}</svg>{ends}<p class="key">{key}<span>- - limit {limit:.4g}</span></p>'
+
+
+def _midnights(first: float, last: float) -> Iterator[float]:
+    """The midnights between two times."""
+    day = datetime.fromtimestamp(first).replace(hour=0, minute=0, second=0, microsecond=0)
+    while last - first < GRID and (day := day + timedelta(days=1)).timestamp() < last:
+        yield day.timestamp()
 
 
 def _alarms(rows: sqlite3.Connection, since: float) -> Iterator[str]:
@@ -103,7 +132,6 @@ def _alarms(rows: sqlite3.Connection, since: float) -> Iterator[str]:
         return
     yield "<table><tr><th>when<th>what<th>its highest clip<th>compared with<th>sound</tr>"
     for number, row in enumerate(found):
-        end = "goes on" if row["open"] else clock(row["end"])
         what = f"{_kind(row['kind'])}, {row['over']} clip{'s' * (row['over'] != 1)}"
         score = f", score {row['peak_score']:.4g}" if row["kind"] == ANOMALY else ""
         path = as_path(row["recording"]) if row["recording"] is not None else ""
@@ -113,7 +141,7 @@ def _alarms(rows: sqlite3.Connection, since: float) -> Iterator[str]:
             moved = f": {abs(row['louder_db']):.0f} dB {side}, {row['low_hz']:.0f} to {row['high_hz']:.0f} Hz"
         sensor = f" ({row['sensor']})" if row["sensor"] else ""
         whose = f"{row['machine']} {row['section']}".removesuffix(" -")
-        cells = (f"{clock(row['start'])}<br>{end}", _text(f"{whose}: {what}{sensor}"), _text(shown(path) + score))
+        cells = (span(row), _text(f"{whose}: {what}{sensor}"), _text(shown(path) + score))
         near = _text((row["nearest"] or "") + moved)
         sound = _sound(path, row["at"] or 0.0, row["seconds"] or 0.0) if number < HEARD and path else ""
         yield "<tr>" + "".join(f"<td>{cell}" for cell in (*cells, near, sound)) + "</tr>"
