@@ -32,6 +32,8 @@ def selected(fault: Fault) -> list[str]:
 LOOP, CLIPS, NETWORK = "asdkit/train/loop.py", "asdkit/infer/clips.py", "asdkit/infer/network.py"
 IDENTITY, YAML, FOLDER = "asdkit/config/identity.py", "asdkit/utils/typed_yaml.py", "asdkit/config/folder.py"
 CALIBRATION = "asdkit/monitor/calibration.py"
+WATCHING, PRUNING = "asdkit/monitor/watching.py", "asdkit/monitor/pruning.py"
+FOUND = "asdkit/monitor/folder.py"
 EXPERIMENT, SCORING = "asdkit/infer/experiment.py", "asdkit/detectors/scoring.py"
 DOMAINS, RESCALE = "asdkit/detectors/domains.py", "asdkit/detectors/rescale.py"
 PSEUDO, POOLING = "asdkit/detectors/pseudo.py", "asdkit/models/time_pooling.py"
@@ -574,6 +576,46 @@ FAULTS = [
           "sensors::a_sine_is_not_clipped_and_has_no_dropouts"),
     Fault("amounts of separate draws are compared", "asdkit/report/learning.py", "default_rng([seed, draw])",
           "default_rng()", "learning_curve::draws_are_the_same_for_all_scores_and_amounts"),
+    # monitors
+    Fault("a file is judged before it is whole", FOUND, "if file.taken or file.looks < 2:",
+          "if file.taken:", "watch::what_is_named_otherwise_or_away_is_told"),
+    Fault("what is away for a moment is gone", FOUND, "if now - file.missed >= PATIENCE:", "if True:",
+          "watch::what_is_named_otherwise_or_away_is_told"),
+    Fault("a file with another name is judged again", WATCHING, "if not os.path.lexists(as_path(before)):", "if False:",
+          "watch::new_files_once_each_also_after_a_restart"),
+    Fault("what waited at a kill is forgotten", WATCHING, "self._resume()\n", "pass\n",
+          "watch::what_waited_and_is_away_is_a_row_and_judged_when_it_is_back"),
+    Fault("a long recording begins anew after a kill", WATCHING, "enumerate(pieces[kept:], kept + 1)",
+          "enumerate(pieces, 1)", "watch::long_recordings_are_taken_up_where_a_kill_left_them"),
+    Fault("a full disk ends the monitor", "asdkit/monitor/database.py", 'if "full" in error or (', "if (",
+          "watch::a_full_disk_is_waited_for"),
+    Fault("two monitors write to a database", "asdkit/monitor/database.py",
+          "locked(lock_of(self.path), wait=False)", "contextlib.nullcontext()",
+          "watch::the_program_says_what_it_keeps"),
+    Fault("deaths are not counted", "asdkit/monitor/tries.py", "self._write(key, ended + 1)", "pass",
+          "watch::a_recording_that_ends_the_program_is_left_out_after_some_tries"),
+    Fault("being asked to end counts as a death", "asdkit/monitor/tries.py", "except BaseException:",
+          "except GeneratorExit:", "watch::tries_count_deaths_alone"),
+    Fault("clips that are counted on are forgotten", PRUNING,
+          "AND NOT (number IS NOT NULL AND EXISTS", "AND NOT (number IS NULL AND EXISTS",
+          "watch::a_database_forgets_what_is_old_and_nothing_that_is_needed"),
+    Fault("recordings in the folder are forgotten", PRUNING,
+          "if inode not in there and not os.path.lexists(as_path(name))", "if True",
+          "watch::a_database_forgets_what_is_old_and_nothing_that_is_needed"),
+    Fault("blind is never told", "asdkit/monitor/heartbeat.py", "elif now - self._came > self.blind_after:",
+          "elif False:", "watch::the_heart_tells_of_being_alive_behind_and_blind"),
+    Fault("the last window of a stream is half a one", "asdkit/monitor/stream.py",
+          "least = size if step < size else KEPT * size", "least = KEPT * size",
+          "listen::windows_of_a_stream_and_of_a_file_score_as_files_of_their_samples"),
+    Fault("a known fault needs a high score", "asdkit/monitor/verdict.py", "if scored.fault:",
+          "if scored.fault and found.anomaly:",
+          "recalibrate::a_known_fault_alarms_by_its_name_whatever_the_score_says"),
+    Fault("few recordings tell of drift", "asdkit/monitor/status.py", "/ 5 and not few)", "/ 5)",
+          "recalibrate::drift_is_told_from_quiet_clips"),
+    Fault("a file of a password is open to all", "asdkit/monitor/mqtt.py", "if path.stat().st_mode & 0o077:",
+          "if False:", "mqtt::what_is_wrong_about_a_broker_is_told"),
+    Fault("a broken sensor sets the scale", "asdkit/page/watched.py", 'if row["verdict"] != DOUBTFUL]', "]",
+          "watch::scores_of_a_broken_sensor_do_not_hide_the_others"),
     # manifests and the driver
     Fault("a recording of another size is passed over", LISTS,
           'if row["bytes"] not in (UNKNOWN, str(found.st_size)):', "if False:",

@@ -96,7 +96,7 @@ def test_a_stream_is_kept_in_a_database_with_alarms_in_real_time(tmp_path):
     words = [bundle(tmp_path / "press.asdkit"), *RAW, "--clip-seconds", "2", "--hop", "1", "--db", tmp_path / "m.db"]
     words += ["--alarm-after", "2/2"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/test", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PROGRAM.format(patience=1), *map(str, words)]
+    command = [sys.executable, "-c", PROGRAM.format(patience=1, network="Levels"), *map(str, words)]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     before = time.time()
     process.stdin.write(wave[: 4 * RATE].tobytes())
