@@ -261,6 +261,9 @@ def test_a_clip_without_dumped_features_is_named(tmp_path, data):
     exp = lists(tmp_path, FBANK)
     path = tmp_path / "dump/logmel/dev_train/feats.scp"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(ValueError, match="feats.scp: changed since it was written. --stage 2 --force true makes it"):
+        training_clips(load_config(exp / "config.yaml"), data, tmp_path / "dump", exp)
+    path.with_name(".written").unlink()  # as older versions left it
     with pytest.raises(ValueError, match="dev_train: no dumped features of clip 'fan-train-.*: run stage 2 again"):
         training_clips(load_config(exp / "config.yaml"), data, tmp_path / "dump", exp)
 
@@ -336,6 +339,7 @@ def test_one_set_of_archives_is_kept_whatever_the_number_of_shards(tmp_path, dat
     feats = read_feats(tmp_path / "dump", "logmel", "dev_train")
     assert sorted(path.name for path in (tmp_path / "dump/logmel/dev_train").iterdir()) == [
         ".done",
+        ".written",
         "feats.scp",
         "split3",
     ]

@@ -133,6 +133,9 @@ def test_score_file_that_does_not_fit(tmp_path, change, words):
     experiment.run(score)
     path = experiment.exp / "seed0/score/knn/dev_test.tsv"
     path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+    with pytest.raises(ValueError, match="dev_test.tsv: changed since it was written. --stage 5 --force true"):
+        experiment.run(evaluate)
+    path.with_name(".written").unlink()  # as older versions left it
     with pytest.raises(ValueError, match=words):
         experiment.run(evaluate)
     assert not (experiment.exp / "seed0/score/knn/results.json").exists()

@@ -173,7 +173,7 @@ def _merge(args: argparse.Namespace, name: str, folder: Path, inputs: dict[str, 
         if old.stem not in names:
             old.unlink()
     write_manifest(folder / "manifest.tsv", rows)  # whose arrays these are, for those who lack the data
-    Done(folder / ".done", inputs).finish()
+    Done(folder / ".done", inputs).finish([folder / f"{array}.ark" for array in names])
     for old in folder.glob("split*"):
         shutil.rmtree(old)
 

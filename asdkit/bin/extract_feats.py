@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         elif args.merge:
             feats.merge(folder, [clip.utt for clip in recorded_clips(args.data, name)], args.num_jobs, inputs)
             reference.merge_levels(reader, folder, args.num_jobs)
-            done.finish()
+            done.finish([folder / "feats.scp"])
         else:
             undone[name] = _marker(
                 feats.split_folder(folder, args.num_jobs) / f".done.{args.job}", args, inputs, prepared
@@ -94,7 +94,7 @@ def _write_shards(
         heard = clips[name] if make is feats.samples else at_level(clips[name], config, args.exp)
         feats.dump_shard(make, reader, heard, done.path.parents[1], args.num_jobs, args.job)
         reference.write_levels(reader, own[name], done.path.parent, args.job)
-        done.finish()
+        done.finish([done.path.with_name(f"feats.{args.job}.ark")])
 
 
 def _frontend(config: "Config", reader: "AudioReader") -> "Callable[[Tensor], Tensor]":

@@ -99,7 +99,7 @@ def _write_labels(config: "Config", args: argparse.Namespace) -> None:
     table = [{"utt": utt, "label": str(n), "attributed": str(int(known))} for utt, (n, known) in labels.items()]
     write_table(args.exp / "labels.tsv", lists.LABEL_COLUMNS, table)
     write_text(args.exp / "classes.txt", "".join(f"{name}\n" for name in classes))
-    done.finish()
+    done.finish([args.exp / "labels.tsv", args.exp / "classes.txt"])
     without = sum(not known for _, known in labels.values())
     logging.info("%d training clips, %d without attribute, %d classes", len(labels), without, len(classes))
 

@@ -55,7 +55,7 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
     from asdkit.corpus.manifest import clips_digest
     from asdkit.corpus.names import sets_of
     from asdkit.data.chain import reread_scores
-    from asdkit.detectors.folder import MADE_FROM, read_made_from
+    from asdkit.detectors.folder import MADE_FROM, THRESHOLD, TRAIN, read_made_from
     from asdkit.utils.done import Done
     from asdkit.utils.files import sha256_file
 
@@ -89,7 +89,8 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
         raise ValueError(f"{out} holds scores of another program: take another name, or --stage 5 --force true")
     done.path.unlink(missing_ok=True)
     _write(experiment, out, settings, sets, inputs)
-    done.finish()
+    written = [*files, out / TRAIN, out / THRESHOLD]
+    done.finish([file for file in written if file.exists()])
 
 
 def _check_array(experiment: "Experiment", folder: Path, array: str) -> None:

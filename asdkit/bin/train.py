@@ -118,7 +118,8 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
             keep_best(folder, config.train.steps)
         _average(config, folder)
         write_json(folder / "checkpoint" / SIZE, size if config.train.steps else size | {"trained": 0})
-        done.finish()
+        checkpoints = folder / "checkpoint"
+        done.finish([checkpoints / "final.pt", *checkpoints.glob("step*.pt")])
     leave_world(world)
 
 

@@ -20,7 +20,7 @@ from asdkit.corpus.manifest import (
 )
 from asdkit.corpus.names import UNKNOWN, sets_of
 from asdkit.data.chosen import as_chosen
-from asdkit.utils.done import compare
+from asdkit.utils.done import check_written, compare
 from asdkit.utils.files import read_json, read_table, sha256_file, sha256_text, write_table
 
 TRAINED = "trained.tsv"  # beside a checkpoint: the clips that it was trained on
@@ -95,11 +95,12 @@ def reread_labels(marker: Flat, prepared: Prepared) -> Flat:
 
 
 def check_labels(config: Config, prepared: Prepared, exp: Path) -> None:
-    """Raise ValueError where labels.tsv was not made from the training clips that are there: stage 2 is needed."""
+    """Raise ValueError where labels.tsv was not made from the training clips that are there, or has changed since."""
     marker = exp / ".done.labels"
     if not marker.exists():
         raise ValueError(f"{exp}/labels.tsv: not there, or not finished: run stage 2 (make_lists) first")
     compare(marker, reread_labels(read_json(marker), prepared), label_inputs(config, prepared), again=_stage(2))
+    check_written(marker, _stage(2))
 
 
 def dump_folder(config: Config) -> str | None:
@@ -122,6 +123,9 @@ def check_dumped(config: Config, prepared: Prepared, folder: Path, name: str) ->
     made, now = prepared.today(read_json(folder / ".done")), dump_inputs(config, prepared, name)
     made = {key: made.get(key) for key in now}
     compare(folder / ".done", made, now, "other --data and --dump folders", _stage(2))
+    check_written(folder / ".done", _stage(2))
+    for marker in sorted(folder.glob("split*/.done.*")):
+        check_written(marker, _stage(2), believe_time=True)
 
 
 def dump_inputs(config: Config, prepared: Prepared, name: str) -> Flat:

@@ -21,7 +21,7 @@ from asdkit.signals.heard import SILENT, root_mean_square
 from asdkit.signals.heard import at_level as scaled
 from asdkit.utils.ark import read_frames, split_location
 from asdkit.utils.cli import progress
-from asdkit.utils.done import Done
+from asdkit.utils.done import Done, check_written
 from asdkit.utils.files import read_table, sha256_file, write_table
 
 COLUMNS = ("machine", "rms")
@@ -59,7 +59,10 @@ def at_level(clips: Sequence[Clip], config: Config, exp: str | Path) -> list[Cli
 
 def level_inputs(config: Config, exp: str | Path) -> dict[str, str]:
     """What levels add to a done marker: the hash of those of machines, where they count."""
-    return {"levels": sha256_file(Path(exp) / "levels.tsv")} if config.data.level == "machine_rms" else {}
+    if config.data.level != "machine_rms":
+        return {}
+    check_written(Path(exp) / ".done.levels", "--stage 2 --force true")
+    return {"levels": sha256_file(Path(exp) / "levels.tsv")}
 
 
 def write_levels(config: Config, data: str | Path, exp: str | Path, force: bool = False) -> None:
@@ -85,7 +88,7 @@ def write_levels(config: Config, data: str | Path, exp: str | Path, force: bool 
         heard[clip.machine] += [rms**2] if rms > SILENT else []
     levels = {machine: float(np.mean(squares or [0.0])) ** 0.5 for machine, squares in sorted(heard.items())}
     write_table(Path(exp) / "levels.tsv", COLUMNS, [{"machine": m, "rms": repr(rms)} for m, rms in levels.items()])
-    done.finish()
+    done.finish([Path(exp) / "levels.tsv"])
     logging.info("levels: %s", ", ".join(f"{m} {20 * np.log10(max(rms, SILENT)):.1f} dB" for m, rms in levels.items()))
 
 

@@ -19,7 +19,7 @@ from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
 from asdkit.detectors.tables import side_by_side
 from asdkit.utils.ark import CHUNKS, check_directions, read_arrays
-from asdkit.utils.done import compare
+from asdkit.utils.done import check_written, compare
 from asdkit.utils.files import read_json, read_text, sha256_path
 from asdkit.utils.hub import PREFIX, sha256_weights
 from asdkit.utils.names import composed
@@ -71,12 +71,13 @@ class Experiment:
         return path
 
     def check_trained(self) -> None:
-        """Raise ValueError when the weights that are there were trained with another configuration."""
+        """Raise ValueError when the weights that are there were trained with another configuration, or are damaged."""
         marker = self.checkpoint.with_name(".done")
         made = reread_training(read_json(marker))
         wanted = training_identity(self.located)
         settings = {key: value for key, value in made.items() if key.partition(".")[0] in TRAINING}
         compare(marker, settings, wanted, again="--stage 3 --force true")
+        check_written(marker, "--stage 3 --force true", [self.checkpoint.name])
 
     def check_embedded(self, name: str) -> None:
         """Raise ValueError when stage 4 made a set's arrays with other weights, settings or clips than there are."""
@@ -233,6 +234,7 @@ class Experiment:
             ark = self.seed_dir / "embed" / name / f"{array}.ark"
             if (name, array) not in self._loaded:
                 self.check_embedded(name)
+                check_written(ark.with_name(".done"), "--stage 4 --force true", [ark.name])
                 self._loaded[name, array] = read_arrays(ark, utts)
             if not zeros:
                 check_directions(ark, utts, self._loaded[name, array])

@@ -1,6 +1,8 @@
 """Checkpoints: plain dicts, read with weights_only, always strict."""
 
 import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +48,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: damaged, or carries pickled objects other than tensors and plain values; it is not loaded, "
             "because loading it could run code. Only checkpoints written by this toolkit can be used here"
         ) from None
-    except (OSError, RuntimeError, EOFError, KeyError) as error:
+    # What bytes that mean nothing make torch's reader do is not foreseen.
+    except (OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: not a readable checkpoint ({reason}); run the training stage again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: not an asdkit checkpoint: format is {found!r}, expected {FORMAT!r}")
+    if not _is_whole(path):
+        raise ValueError(f"{path}: damaged: what it holds is not what was written; run the training stage again")
     return content
+
+
+def _is_whole(path: str | Path) -> bool:
+    """Whether the checksums in a checkpoint hold: torch's reader does not look at them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError):
+        return False
 
 
 def load_model(model: nn.Module, content: dict[str, Any], path: str | Path) -> None:

@@ -14,7 +14,7 @@ from asdkit.data.chain import Prepared, reread_scores
 from asdkit.detectors.folder import MADE_FROM, TRAIN, MadeFrom, read_made_from, read_scores, read_warnings
 from asdkit.protocols import ScoredClip, combine, evaluate
 from asdkit.report.decisions import complete, read_sets, same_clips
-from asdkit.utils.done import Done, compare
+from asdkit.utils.done import Done, check_written, compare
 from asdkit.utils.files import read_json, sha256_file, sha256_text, write_json
 from asdkit.utils.provenance import source
 
@@ -45,6 +45,8 @@ def evaluate_folder(folder: Path, data: Path, about: dict[str, Any], force: bool
     files = [*(f"{name}.tsv" for name in tests), TRAIN, MADE_FROM]
     inputs |= {file: sha256_file(folder / file) for file in files if (folder / file).exists()}
     own, marker = ours and (folder / ".done").exists(), folder / ".done.evaluate"
+    if own:
+        check_written(folder / ".done", "--stage 5 --force true")
     before = any((folder / name).exists() for name in (".done", ".done.evaluate"))
     if marker.exists():
         force = force or _made_again(read_json(marker), inputs, own, folder)

@@ -1,10 +1,10 @@
 """Done markers: a stage is done when its marker holds the inputs that the stage would use now."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from asdkit.utils.files import read_json, write_json
+from asdkit.utils.files import read_json, sha256_file, write_json
 
 TAG = "another --tag"
 
@@ -44,9 +44,48 @@ class Done:
         compare(self.path, self.reread(read_json(self.path)), self.inputs, self.elsewhere, self.again)
         return True
 
-    def finish(self) -> None:
-        """Write the marker; call it after everything else is in place."""
+    def finish(self, written: Iterable[Path] = ()) -> None:
+        """Write the marker, after a note of the files `written` for `check_written`; call it when all is in place."""
+        if written:
+            write_json(
+                _note(self.path), {file.relative_to(self.path.parent).as_posix(): _seen(file) for file in written}
+            )
         write_json(self.path, self.inputs)
+
+
+def check_written(
+    marker: str | Path, again: str, names: Iterable[str] | None = None, believe_time: bool = False
+) -> None:
+    """Raise ValueError naming a file that is not what the work of a marker wrote; none that is not noted is looked at.
+
+    names: of files beside the marker (default: all noted ones). again: the options that make them again. believe_time:
+    a file of the same size and time counts as the same, and is not read.
+    """
+    marker = Path(marker)
+    note = _note(marker)
+    noted = read_json(note) if note.exists() else {}
+    for name in noted if names is None else names:
+        path, seen = marker.parent / name, noted.get(name)
+        if seen is None or believe_time and path.exists() and _stamp(path) == [seen.get("bytes"), seen.get("mtime")]:
+            continue
+        if not path.exists() or sha256_file(path) != seen.get("sha256"):
+            raise ValueError(
+                f"{path}: {'changed since' if path.exists() else 'gone, though'} it was written. {again} makes it "
+                f"again; where the change is meant, remove {note}"
+            )
+
+
+def _note(marker: Path) -> Path:
+    return marker.with_name(marker.name.replace(".done", ".written"))
+
+
+def _seen(path: Path) -> dict[str, Any]:
+    return dict(zip(("bytes", "mtime"), _stamp(path), strict=True)) | {"sha256": sha256_file(path)}
+
+
+def _stamp(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def compare(
