@@ -218,7 +218,7 @@ def test_several_gpus_train_under_torchrun(mini):
     train = next(line for line in lines if "asdkit.bin.train" in line)
     assert "--gpu 2" in train and "--device cuda" in train
     assert "torch.distributed.run --standalone --nproc-per-node 2 -m asdkit.bin.train" in train
-    embed = next(line for line in lines if "extract_embeddings" in line)
+    embed = next(line for line in lines if "extract_embeddings" in line and "--job JOB" in line)
     assert "--gpu 1" in embed and "--device cuda" in embed and "python3 -m asdkit.bin.extract_embeddings" in embed
 
 
@@ -226,7 +226,7 @@ def test_several_nodes_train_and_their_gpus_embed(mini):
     lines = mini.run("--dry-run", "--stage", "3", "--stop-stage", "4", "--gpu", "4", "--nodes", "2").stdout.splitlines()
     train = next(line for line in lines if "asdkit.bin.train" in line)
     assert "--gpu 4 --nodes 2 JOB=" in train and "run --nnodes 2 --nproc-per-node 4 -m asdkit.bin.train" in train
-    embed = next(line for line in lines if "extract_embeddings" in line)
+    embed = next(line for line in lines if "extract_embeddings" in line and "--job JOB" in line)
     assert "--gpu 1 JOB=1:4 " in embed and "--nodes" not in embed, "a shard for each GPU of a node"
 
 

@@ -41,6 +41,7 @@ report_clips=                # so many of the most wrong of each kind and machin
 report_single_file=          # true: their pictures and sounds within report/index.html (default: files beside it)
 report_originals=            # true: it plays recordings where they lie, whole (default: sounds cut to 20 s and compressed)
 report_compare=              # experiments of --expdir to compare this one with: --report-compare "TAG TAG:SCORE"
+profile=false                # true: stages 3 and 4 write where their time goes (docs/speed.md)
 force=false                  # true: make again what the chosen stages made
 dry_run=false                # true: print the commands, run nothing
 # End of options
@@ -83,6 +84,7 @@ forced=() sources=()
 for key in machines sections channel resample revealed_attributes check_content; do
     [[ -z ${!key} ]] || sources+=("--${key//_/-}" "${!key}")
 done
+[[ $profile == false ]] && profiled=() || profiled=(--profile "$profile")
 [[ -z $score ]] && chosen=() || chosen=(--score "$score")
 
 # begin NUMBER NAME: whether the stage was asked for.
@@ -158,7 +160,7 @@ fi
 if begin 3 train; then
     python=("${train_python[@]}")
     run "${one_at_a_time[@]}" "${compute[@]}" "${train_gpu[@]}" "$seed_jobs" train.seedJOB \
-        "${work[@]}" --seed JOB "${device[@]}" "${forced[@]}"
+        "${work[@]}" --seed JOB "${device[@]}" "${profiled[@]}" "${forced[@]}"
     python=(python3 -m)
 fi
 
@@ -175,7 +177,7 @@ if begin 4 embed; then
     for seed in "${seed_list[@]}"; do
         shards=("${work[@]}" --seed "$seed" --num-jobs "$nj")
         run "${compute[@]}" "${embed_gpu[@]}" JOB=1:"$nj" "extract_embeddings.seed$seed.JOB" \
-            "${shards[@]}" --job JOB "${device[@]}" "${forced[@]}"
+            "${shards[@]}" --job JOB "${device[@]}" "${profiled[@]}" "${forced[@]}"
         run "extract_embeddings.seed$seed.merge" "${shards[@]}" --merge true "${forced[@]}"
     done
 fi

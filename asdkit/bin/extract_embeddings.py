@@ -3,6 +3,7 @@
 import argparse
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from asdkit.utils.files import needs_space, read_json, sha256_file
 if TYPE_CHECKING:
     from asdkit.data.lists import Clip
     from asdkit.infer.experiment import Experiment
+    from asdkit.models.profile import Profile
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -32,6 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--merge", type=cli.boolean, default=False, help="join the shards instead")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
+    parser.add_argument("--profile", type=cli.boolean, default=False, help="true: write where the time of a shard goes")
     parser.add_argument("--force", type=cli.boolean, default=False, help="extract again")
     return parser
 
@@ -66,10 +69,21 @@ def main(argv: list[str] | None = None) -> None:
         for name, folder, inputs in open_sets:
             _merge(args, name, folder, inputs)
         return
+    profile = _profile(experiment) if args.profile and open_sets else None
     # Before anything is taken away: what cannot be embedded now stays as it was.
     clips = [_clips(args, experiment, name) for name, _, _ in open_sets]
     for (name, folder, inputs), own in zip(open_sets, clips, strict=True):
-        _extract(args, experiment, name, folder, inputs, own)
+        _extract(args, experiment, name, folder, inputs, own, profile)
+    if profile:
+        profile.write(experiment.seed_dir / f"profile_embed_{args.job}.tsv")
+
+
+def _profile(experiment: "Experiment") -> "Profile":
+    from asdkit.models.profile import Profile, watch_embedding
+
+    system, profile = experiment.system, Profile(experiment.device)
+    watch_embedding(profile, system)
+    return profile
 
 
 def _marker(path: Path, experiment: "Experiment", inputs: dict[str, Any], force: bool = False) -> Done:
@@ -113,6 +127,7 @@ def _extract(
     folder: Path,
     inputs: dict[str, Any],
     everything: list["Clip"],
+    profile: "Profile | None",
 ) -> None:
     from asdkit.corpus.description import load_dataset
     from asdkit.utils.ark import write_ark
@@ -130,7 +145,8 @@ def _extract(
     shortest = round(experiment.config.data.chunk_seconds * experiment.system.sample_rate)
     batches = clips.shard_of(batches, args.num_jobs, args.job, shortest)
     reader = load_dataset(args.data).reader()
-    found = clips.arrays(experiment.system, experiment.config, batches, reader, experiment.device)
+    watched = partial(profile.watch_reading, workers=experiment.config.data.workers) if profile else iter
+    found = clips.arrays(experiment.system, experiment.config, batches, reader, experiment.device, watched)
     tables: dict[str, dict[str, Any]] = {}
     share = everything if args.job == 1 else [clip for batch in batches for clip in batch]
     for utt, arrays in cli.progress(found, f"embed {name}", sum(map(len, batches))):
@@ -141,8 +157,9 @@ def _extract(
             tables.setdefault(array, {})[utt] = values
     for old in [*split.glob(f"*.{args.job}.ark"), *split.glob(f"*.{args.job}.scp")]:  # of a killed run
         old.unlink()
+    write = profile.watched(write_ark, "writing") if profile else write_ark
     for array, table in tables.items():
-        write_ark(split / f"{array}.{args.job}.ark", table)
+        write(split / f"{array}.{args.job}.ark", table)
     done.finish()
 
 

@@ -2,8 +2,10 @@
 
 import argparse
 import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asdkit.utils import cli
 from asdkit.utils.done import Done
@@ -11,6 +13,7 @@ from asdkit.utils.done import Done
 if TYPE_CHECKING:
     from asdkit.config import Config
     from asdkit.data.chain import Prepared
+    from asdkit.train.loop import Trainer
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -21,6 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--exp", type=Path, required=True, help="exp/<tag>")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, batches and augmentation")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
+    parser.add_argument("--profile", type=cli.boolean, default=False, help="true: write where the time goes")
     parser.add_argument("--force", type=cli.boolean, default=False, help="train again from the start")
     return parser
 
@@ -109,8 +113,9 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
     if steps and config.train.graphs:
         trainer.prepare(dataset[steps[0]])
     batches = in_rounds(dataset, config.data.workers, world.device, steps, rounds)
-    what = f"train seed {args.seed}"
-    trainer.run(cli.progress(batches, what, config.train.steps, "step", trainer.step), environment(), again)
+    with _profiled(args, trainer, batches, config.data.workers) as batches:
+        told = cli.progress(batches, f"train seed {args.seed}", config.train.steps, "step", trainer.step)
+        trainer.run(told, environment(), again)
     if world.rank == 0:
         if config.train.steps:
             write_trained(folder, config, prepared, held)
@@ -121,6 +126,23 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
         checkpoints = folder / "checkpoint"
         done.finish([checkpoints / "final.pt", *checkpoints.glob("step*.pt")])
     leave_world(world)
+
+
+@contextmanager
+def _profiled(
+    args: argparse.Namespace, trainer: "Trainer", batches: Iterable[Any], workers: int
+) -> Iterator[Iterable[Any]]:
+    """The batches to train on, within which time is taken where --profile asks for it."""
+    if not args.profile:
+        yield batches
+        return
+    from asdkit.models.profile import Profile, watch_training
+
+    profile = Profile(trainer.world.device)
+    watch_training(profile, trainer)
+    yield profile.watch_reading(batches, workers)
+    if trainer.world.rank == 0:
+        profile.write(args.exp / f"seed{args.seed}" / "profile_train.tsv")
 
 
 def _average(config: "Config", folder: Path) -> None:

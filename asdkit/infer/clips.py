@@ -1,7 +1,7 @@
 """Run a trained model over clips: batches of equal length, shards, archives (stage 4)."""
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from asdkit.utils.ark import CHUNKS, matrix_shape, read_frames, split_location
 from asdkit.utils.device import to_device
 from asdkit.utils.memory import memory_told
 
+Read = tuple[list[str], Tensor | None, Tensor | None]  # ids, recordings [B, T], features [B, F, M]
 PIECES = 256  # chunks of long clips that go through the network together
 CUT = "embed chunks of the clips, --set embed.segment=chunk (other scores than those of whole clips), or cut them"
 
@@ -65,7 +66,7 @@ class ClipBatches(Dataset):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[list[str], Tensor | None, Tensor | None]:
+    def __getitem__(self, index: int) -> Read:
         batch = self.batches[index]
         utts = [clip.utt for clip in batch]
         with memory_told(_named(batch), _instead(batch)):
@@ -126,10 +127,16 @@ def represent(
 
 
 def arrays(
-    system: System, config: Config, batches: list[list[Clip]], reader: AudioReader, device: torch.device
+    system: System,
+    config: Config,
+    batches: list[list[Clip]],
+    reader: AudioReader,
+    device: torch.device,
+    watched: Callable[[Iterable[Read]], Iterable[Read]] = iter,
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Yield (id, {name: float32 [D], [bands, D] or [S, D]}) for every clip of `batches`, as `represent` names them.
 
+    watched: passes on what is read, and may see how long that takes.
     Raises ValueError naming a recording that is broken, or of which an array is not finite.
     """
     framing = Framing(system.sample_rate, system.window, system.hop)
@@ -140,7 +147,8 @@ def arrays(
     if is_long(everything, framing.rate):
         check_room(system, everything, config.embed, memory_here(device.type))
     before: tuple[list[str], dict[str, Tensor], Event | None] | None = None
-    for batch, (utts, wavs, feats) in zip(batches, loader(dataset, config.data.workers, device), strict=True):
+    read = watched(loader(dataset, config.data.workers, device))
+    for batch, (utts, wavs, feats) in zip(batches, read, strict=True):
         with memory_told(_named(batch), _instead(batch)):
             with torch.inference_mode():
                 given = to_device(wavs if feats is None else feats, device)
