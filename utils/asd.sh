@@ -166,7 +166,7 @@ fi
 
 if begin 4 embed; then
     [[ $dry_run == false ]] || echo "# only where exp/<tag>/config.yaml says embed.precision: auto"
-    if [[ $dry_run == true ]] || grep -qx "  precision: auto" "$exp/config.yaml"; then
+    if [[ $dry_run == true ]] || grep -qsx "  precision: auto" "$exp/config.yaml"; then
         run "${one_at_a_time[@]}" "${compute[@]}" "${embed_gpu[@]}" "$seed_jobs" extract_embeddings.seedJOB.choose \
             "${work[@]}" --seed JOB --choose true "${device[@]}" "${forced[@]}"
         for seed in "${seed_list[@]}"; do
