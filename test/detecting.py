@@ -60,35 +60,35 @@ def write(path, wav, rate=RATE, subtype="PCM_16"):
     return path
 
 
-def bundle(path, machines=("press",), sections=("-",), threshold=10.0, **reading):
-    """Write a bundle; returns its path."""
+def bundle(path, machines=("press",), sections=("-",), threshold=10.0, wavs=None, **reading):
+    """Write a bundle; returns its path. wavs: the machines' recordings (default: such as `sound` makes)."""
     arrays, entries = {}, []
     for machine in machines:
         for section in sections:
-            wavs = [sound(machine, seed) for seed in range(CLIPS)]
-            wavs = [np.rint(wav * 32768).astype("float32") / 32768 for wav in wavs]  # as files of 16 bits hold them
-            found = [summary(levels(wav, RATE)) for wav in wavs]
-            sensors = [measure(wav, RATE, "PCM_16") for wav in wavs]
+            own = wavs or [sound(machine, seed) for seed in range(CLIPS)]
+            own = [np.rint(wav * 32768).astype("float32") / 32768 for wav in own]  # as files of 16 bits hold them
+            found = [summary(levels(wav, RATE)) for wav in own]
+            sensors = [measure(wav, RATE, "PCM_16") for wav in own]
             mean = np.stack([one for one, _ in found])
-            own = np.linalg.norm(mean[:, None] - mean[None], axis=2) + np.diag(np.full(CLIPS, np.inf))
+            apart = np.linalg.norm(mean[:, None] - mean[None], axis=2) + np.diag(np.full(len(own), np.inf))
             start = f"{machine}.{section}."
             made = {
                 "mean": mean,
                 "x": mean,
                 "deviation": np.stack([one for _, one in found]),
-                "numbers": np.arange(CLIPS),
-                "self": own.min(axis=1).astype("float64"),
+                "numbers": np.arange(len(own)),
+                "self": apart.min(axis=1).astype("float64"),
                 "sensors": np.array([list(one.values()) for one in sensors]),
             }
             arrays |= {start + name: array for name, array in made.items()}
             learnt = {"x": f"{start}x", "rows": f"{start}numbers"}
-            names = [f"normal_{seed:02d}.wav" for seed in range(CLIPS)]
+            names = [f"normal_{seed:02d}.wav" for seed in range(len(own))]
             entries.append(
                 {
                     "machine": machine,
                     "section": section,
                     "rms": None,
-                    "seconds": SECONDS,
+                    "seconds": len(own[0]) / RATE,
                     "threshold": threshold,
                     "clips": {key: names for key in ("utt", "name", "domain", "attr", "section")},
                     "recordings": f"{start}numbers",

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 from detecting import CLIPS, RATE, Levels, bundle, sound, write
 
 from asdkit.bin import recalibrate as program
@@ -147,3 +148,33 @@ def test_drift_is_told_from_quiet_clips(press, tmp_path):
     held.change(lambda rows: rows.execute("UPDATE about SET value = '{\"press -\": 50}' WHERE key = 'normal'"))
     assert "score no higher than any of the normal" in drift()[0]
     held.close()
+
+
+@pytest.mark.long
+def test_motors_that_were_never_heard_are_learnt_and_a_fault_gets_its_name(test_data, tmp_path):
+    """Brushless motors: M2 and M3 drift away from what M1 taught, and do less once they are learnt."""
+    motors = test_data / "data/real/bldc/dev_data/BLDCMotor"
+    taught = [soundfile.read(path)[0] for path in sorted(motors.glob("train/*_M1_*"))]
+    press = bundle(tmp_path / "m1.asdkit", threshold=1e9, wavs=taught)
+    new = [str(path) for number in (2, 3) for path in sorted(motors.glob(f"train/*_M{number}_*"))]
+    faulty = sorted(motors.glob("test/*anomaly*_M2_*propeller*"))  # two of each speed
+    healthy = sorted(motors.glob("test/*normal*_M[23]_*"))[::2]
+    words = ["--fault", "propeller", *map(str, faulty[:6:2]), "--out", str(tmp_path / "two.asdkit")]
+    program.main([str(press), *new, *words])
+    middle = []
+    for name in ("m1", "two"):
+        held = Database(tmp_path / f"{name}.db")
+        judge = Judge(Detector.open(tmp_path / f"{name}.asdkit"), Wanted(k=3, n=5))
+        recorder = Recorder(held, judge)
+        found = [judge.judge(clip) for clip in find(map(str, healthy + faulty[1:6:2]), judge.ears, None)]
+        quiet = found[: len(healthy)]
+        for one in quiet * 7:
+            recorder.keep(one, time.time(), 0.1)
+        held.close()
+        middle.append(np.median([one.score for one in quiet]))
+        told = any("DRIFT" in line for line in status(tmp_path / f"{name}.db"))
+        named = [one.fault and one.fault[0] for one in found]
+        assert told == (name == "m1"), np.sort([one.pvalue for one in quiet])
+    assert middle[1] < middle[0] and named[: len(healthy)] == [None] * len(healthy)
+    assert named[len(healthy) :].count("propeller") >= 1, named
+    print(named, middle)

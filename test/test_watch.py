@@ -115,6 +115,15 @@ def test_files_that_come_in_pieces_are_judged_when_they_are_whole(place):
     assert rows(place)[-1][1] == "normal"
 
 
+def test_what_changes_between_two_looks_is_not_whole(place):
+    looks, path = folder.Folder(str(place / "in"), (".wav",)), place / "in/a.wav"
+    for size in (1, 2, 3):
+        path.write_bytes(b"x" * size)
+        assert not looks.look(float(size)).whole
+    (file,) = looks.look(4.0).whole
+    assert file.path == str(path) and file.changed == 3.0 and not looks.look(5.0).whole
+
+
 def test_what_is_named_otherwise_or_away_is_told(place):
     looks = folder.Folder(str(place / "in"), (".wav",))
     first = write(place / "in/a.wav", sound("press", 50))
@@ -429,9 +438,8 @@ def test_tries_count_deaths_alone(tmp_path):
     tries = Tries(tmp_path / "m.db.tries")
     for error in (KeyboardInterrupt, MemoryError, MemoryError, SystemExit, MemoryError):
         tries = Tries(tries.path)
-        with contextlib.suppress(BaseException), tries.of(1, 0) as ended:
-            assert ended is None
-            raise error
+        with pytest.raises(error), tries.of(1, 0) as ended:
+            raise error if ended is None else AssertionError(ended)
         with tries.of(2, 0) as ended:  # others go on, and it is not forgotten for that
             assert ended is None
     tries = Tries(tries.path)
@@ -480,6 +488,23 @@ def test_a_database_forgets_what_is_old_and_nothing_that_is_needed(place, monkey
     write(place / "in/last.wav", sound("press", 71))
     watch(place, (CLIPS, 4), wanted=rule)
     assert names(place)[-1] == "last.wav"  # those that came back were judged before
+
+
+def test_a_clip_that_may_begin_an_alarm_is_not_forgotten(place, monkeypatch):
+    real, shift, rule = time.time, [-400 * 86400.0], Wanted(k=2, n=3)
+    monkeypatch.setattr(time, "time", lambda: real() + shift[0])
+    for number, fault in enumerate((False, True, False)):
+        path = write(place / f"in/{number}.wav", sound("press", 50 + number, fault))
+        os.utime(path, (number + 1e9,) * 2)
+    watch(place, (CLIPS, 3), wanted=rule)
+    shift[0] = 0.0
+    assert prune(place / "m.db", 300).clips == 0  # three of three are counted on
+    write(place / "in/3.wav", sound("press", 60))
+    write(place / "in/4.wav", sound("press", 61, fault=True))
+    os.utime(place / "in/3.wav", (4e8,) * 2)
+    watch(place, (CLIPS, 5), wanted=Wanted(k=2, n=4))
+    assert prune(place / "m.db", 300).clips == 1
+    assert ask(place / "m.db", "SELECT first, over FROM episodes") == [(2, 2)]
 
 
 def test_what_cannot_be_pruned_is_told(place):

@@ -21,7 +21,7 @@ class Stamp(NamedTuple):
 class File:
     """A recording in the folder. changed, found, missed: by a clock that is never set, in seconds.
 
-    looks: at it, since it has changed last. taken: whoever asked was told of it. missed: since when it is away. row:
+    taken: whoever asked was told of it. missed: since when it is away. row:
     its number in the database; done: it needs no judging any more.
     """
 
@@ -29,7 +29,6 @@ class File:
     stamp: Stamp
     found: float
     changed: float
-    looks: int = 1
     taken: bool = False
     missed: float | None = None
     row: int | None = None
@@ -108,10 +107,9 @@ class Folder:
             return None
         file.missed = None
         if file.stamp != stamp:
-            file.stamp, file.changed, file.looks = stamp, now, 1
+            file.stamp, file.changed = stamp, now
             return None
-        file.looks += 1
-        if file.taken or file.looks < 2:
+        if file.taken:
             return None
         file.taken = True
         return file

@@ -207,7 +207,7 @@ class Watcher:
         if stamp is None:
             self.held.append((now + self.watching.poll, file))  # the folder says when it is gone
         elif stamp != file.stamp:
-            file.stamp, file.changed, file.looks, file.taken = stamp, now, 1, False
+            file.stamp, file.changed, file.taken = stamp, now, False
         elif read and found.verdict == UNREAD and now - file.changed < PATIENCE:
             self.held.append((file.changed + PATIENCE, file))
         else:
