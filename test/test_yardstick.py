@@ -1,16 +1,20 @@
 """egs/pretrain/yardstick.sh: what frozen encoders are worth in noise."""
 
+import shlex
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from recipe import ROOT, make_corpus
+from recipe import ROOT, environment, make_corpus
 
 from asdkit.bin import prepare_data
 from asdkit.config import BeatsArch
 from asdkit.encoders.beats import random_beats
 from asdkit.encoders.beats_checkpoint import save_beats
+from asdkit.pretrain.config import load_pretrain_config
+from asdkit.utils.typed_yaml import settings_of
 
 LOCAL = ROOT / "egs/pretrain/local"
 ARCH = BeatsArch(
@@ -87,3 +91,22 @@ def test_recordings_are_listed_by_train_and_test(test_data, monkeypatch):
     with pytest.raises(ValueError, match="needs bldc/dev_data"):
         real.clips_of(test_data / "data")
     sys.modules.pop("real")
+
+
+def test_the_ablation_takes_one_part_away_each_time():
+    script = ROOT / "egs/pretrain/ablation.sh"
+    words = ["bash", str(script), "--corpus", "x y", "--dry-run"]
+    lines = subprocess.run(words, check=True, capture_output=True, text=True, env=environment()).stdout.splitlines()
+    *runs, yardstick = map(shlex.split, lines)
+    made = []
+    for run in runs:
+        settings = [run[i + 1] for i, word in enumerate(run) if word == "--set"]
+        made.append(load_pretrain_config(ROOT / "egs/pretrain/conf/noisy.yaml", settings))
+        assert made[-1].train.steps == 1500 and run[run.index("--corpus") + 1] == "x y"
+    whole = settings_of(made[0])
+    for one in made[1:]:
+        own = settings_of(one)
+        assert len({key.split(".")[0] for key in whole.keys() | own.keys() if whole.get(key) != own.get(key)}) == 1
+    assert yardstick[yardstick.index("--encoders") + 1].count("/encoder.pt") == len(runs) == 7
+    done = subprocess.run(words[:2], capture_output=True, text=True, env=environment())
+    assert done.returncode and "--corpus: a folder of recordings" in done.stderr
