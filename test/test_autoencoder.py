@@ -333,6 +333,25 @@ def test_what_it_does_not_have_is_refused(changes, message):
         configured(**changes)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.label=section", "data.label: changes nothing of an autoencoder"),
+        ("data.balance=machine", "data.balance: changes nothing"),
+        ("data.hide_attributes=[fan]", "data.hide_attributes: changes nothing"),
+        ("train.graphs=true", "train.graphs: changes nothing"),
+        ("train.specaugment.warp=2", "train.specaugment: the autoencoder's frames are not masked"),
+    ],
+)
+def test_what_would_change_nothing_is_refused_of_new_experiments(tmp_path, setting, message):
+    path = tmp_path / "a.yaml"
+    path.write_text(SMALL)
+    load_config(path, ["train.specaugment=null"])
+    with pytest.raises(ValueError, match=message):
+        load_config(path, [setting])
+    load_config(path, [setting], new=False)
+
+
 def test_several_processes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="2 processes: its networks are small .* --gpu 1"):
         fine_tuning(configured(), ["fan/00/-"], 0, tmp_path, {}, World(0, 2, torch.device("cpu")))

@@ -37,12 +37,23 @@ train: {steps: 30, batch_size: 5, warmup_steps: 5, log_every: 1}
 # Several trainings by one pair of processes, which take long to start.
 PROGRAM = """
 import importlib, json, sys, torch
-from asdkit.train import distributed
+from asdkit.train import distributed, loop
 world, leave = distributed.join_world("cpu"), distributed.leave_world
 assert torch.get_num_threads() == 1, "two processes divide two threads"
 distributed.join_world, distributed.leave_world = lambda device: world, lambda world: None
-for name, words in json.loads(sys.argv[1]):
-    importlib.import_module(f"asdkit.bin.{name}").main(words)
+act = loop.Trainer._act
+class Killed(Exception): pass
+def until(last):
+    def between(trainer):
+        if trainer.step > last: raise Killed  # in both, before anything is saved
+        act(trainer)
+    return between
+for name, words, last in json.loads(sys.argv[1]):
+    loop.Trainer._act = until(last) if last else act
+    try:
+        importlib.import_module(f"asdkit.bin.{name}").main(words)
+    except Killed:
+        assert last
 leave(world)
 """
 
@@ -53,7 +64,10 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Trainings by one process ("one"), by two ("two"), and by one that was killed and two that went on in parts."""
+    """Trainings by one process ("one"), by two ("two"), by one that was killed and two that went on in parts ("both").
+
+    And by two that were killed and one that went on ("back"). "held1" and "held2" are by one process and two.
+    """
     root = tmp_path_factory.mktemp("processes")
     data, exp = root / "data", root / "exp"
     corpus = str(make_corpus(root / "mini"))
@@ -63,10 +77,11 @@ def folders(tmp_path_factory):
     sets = [word for setting in SETTINGS for word in ("--set", setting)]
     work = ["--data", str(data), "--dump", str(root / "dump"), "--device", "cpu"]
     make_lists.main(["--config", str(root / "conf.yaml"), *sets, *work[:4], "--exp", str(exp / "one")])
-    for name in ("two", "both"):
+    for name in ("two", "both", "back"):
         shutil.copytree(exp / "one", exp / name)
     held = ("--set", "data.held_out={fraction: 0.5}", "--set", "train.save_steps=[2]", "--set", "train.steps=4")
     held += ("--set", "loss.dlcl=null", "--set", "train.pseudo_labels={steps: [0, 2], most: 3}")
+    held += ("--set", "encoder.layers=concatenated", "--set", "train.ema=0.5")
     for name in ("held1", "held2"):
         make_lists.main(["--config", str(root / "conf.yaml"), *sets, *held, *work[:4], "--exp", str(exp / name)])
     sounds = ["--config", str(root / "pretrain.yaml"), "--device", "cpu"]
@@ -74,11 +89,15 @@ def folders(tmp_path_factory):
         train.main([*work, "--exp", str(exp / name)])
     pretrain.main([*sounds, "--exp", str(exp / "one/pretrain")])
     killed(lambda: train.main([*work, "--exp", str(exp / "both")]), step=33)
-    settings = exp / "both/config.yaml"  # goes on in parts: of 2, 1 and 1 clips, and of 1 each
-    settings.write_text(settings.read_text().replace("accumulate: 1", "accumulate: 3"))
-    runs = [("train", [*work, "--exp", str(exp / name)]) for name in ("two", "both", "held2")]
-    runs.append(("pretrain", [*sounds, "--exp", str(exp / "two/pretrain")]))
+    for name in ("both", "held2"):  # go on in parts: of 2, 1 and 1 clips, and of 1 each
+        settings = exp / name / "config.yaml"
+        settings.write_text(settings.read_text().replace("accumulate: 1", "accumulate: 3"))
+    runs = [("train", [*work, "--exp", str(exp / name)], 0) for name in ("two", "both", "held2")]
+    runs += [("train", [*work, "--exp", str(exp / "back")], 33)]
+    runs += [("pretrain", [*sounds, "--exp", str(exp / "two/pretrain")], 0)]
     two_processes(root / "program.py", runs)
+    assert read_checkpoint(exp / "back/seed0/checkpoint/last.pt")["step"] == 20
+    train.main([*work, "--exp", str(exp / "back")])
     return exp
 
 
@@ -118,7 +137,7 @@ def assert_same_curve(one, other):
         assert other[name] == pytest.approx(numbers, rel=1e-5, abs=1e-5), name
 
 
-@pytest.mark.parametrize("name", ["two", "both"])
+@pytest.mark.parametrize("name", ["two", "both", "back"])
 def test_two_processes_train_what_one_trains(folders, name):
     one, other = (curve(folders / folder / "seed0") for folder in ("one", name))
     assert one["step"] == list(range(1, STEPS + 1))
@@ -142,8 +161,9 @@ def test_two_processes_measure_what_one_measures(folders):
             assert two[step][machine].parts == found.parts
             assert two[step][machine].pseudo_auc == pytest.approx(found.pseudo_auc, abs=0.05)  # a pair may turn round
             assert two[step][machine].bound == pytest.approx(found.bound, abs=1e-2)
-    best = [read_checkpoint(folders / name / "seed0/checkpoint/best.pt")["step"] for name in ("held1", "held2")]
-    assert best[0] == best[1]
+    one, two = (read_checkpoint(folders / name / "seed0/checkpoint/best.pt") for name in ("held1", "held2"))
+    assert one["step"] == two["step"] and any("concatenated" in key for key in one["model"])
+    torch.testing.assert_close(two["model"], one["model"], rtol=1e-3, atol=1e-4)  # moving averages of weights
 
 
 def test_two_processes_give_the_labels_that_one_gives(folders):

@@ -65,11 +65,20 @@ def test_a_graph_equals_torch_at_every_length(beats):
     assert len(graph) < 500_000 and all(array.nbytes >= 1024 for array in weights.values())
 
 
-@pytest.mark.long
-def test_concatenated_blocks_make_a_graph():
-    encoder = {"name": "ast", **SMALL["ast"], "layers": "concatenated"}
-    model = {"embedding_dim": 8, "layers_dim": 5}
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("beats", "weighted"),
+        pytest.param("beats", "concatenated", marks=pytest.mark.long),
+        *(pytest.param("ast", layers, marks=pytest.mark.long) for layers in ("weighted", "concatenated")),
+    ],
+)
+def test_all_blocks_as_one_make_a_graph(name, layers):
+    encoder = {**small(name).model_dump(mode="json"), "layers": layers}
+    model = {"embedding_dim": 8, "layers_dim": 5, "lora": {"branches": 2, "rank": 2}}
     config, system = ready({"encoder": encoder, "data": {"chunk_seconds": 0.5}, "model": model})
+    if layers == "weighted":
+        torch.nn.init.normal_(system.model.layer_weights, std=2)
     found = prove(system, config, Session(*export_graph(system, config)), list(sounds(16000, 3.0, 2).numpy()))
     assert found.keys() == {"embedding"} and found["embedding"] < ALLOWED
 

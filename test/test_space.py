@@ -23,6 +23,14 @@ def asked(error) -> float:
     return 1e6 * float(re.search(r"needs (\d+\.\d) MB", str(error.value))[1])
 
 
+def replaced(recipe, old, new):
+    """The recipe, with another text in its configuration."""
+    path = recipe.exp / "config.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    return recipe
+
+
 def test_stages_2_to_4_ask_for_what_they_write(corpus, tmp_path, disk):  # noqa: F811
     recipe = Recipe(tmp_path, corpus, "model.embedding_dim=4096", "train.save_steps=[1,2]", "data.feats_type=fbank")
     dumped = sorted(tmp_path.rglob("feats.*.ark"))
@@ -44,10 +52,16 @@ def test_stages_2_to_4_ask_for_what_they_write(corpus, tmp_path, disk):  # noqa:
     with pytest.raises(ValueError, match=r"checkpoint: needs .* for checkpoints, .*--expdir") as error:
         recipe.train()
     assert not list(recipe.exp.rglob("*.pt"))
+    with_average = replaced(recipe, "checkpoint: final", "checkpoint: average")
+    with pytest.raises(ValueError) as more:
+        with_average.train()
+    replaced(recipe, "checkpoint: average", "checkpoint: final")
     disk.free = 10**15
     recipe.train()
     written = sum(path.stat().st_size for path in recipe.exp.rglob("*.pt"))
     assert written < asked(error) < 2 * written
+    final = (recipe.exp / "seed0/checkpoint/final.pt").stat().st_size
+    assert asked(more) - asked(error) == pytest.approx(final, rel=0.2, abs=2e5)  # average.pt
 
     disk.free = 100
     with pytest.raises(ValueError, match=r"embed/\S+: needs .* for arrays, in shards and merged, 0\.0 MB") as error:

@@ -34,6 +34,8 @@ def test_two_steps_of_an_experiment(path, tmp_path):
     raw = load_config(path).model_dump(mode="json")
     raw["encoder"] |= {"checkpoint": None, **SMALL[raw["encoder"]["name"]]}
     raw["train"] |= {"steps": 2, "warmup_steps": 1, "batch_size": 4, "accumulate": min(2, raw["train"]["accumulate"])}
+    if raw["train"]["pseudo_labels"]:
+        raw["train"]["pseudo_labels"]["steps"] = [1]
     config = validate(Config, raw, str(path))
     batches = [batch(step) for step in (1, 2)]
     for made in batches:
@@ -52,7 +54,11 @@ def test_what_others_published():
     kim = load_config(year / "kim2025.yaml")
     assert kim.encoder.layers == "concatenated" and kim.loss.centre and not kim.encoder.train
     assert (kim.model.lora.rank, kim.model.lora.targets) == (64, ["q_proj", "v_proj", "out_proj"])
+    rounds = kim.train.pseudo_labels
+    assert (rounds.method, rounds.fewest, rounds.most) == ("agglomerative", 2, 5)
     far = load_config(ROOT / "egs/dcase2026/conf/kasahart2026.yaml")
     assert (far.data.reference, far.data.chunk_seconds, far.loss.adacos.centres) == ("complex", 10, 16)
     assert (far.model.lora.rank, far.model.lora.targets) == (64, ["q_proj", "k_proj", "v_proj"])
     assert (far.train.steps, far.train.batch_size, far.train.lr, far.train.mixup.probability) == (37500, 8, 1e-4, 0.5)
+    rounds = far.train.pseudo_labels
+    assert (rounds.method, rounds.fewest, rounds.most, rounds.steps) == ("kmeans", 8, 8, [0])

@@ -153,6 +153,18 @@ def load_config(path: str | Path, settings: Sequence[str] = (), new: bool = True
 def check_new(config: Config, path: str | Path, settings: Sequence[str] = ()) -> None:
     """Raise ValueError for what existing experiments may hold, but no new one; `path`, `settings`: its source."""
     check_warmup(config.train, path, settings)
+    if config.encoder.family == "autoencoder":
+        _check_used_by_an_autoencoder(config, path)
+
+
+def _check_used_by_an_autoencoder(config: Config, path: str | Path) -> None:
+    """Raise ValueError for settings that would change nothing: it learns frames, knows no classes and no masks."""
+    plain = Config()
+    for part, key in (("data", "label"), ("data", "hide_attributes"), ("data", "balance"), ("train", "graphs")):
+        if getattr(getattr(config, part), key) != getattr(getattr(plain, part), key):
+            raise ValueError(f"{path}: {part}.{key}: changes nothing of an autoencoder for each machine: leave it out")
+    if config.train.specaugment not in (None, plain.train.specaugment):
+        raise ValueError(f"{path}: train.specaugment: the autoencoder's frames are not masked: leave it out")
 
 
 def open_config(path: str | Path) -> Config:

@@ -65,7 +65,6 @@ class Watch:
         self.quiet = 0 if clip.score > self.rule.release else self.quiet + 1
         if self.quiet >= self.rule.n:
             going.open, self.going = False, None
-            self.last.clear()
             return None
         if self.quiet == 0:
             self._extend(going, number, clip)

@@ -59,7 +59,9 @@ def fine_tuning(
 
     kept = config.train.save_steps
     factors = rate_factors(system, config.train.rates) if config.train.rates != RatesConfig() else ()
-    return Trainer(system, config.train, seed, folder, inputs, world, augment, kept, reread, factors)
+    trainer = Trainer(system, config.train, seed, folder, inputs, world, augment, kept, reread, factors)
+    trainer.copies = config.embed.checkpoint == "average"
+    return trainer
 
 
 def log_parameters(model: nn.Module) -> None:

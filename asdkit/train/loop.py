@@ -81,6 +81,7 @@ class Trainer:
         self.curve = Curve(folder, settings.log_every)
         self.step = 0
         self.between: list[Between] = []
+        self.copies = 0  # checkpoints that will be made of these
         self.stop = Stop()
         self.parameters = list(system.trainable().values())
         self.optimizer = AdamW(self.parameters, settings, factors)
@@ -240,7 +241,7 @@ class Trainer:
     def _check_space(self) -> None:
         """Of all checkpoints to come, and of the copy from which one is renamed; what is there already counts."""
         weights = _size(self.system.state())
-        kept = sum(step > self.step for step in self.save_steps) + 1
+        kept = sum(step > self.step for step in self.save_steps) + 1 + self.copies
         moments = 2 * sum(parameter.nbytes for parameter in self.parameters)  # AdamW's two for each weight
         averages = _size(self.averaged.mean) if self.averaged else 0
         last = weights + moments + averages if self.settings.checkpoint_every < self.settings.steps else 0
