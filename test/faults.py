@@ -630,6 +630,7 @@ FAULTS = [
           "slurm_nodes::a_sites_options_come_before_those_of_the_command"),
     Fault("options for GPUs reach jobs without", "utils/slurm_job.sh", '[[ ${BASH_REMATCH[1]} == "$kind" ]] ||',
           "true ||", "slurm_nodes::a_sites_options_come_before_those_of_the_command"),
+    Fault("average.pt is not counted", "asdkit/train/loop.py", "+ 1 + self.copies", "+ 1", "space::stages_2_to_4"),
     Fault("arrays are one job larger than a cluster takes", "utils/run_slurm.sh", "most=$((size - 1))", "most=$size",
           "slurm_queue::parts_of_an_array_are_in_the_queue_together"),
     Fault("parts run at a time more than they may", "utils/slurm_queue.sh",
