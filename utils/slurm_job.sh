@@ -63,7 +63,9 @@ end_line_of() {
     elif [[ $1 != 0 && $asked == USR1 && -e $ASDKIT_STOPPED ]]; then
         echo "# stopped before the time limit, to be queued again, $SECONDS s"
         rm -f -- "$ASDKIT_STOPPED"
-        ! scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" || return 0
+        # Slurm ends this job's processes then, and scontrol may be one of them.
+        scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" && return
+        (($? <= 128)) || return 0
     fi
     rm -f -- "$ASDKIT_STOPPED"
     echo "$line"
