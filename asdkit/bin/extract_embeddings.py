@@ -115,8 +115,7 @@ def _clips(args: argparse.Namespace, experiment: "Experiment", name: str) -> lis
     from asdkit.data.lists import check_recordings, input_clips
 
     if dump_folder(experiment.config) is None:
-        own = experiment.prepared.rows(name)[args.job - 1 :: args.num_jobs]
-        check_recordings(own, load_dataset(args.data), name)
+        check_recordings(experiment.prepared.rows(name)[args.job - 1 :: args.num_jobs], load_dataset(args.data), name)
     return at_level(input_clips(experiment.config, args.data, args.dump, name), experiment.config, args.exp)
 
 
@@ -160,7 +159,19 @@ def _extract(
     write = profile.watched(write_ark, "writing") if profile else write_ark
     for array, table in tables.items():
         write(split / f"{array}.{args.job}.ark", table)
+    _check_heard(args, experiment, name, {clip.utt for batch in batches for clip in batch})
     done.finish()
+
+
+def _check_heard(args: argparse.Namespace, experiment: "Experiment", name: str, utts: set[str]) -> None:
+    """Raise ValueError for a recording that is no more the one that stage 1 found, and so perhaps not the one heard."""
+    from asdkit.corpus.description import load_dataset
+    from asdkit.data.chain import dump_folder
+    from asdkit.data.lists import check_recordings
+
+    if dump_folder(experiment.config) is None:
+        rows = [row for row in experiment.prepared.rows(name) if row["utt"] in utts]
+        check_recordings(rows, load_dataset(args.data), name)
 
 
 def _merge(args: argparse.Namespace, name: str, folder: Path, inputs: dict[str, Any]) -> None:

@@ -85,15 +85,16 @@ def _write_shards(
     clips = {name: recorded_clips(args.data, name) for name in undone}
     sizes = {name: [clip.samples for clip in clips[name]] for name in undone}
     own = {name: shard(clips[name], sizes[name], args.num_jobs, args.job) for name in undone}
+    rows = {name: shard(prepared.rows(name), sizes[name], args.num_jobs, args.job) for name in undone}
     for name in undone:  # before the first recording is read whole
-        rows = shard(prepared.rows(name), sizes[name], args.num_jobs, args.job)
-        check_recordings(rows, load_dataset(args.data), name)
+        check_recordings(rows[name], load_dataset(args.data), name)
         reference.check_readable(reader, own[name])
     make = _frontend(config, reader) if undone and config.data.feats_type == "fbank" else feats.samples
     for name, done in undone.items():
         heard = clips[name] if make is feats.samples else at_level(clips[name], config, args.exp)
         feats.dump_shard(make, reader, heard, done.path.parents[1], args.num_jobs, args.job)
         reference.write_levels(reader, own[name], done.path.parent, args.job)
+        check_recordings(rows[name], load_dataset(args.data), name)  # are they still what was to be heard?
         done.finish([done.path.with_name(f"feats.{args.job}.ark")])
 
 

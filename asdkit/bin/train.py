@@ -69,11 +69,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done, prepared: "Prepared") -> None:
-    from asdkit.corpus.description import load_dataset
     from asdkit.data.batches import Framing, in_rounds, training_dataset
-    from asdkit.data.chain import SIZE, dump_folder, training_sets, write_trained
+    from asdkit.data.chain import SIZE, write_trained
     from asdkit.data.frames import training_frames
-    from asdkit.data.lists import check_recordings, read_classes, read_labels
+    from asdkit.data.lists import read_classes, read_labels
     from asdkit.models.size import size_of
     from asdkit.train.choice import choose_by_held_out, keep_best
     from asdkit.train.distributed import join_world, leave_world
@@ -88,9 +87,7 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
             f"{args.exp}/classes.txt holds one class, {classes[0]!r}: there is nothing to tell apart. "
             "Add machines, sections or attributes, or train nothing (train.steps: 0), as the default of egs/custom does"
         )
-    if config.train.steps and dump_folder(config) is None:
-        for name in training_sets(config, args.data):
-            check_recordings(prepared.rows(name), load_dataset(args.data), name)
+    _check_recordings(args, config, prepared)
     world = join_world(args.device)
     clusters = classes_of_clusters(config, classes, read_labels(args.exp)) if config.train.steps else None
     trainer = fine_tuning(
@@ -117,6 +114,11 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
         told = cli.progress(batches, f"train seed {args.seed}", config.train.steps, "step", trainer.step)
         trainer.run(told, environment(), again)
     if world.rank == 0:
+        try:
+            _check_recordings(args, config, prepared)  # are they still what was to be heard?
+        except ValueError:
+            (folder / "checkpoint" / "last.pt").unlink(missing_ok=True)  # nothing may go on from there
+            raise
         if config.train.steps:
             write_trained(folder, config, prepared, held)
         if held:
@@ -126,6 +128,17 @@ def _train(args: argparse.Namespace, config: "Config", folder: Path, done: Done,
         checkpoints = folder / "checkpoint"
         done.finish([checkpoints / "final.pt", *checkpoints.glob("step*.pt")])
     leave_world(world)
+
+
+def _check_recordings(args: argparse.Namespace, config: "Config", prepared: "Prepared") -> None:
+    """Raise ValueError for a recording to train on that is not the one that stage 1 found."""
+    from asdkit.corpus.description import load_dataset
+    from asdkit.data.chain import dump_folder, training_sets
+    from asdkit.data.lists import check_recordings
+
+    if config.train.steps and dump_folder(config) is None:
+        for name in training_sets(config, args.data):
+            check_recordings(prepared.rows(name), load_dataset(args.data), name)
 
 
 @contextmanager
