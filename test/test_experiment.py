@@ -150,8 +150,8 @@ def test_transductive_scores_are_refused(recipe, tmp_path):
 def test_stage_4_writes_an_archive_for_each_array(recipe):
     folder = recipe / "exp/x/seed0/embed/dev_test"
     assert sorted(path.name for path in folder.iterdir()) == [
-        ".done", "embedding.ark", "embedding.chunks.ark", "embedding.chunks.scp", "embedding.scp", "manifest.tsv",
-        "rdp.ark", "rdp.scp",
+        ".done", ".written", "embedding.ark", "embedding.chunks.ark", "embedding.chunks.scp", "embedding.scp",
+        "manifest.tsv", "rdp.ark", "rdp.scp",
     ]  # fmt: skip
     chunks = dict(kaldiio.load_scp(str(folder / "embedding.chunks.scp")))
     assert chunks.keys() == read_ark(folder / "embedding.ark").keys()
