@@ -72,6 +72,14 @@ def test_an_array_above_the_limit_goes_as_there_is_room(tmp_path, small_cluster)
     assert not list(tmp_path.glob(".slurm*"))
 
 
+def test_an_array_above_what_a_controller_keeps_is_made_smaller(tmp_path, small_cluster):
+    words = "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
+    words += "sbatch: error: Batch job submission failed: Resource temporarily unavailable"
+    done = run(tmp_path, "JOB=1:5", "x.JOB.log", "true", env=small_cluster | {"ROOM": "3", "WORDS": words})
+    assert done.returncode == 0 and runs(tmp_path) == [1] * 5, done.stderr
+    assert "sbatch takes no more now (temporarily unavailable): waiting, 5 of 5" in done.stderr
+
+
 def test_a_queue_that_is_full_of_others_is_waited_for(tmp_path, small_cluster):
     env = small_cluster | {"SAYS_NO": "[1-5]", "WORDS": QOS.replace("QOSMaxSubmitJobPerUser", "AssocGrpSubmitJobs")}
     done = run(tmp_path, "x.log", "true", env=env)

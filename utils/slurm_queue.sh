@@ -86,13 +86,13 @@ took() {
 
 # refuse COUNT TEXT: what follows from an sbatch that failed with these words: another try later, or the end.
 refuse() {
-    local before=$refused
+    local before=$refused full="(QOS|Assoc)[A-Za-z]*Submit[A-Za-z]*Limit|queue full|[Tt]ry again|temporarily unavailable"
     # The second where the controller did not say its MaxArraySize before.
-    if [[ $2 =~ (QOS|Assoc)[A-Za-z]*Submit[A-Za-z]*Limit || ($1 -gt 1 && $2 =~ Invalid\ job\ array) ]]; then
+    if [[ $2 =~ $full || ($1 -gt 1 && $2 =~ Invalid\ job\ array) ]]; then
         refused=${BASH_REMATCH[0]}
         # An array above the limit never fits; one below it may have room in part.
         if (($1 > 1)); then size=$((($1 + 1) / 2)); else later; fi
-    elif [[ $2 =~ (Unable to contact slurm controller|Socket timed out|Zero Bytes|standby mode|queue full|[Tt]ry again|Resource temporarily unavailable) ]]; then
+    elif [[ $2 =~ (Unable to contact slurm controller|Socket timed out|Zero Bytes|standby mode) ]]; then
         # A controller in a hurry may take a job and not say so.
         refused=${BASH_REMATCH[0]} unsure=$1
         later
