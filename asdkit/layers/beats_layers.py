@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from asdkit.config import check_sizes
 from asdkit.layers.attention import GatedAttention, plain_attention
 from asdkit.layers.block import Block
+from asdkit.layers.recompute import made_anew
 from asdkit.layers.spectrum import exporting
 from asdkit.utils.typed_yaml import Section
 
@@ -165,8 +166,12 @@ class Layer(nn.Module):
         return F.dropout(self.self_attn(x, bias), self.dropout, self.training)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        hidden = F.dropout(self.activation(self.fc1(x)), self.activation_dropout, self.training)
-        return F.dropout(self.fc2(hidden), self.dropout, self.training)
+        before = self.fc1(x)
+        active = self.activation(before)
+        hidden = F.dropout(active, self.activation_dropout, self.training)
+        with made_anew(active, self.activation, before):
+            y = self.fc2(hidden)
+        return F.dropout(y, self.dropout, self.training)
 
 
 class Attention(nn.Module):
