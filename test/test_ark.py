@@ -4,7 +4,17 @@ import kaldiio
 import numpy as np
 import pytest
 
-from asdkit.utils.ark import matrix_shape, open_ark, read_ark, read_arrays, read_frames, split_location, write_ark
+from asdkit.utils import ark as ark_module
+from asdkit.utils.ark import (
+    StoredArrays,
+    matrix_shape,
+    open_ark,
+    read_ark,
+    read_arrays,
+    read_frames,
+    split_location,
+    write_ark,
+)
 from asdkit.utils.files import read_scp
 
 TABLE = {f"clip{i}": np.random.default_rng(i).normal(0, 1, 768).astype(np.float32) for i in range(2)}
@@ -66,3 +76,30 @@ def test_what_kaldi_programs_write_is_read(tmp_path):
     path = tmp_path / "embedding.ark"
     kaldiio.save_ark(str(path), TABLE, scp=str(path.with_suffix(".scp")))
     np.testing.assert_array_equal(read_arrays(path, UTTS[::-1]), np.stack([TABLE[utt] for utt in UTTS[::-1]]))
+
+
+def test_rows_are_read_when_they_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(ark_module, "BLOCK", 3)
+    random, path = np.random.default_rng(0), tmp_path / "embedding.ark"
+    table = {f"clip{i:02d}": random.normal(0, 1, (2, 5)).astype(np.float32) for i in range(10)}
+    write_ark(path, table)
+    utts = [f"clip{i:02d}" for i in (7, 0, 9, 3)]
+    x, expected = StoredArrays(path, utts), np.stack([table[utt] for utt in utts])
+    assert len(x) == 4 and x.shape == (4, 2, 5) and x.ndim == 3
+    for rows in (slice(None), slice(1, 3), [3, 0], np.array([2, 2]), []):
+        np.testing.assert_array_equal(x[rows], expected[rows if isinstance(rows, slice) else np.array(rows, int)])
+    with pytest.raises(ValueError, match="no embedding of 2 of 3 clips: other, third"):
+        StoredArrays(path, ["clip01", "other", "third"])
+    for place, value, message in ((3, np.nan, "'clip03' holds NaN"), (0, 0, "'clip00' is a zero vector")):
+        write_ark(path, table | {f"clip{place:02d}": np.full((2, 5), value, np.float32)})
+        with pytest.raises(ValueError, match=message):
+            StoredArrays(path, utts).check_directions()
+    with pytest.raises(ValueError, match="written anew while it was read"):
+        x[:1]
+
+
+def test_a_large_file_that_is_no_archive_is_told_at_once(tmp_path):
+    path = tmp_path / "embedding.ark"
+    path.write_bytes(bytes(30_000_000))
+    with pytest.raises(ValueError, match="is not followed by a float vector"):
+        read_ark(path)

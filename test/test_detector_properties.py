@@ -11,7 +11,9 @@ from threadpoolctl import threadpool_limits
 
 from asdkit.config import GmmConfig, IforestConfig, KmeansConfig, KnnConfig, LofConfig, MahalanobisConfig
 from asdkit.config.scoring import RescaleConfig, SmoteConfig
+from asdkit.detectors import domains
 from asdkit.detectors.domains import PerDomain
+from asdkit.detectors.tables import Chosen
 
 EXAMPLES = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 FEW = settings(EXAMPLES, max_examples=3)
@@ -174,3 +176,33 @@ def test_two_threads_give_the_bits_of_one(name):
             detector = PerDomain(config_of(name)).fit(x, ["source"] * 280 + ["target"] * 20)
             found.append(np.concatenate([detector.anomaly_score(tests), detector.self_scores()[1]]))
     assert np.array_equal(*found)
+
+
+class Asked(Chosen):
+    """All rows of a table; `sizes`: how many were asked for each time."""
+
+    def __init__(self, table):
+        super().__init__(table, range(len(table)))
+        self.sizes = []
+
+    def __getitem__(self, part):
+        self.sizes.append(len(found := super().__getitem__(part)))
+        return found
+
+
+@every
+def test_blocks_of_test_clips_give_what_they_give_together(name, monkeypatch):
+    """Whether they come as a table or are read some at a time; scores of the whole test set are scaled over all."""
+    random = np.random.default_rng(0)
+    x, tests = (random.normal(1, 1, shape(name, count, 4)).astype(np.float32) for count in (12, 11))
+    config = (DETECTORS | BANDS)[name]
+    for normalise in {config.normalise, "test_zscore"}:
+        detector = PerDomain(config.model_copy(update={"normalise": normalise}))
+        detector.fit(x, ["source", "target"] * 6)
+        together = detector.anomaly_score(tests)
+        monkeypatch.setattr(domains, "BLOCK", 4)
+        asked = Asked(tests)
+        np.testing.assert_allclose(detector.anomaly_score(asked), together, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(detector.anomaly_score(tests), together, rtol=1e-9, atol=1e-12)
+        assert asked.sizes == [4, 4, 3]
+        monkeypatch.undo()

@@ -64,7 +64,7 @@ def test_arrays_and_scores_are_those_of_the_stages(recipe, tmp_path, monkeypatch
         np.testing.assert_allclose(scores, [stage5[utt] for utt in utts], rtol=1e-3, atol=1e-5)
         assert experiment.threshold(name, "fan") > (0 if name != "bands" else -np.inf)
     assert experiment.score([], "fan").shape == (0,)
-    monkeypatch.setattr("asdkit.infer.experiment.read_arrays", lambda *a: pytest.fail("read the archives again"))
+    monkeypatch.setattr("asdkit.infer.experiment.StoredArrays", lambda *a: pytest.fail("read the archives again"))
     monkeypatch.setattr("asdkit.infer.experiment.read_manifest", lambda *a: pytest.fail("read a manifest again"))
     assert np.array_equal(experiment.score(paths, "fan"), experiment.score(paths, "fan"))
 

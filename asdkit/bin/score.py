@@ -118,7 +118,7 @@ def _write(experiment: "Experiment", out: Path, settings: "ScoreConfig", sets: l
     from asdkit.utils.files import write_json
     from asdkit.utils.provenance import source
 
-    loaded = {name: experiment.load(name, *settings.arrays, zeros=settings.zeros) for name in sets}
+    loaded = {name: experiment.stored(name, *settings.arrays, zeros=settings.zeros) for name in sets}
     train, tests = ({name: loaded[name] for name in sets_of(split, sets)} for split in ("train", "test"))
     scored = score_sets(settings, train, tests)
     made_from = {

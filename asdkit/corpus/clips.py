@@ -13,7 +13,7 @@ from asdkit.utils.names import composed, one_form
 SUPPLEMENTAL_COLUMNS = ("wav", "machine", "part", "kind")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FoundClip:
     """A recording of the corpus. part: dev|eval, split: train|test, path: from the corpus root, bytes: its size.
 

@@ -1,6 +1,7 @@
 """Names: of a corpus's sets, and what the file names of the DCASE Task 2 corpora say about a clip."""
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ PARTS = ("dev", "eval")
 SETS = tuple(f"{part}_{split}" for part in PARTS for split in ("train", "test"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipName:
     """What a name says; `-` where it says nothing. split: train|test, condition: normal|anomaly."""
 
@@ -132,6 +133,8 @@ def check_name(name: ClipName, folder: str, style: str, where: str) -> None:
 
 
 def _clip_name(found: dict[str, str | None], defaults: dict[str, str]) -> ClipName:
+    # Names of many clips say the same: it is held once.
+    found = {key: value and sys.intern(value) for key, value in found.items()}
     attr = found.get("attr")
     return ClipName(
         section=found.get("section") or defaults["section"],

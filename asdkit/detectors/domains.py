@@ -7,6 +7,7 @@ from asdkit.detectors import DETECTORS, Detector
 from asdkit.detectors.smote import between
 
 SELF_SCORED = 1000  # training clips of a detector: enough for a percentile, and quicker than the scores themselves
+BLOCK = 4096  # clips that are scored together
 PARTS = 5  # of the training clips, where a detector cannot leave single ones out
 
 
@@ -41,9 +42,16 @@ class PerDomain:
         return self
 
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
-        """Smallest score over the domains, x [M, D] -> [M], each as `normalise` says."""
-        scores = {domain: detector.anomaly_score(x) for domain, detector in self.detectors.items()}
-        return self._smallest(scores)
+        """Smallest score over the domains, x [M, D] -> [M], each as `normalise` says.
+
+        Of more clips than BLOCK so many at a time, cut from x, are scored: memory does not grow with them.
+        """
+        scores: dict[str, list[np.ndarray]] = {domain: [] for domain in self.detectors}
+        for start in range(0, max(len(x), 1), BLOCK):
+            part = x[start : start + BLOCK]
+            for domain, detector in self.detectors.items():
+                scores[domain].append(detector.anomaly_score(part))
+        return self._smallest({domain: np.concatenate(found) for domain, found in scores.items()})
 
     def self_scores(self, most: int = SELF_SCORED) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of training rows, and their scores when none is compared with itself; infinity where nothing is left.

@@ -10,11 +10,12 @@ import numpy as np
 from asdkit.config import ScoreConfig
 from asdkit.corpus.manifest import Row
 from asdkit.corpus.names import UNKNOWN
-from asdkit.detectors.domains import PerDomain
+from asdkit.detectors.domains import BLOCK, PerDomain
 from asdkit.detectors.notes import check_varied, some
+from asdkit.detectors.tables import Chosen, Together
 from asdkit.utils.cli import progress
 
-Embedded = tuple[list[Row], np.ndarray]  # manifest rows, arrays [clips, D]
+Embedded = tuple[list[Row], np.ndarray | Together]  # manifest rows, arrays [clips, D]
 Key = tuple[str, str]  # machine, section (`-`: all of the machine's)
 Grouped = dict[str, dict[Key, list[int]]]  # set -> detector -> numbers of its rows
 
@@ -54,37 +55,48 @@ def score_sets(config: ScoreConfig, train: dict[str, Embedded], tests: dict[str,
     scored = Scored({name: {} for name in tests}, {}, [])
     keys = sorted({key for found in tested.values() for key in found})
     for key in progress(keys, f"score by {config.detector}", unit="machine"):
-        where = [name for name, found in tested.items() if key in found]
+        asked = {name: found[key] for name, found in tested.items() if key in found}
         try:
             detector = _fit(config, train, known, key)
         except ValueError as error:
-            raise ValueError(f"{where[0]}: {error}") from None
+            raise ValueError(f"{next(iter(asked))}: {error}") from None
         own = [train[name][0][i] for name in train for i in known[name].get(key, ())]
         try:
-            if config.normalise != "test_zscore":
-                scored.train[key] = _self_scored(detector, own)
-            for name in where:
-                chosen = tested[name][key]
-                rows, x = [tests[name][0][i] for i in chosen], tests[name][1][chosen]
-                found = detector.anomaly_score(x)
-                if heard := _heard(detector, own, rows, x, found):
-                    scored.notes.append(f"{name}: {title(key)}: {heard}")
-                check_varied(found, name, detector.nothing)
-                scored.scores[name].update(zip((row["utt"] for row in rows), found.tolist(), strict=True))
+            _score_key(scored, key, detector, own, {name: (tests[name], chosen) for name, chosen in asked.items()})
         except ValueError as error:
             raise ValueError(f"{title(key)}: {error}") from None
+        del detector  # before the next one is made: there is never more than one in memory
     return scored
 
 
-def recordings_of(rows: Sequence[Row], x: np.ndarray) -> np.ndarray:
-    """A number for each row, the same for copies: rows with one digest, or with equal arrays x [N, D]. [N]
+def _score_key(
+    scored: Scored, key: Key, detector: PerDomain, own: list[Row], asked: dict[str, tuple[Embedded, list[int]]]
+) -> None:
+    """Put the scores of one detector into `scored`. own: its training clips; asked: of each set, which test clips."""
+    if detector.config.normalise != "test_zscore":
+        scored.train[key] = _self_scored(detector, own)
+    for name, ((every, arrays), chosen) in asked.items():
+        rows, x = [every[i] for i in chosen], Chosen(arrays, chosen)
+        found = detector.anomaly_score(x)
+        if heard := _heard(detector, own, rows, x, found):
+            scored.notes.append(f"{name}: {title(key)}: {heard}")
+        check_varied(found, name, detector.nothing)
+        scored.scores[name].update(zip((row["utt"] for row in rows), found.tolist(), strict=True))
 
-    Without copies these are 0, 1, 2, ...
+
+def recordings_of(rows: Sequence[Row], *arrays: np.ndarray | Chosen) -> np.ndarray:
+    """A number for each row, the same for copies: rows with one digest, or with equal arrays [N, D]. [N]
+
+    arrays: one after the other those of all rows. Without copies the numbers are 0, 1, 2, ...
     """
     alone = [row.get("digest", UNKNOWN) for row in rows]
     texts = [digest if digest != UNKNOWN else f"row {i}" for i, digest in enumerate(alone)]
-    content = np.ascontiguousarray(x.reshape(len(x), -1) + x.dtype.type(0))  # of -0 makes 0
-    bits = [hashlib.blake2b(row, digest_size=16).digest() for row in content]
+    bits: list[bytes] = []
+    for x in arrays:
+        for start in range(0, len(x), BLOCK):
+            part = x[start : start + BLOCK]
+            content = np.ascontiguousarray(part.reshape(len(part), -1) + part.dtype.type(0))  # of -0 makes 0
+            bits += [hashlib.blake2b(row, digest_size=16).digest() for row in content]
     keys = [_numbered(values) for values in (texts, bits)]
     number = np.arange(len(rows))
     while True:  # copies of copies
@@ -136,9 +148,9 @@ def _self_scored(detector: PerDomain, own: list[Row]) -> dict[str, float]:
     return {own[i]["utt"]: float(score) for i, score in zip(numbers, scores, strict=True)}
 
 
-def _heard(detector: PerDomain, own: list[Row], rows: list[Row], x: np.ndarray, scores: np.ndarray) -> str:
+def _heard(detector: PerDomain, own: list[Row], rows: list[Row], x: Chosen, scores: np.ndarray) -> str:
     """A sentence on the test clips `rows`, x [M, D], that are training clips as well; empty where there are none."""
-    recordings = recordings_of([*own, *rows], np.concatenate([detector.train, x]))
+    recordings = recordings_of([*own, *rows], detector.train, x)
     trained, tested = recordings[: len(own)], recordings[len(own) :]
     there, first = np.unique(trained, return_index=True)
     pairs = {int(i): int(first[np.searchsorted(there, tested[i])]) for i in np.flatnonzero(np.isin(tested, there))}

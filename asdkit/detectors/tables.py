@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,38 @@ def side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
     flat = [x.reshape(len(x), -1) for x in arrays]
     longest = max(x.shape[1] for x in flat)
     return np.stack([np.pad(x, ((0, 0), (0, longest - x.shape[1]))) for x in flat], axis=1)
+
+
+class Together:
+    """Arrays of the same clips, each of which gives rows when asked for them, as `side_by_side` makes one of them."""
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self.arrays = arrays
+        self.shape = arrays[0].shape
+        if len(arrays) > 1:
+            self.shape = (len(arrays[0]), len(arrays), max(int(np.prod(x.shape[1:])) for x in arrays))
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Some rows: [chosen, D] or [chosen, F, D]."""
+        return side_by_side([x[rows] for x in self.arrays])
+
+
+class Chosen:
+    """Rows with some numbers of arrays, read when they are asked for; `rows` [N]."""
+
+    def __init__(self, arrays: Any, rows: Sequence[int]) -> None:
+        self.arrays, self.rows = arrays, np.asarray(rows, int)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: Any) -> np.ndarray:
+        """Some of these rows."""
+        return self.arrays[self.rows[part]]
 
 
 def at_least(x: np.ndarray, clips: int, why: str) -> None:

@@ -17,8 +17,8 @@ from asdkit.data.chain import Prepared, check_embedded, check_filter, check_netw
 from asdkit.data.chosen import as_chosen
 from asdkit.detectors.folder import read_thresholds
 from asdkit.detectors.scoring import Embedded, Key, PerDomain, fit_detector, groups, title
-from asdkit.detectors.tables import side_by_side
-from asdkit.utils.ark import CHUNKS, check_directions, read_arrays
+from asdkit.detectors.tables import Together, side_by_side
+from asdkit.utils.ark import CHUNKS, StoredArrays
 from asdkit.utils.done import check_written, compare
 from asdkit.utils.files import read_json, read_text, sha256_path
 from asdkit.utils.hub import PREFIX, sha256_weights
@@ -45,6 +45,7 @@ class Experiment:
         self.config = as_chosen(open_config(folder / "config.yaml"), self.seed_dir)
         self._rows: dict[str, list[Row]] = {}
         self._loaded: dict[tuple[str, str], np.ndarray] = {}
+        self._stored: dict[tuple[str, str], StoredArrays] = {}
         self._detectors: dict[tuple[str, Key], PerDomain] = {}
 
     @classmethod
@@ -228,17 +229,24 @@ class Experiment:
         Raises ValueError for arrays that are not there or differ in shape, such as a row for each chunk, and unless
         `zeros` for one of zeros alone.
         """
-        rows, arrays = self.rows(name), arrays or ("embedding",)
-        utts = [row["utt"] for row in rows]
-        for array in arrays:
-            ark = self.seed_dir / "embed" / name / f"{array}.ark"
+        rows, stored = self.stored(name, *arrays, zeros=zeros)
+        for array, one in zip(arrays or ("embedding",), stored.arrays, strict=True):
             if (name, array) not in self._loaded:
+                self._loaded[name, array] = one[:]
+        return rows, side_by_side([self._loaded[name, array] for array in arrays or ("embedding",)])
+
+    def stored(self, name: str, *arrays: str, zeros: bool = False) -> tuple[list[Row], Together]:
+        """As `load`, with arrays that are read row by row when they are asked for. Errors as there."""
+        rows = self.rows(name)
+        for array in arrays or ("embedding",):
+            if (name, array) not in self._stored:
                 self.check_embedded(name)
+                ark = self.seed_dir / "embed" / name / f"{array}.ark"
                 check_written(ark.with_name(".done"), "--stage 4 --force true", [ark.name])
-                self._loaded[name, array] = read_arrays(ark, utts)
+                self._stored[name, array] = StoredArrays(ark, [row["utt"] for row in rows])
             if not zeros:
-                check_directions(ark, utts, self._loaded[name, array])
-        return rows, side_by_side([self._loaded[name, array] for array in arrays])
+                self._stored[name, array].check_directions()
+        return rows, Together([self._stored[name, array] for array in arrays or ("embedding",)])
 
     def rows(self, name: str) -> list[Row]:
         """Manifest rows of a set, read once."""

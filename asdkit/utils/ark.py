@@ -4,7 +4,7 @@ An entry: name, blank, `\\0B`, the kind (`FM ` or `FV `), each size as the byte 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +14,8 @@ import numpy as np
 from asdkit.utils.files import atomic_path, read_scp, remove_stale, write_text
 
 CHUNKS = ".chunks"  # ends the name of an archive with a row for each chunk of a clip
+BLOCK = 4096  # clips whose arrays are looked at together
+LONGEST = 1 << 16  # bytes of a name
 MATRIX, VECTOR = b"\0BFM ", b"\0BFV "
 
 
@@ -91,46 +93,88 @@ def read_ark(path: str | Path) -> dict[str, np.ndarray]:
     occurs twice.
     """
     path = Path(path)
-    content = memoryview(_content(path))
-    table = {
-        utt: np.frombuffer(content[start:stop], "<f4").reshape(shape)
-        for utt, start, stop, shape in _entries(path, content)
-    }
-    index = path.with_suffix(".scp")
-    if lost := [utt for utt in (read_scp(index) if index.exists() else ()) if utt not in table]:
-        raise ValueError(f"{path}: {lost[0]!r}, which {index.name} lists, is not in it: cut short? Run stage 4 again")
+    with _opened(path) as file:
+        content = memoryview(file.read())
+        table = {
+            utt: np.frombuffer(content[start : start + size], "<f4").reshape(shape)
+            for utt, start, size, shape in _entries(path, file)
+        }
+    _check_index(path, table)
     return table
 
 
-def read_arrays(path: str | Path, utts: list[str]) -> np.ndarray:
-    """The arrays of `utts`, in this order, from the archive `path` with its .scp: [clips, ...] float32.
+class StoredArrays:
+    """The arrays of `utts`, in this order, of the archive `path` with its .scp; rows are read when they are asked for.
 
-    They are vectors, or matrices of one shape. Raises ValueError, naming file and clip, where `read_ark` does, when the
-    archive differs from its index, holds arrays of several shapes or a row for each chunk of a clip, NaN or infinity,
-    or lacks a clip.
+    `shape` [clips, ...] and `ndim` as of the whole. They are vectors, or matrices of one shape. Raises ValueError,
+    naming file and clip, where `read_ark` does, when the archive differs from its index, holds arrays of several shapes
+    or a row for each chunk of a clip, NaN or infinity, or lacks a clip.
     """
-    path = Path(path)
-    if path.stem.endswith(CHUNKS):
-        raise ValueError(f"{path}: holds a row for each chunk: detectors take an array of each clip")
-    table = read_ark(path)
-    missing = [utt for utt in utts if utt not in table]
-    if missing:
-        raise ValueError(
-            f"{path}: no {path.stem} of {len(missing)} of {len(utts)} clips: {', '.join(missing[:3])}"
-            f"{', ...' if len(missing) > 3 else ''}. Run stage 4 again"
-        )
-    if not utts:
-        raise ValueError(f"{path}: the {path.stem} of no clip is asked for; the manifest has no rows")
-    shape = table[utts[0]].shape
-    for utt in utts:
-        if table[utt].shape != shape:
-            own, first = (" x ".join(map(str, size)) for size in (table[utt].shape, shape))
-            raise ValueError(f"{path}: {utt!r} has {own} dimensions, {utts[0]!r} has {first}; run stage 4 again")
-    x = np.stack([table[utt] for utt in utts])
-    energy = np.einsum("nd,nd->n", *[x.reshape(len(x), -1)] * 2, dtype=np.float64)
-    if not (usable := np.isfinite(energy)).all():
-        raise ValueError(f"{path}: {utts[int(usable.argmin())]!r} holds NaN or infinity")
-    return x
+
+    def __init__(self, path: str | Path, utts: list[str]) -> None:
+        self.path, self.utts = Path(path), utts
+        if self.path.stem.endswith(CHUNKS):
+            raise ValueError(f"{path}: holds a row for each chunk: detectors take an array of each clip")
+        rows = {utt: row for row, utt in enumerate(utts)}
+        self.starts, shapes = np.full(len(utts), -1), {}
+        with _opened(self.path) as file:
+            self.state, others = _state(file), set()
+            for utt, start, _, shape in _entries(self.path, file):
+                if utt in rows:
+                    self.starts[rows[utt]] = start
+                    shapes.setdefault(shape, rows[utt])
+                    shapes[shape] = min(shapes[shape], rows[utt])
+                else:
+                    others.add(utt)
+        _check_index(self.path, others | {utt for utt, row in rows.items() if self.starts[row] >= 0})
+        if (missing := np.flatnonzero(self.starts < 0)).size:
+            raise ValueError(
+                f"{path}: no {self.path.stem} of {len(missing)} of {len(utts)} clips: "
+                f"{', '.join(utts[row] for row in missing[:3])}{', ...' if len(missing) > 3 else ''}. Run stage 4 again"
+            )
+        if not utts:
+            raise ValueError(f"{path}: the {self.path.stem} of no clip is asked for; the manifest has no rows")
+        first, *more = sorted(shapes, key=shapes.__getitem__)
+        if more:
+            one, other = (" x ".join(map(str, size)) for size in (first, more[0]))
+            utt = utts[shapes[more[0]]]
+            raise ValueError(f"{path}: {utt!r} has {other} dimensions, {utts[0]!r} has {one}; run stage 4 again")
+        self.shape, self.ndim = (len(utts), *first), 1 + len(first)
+        for start, x in self.blocks():
+            energy = np.einsum("nd,nd->n", *[x.reshape(len(x), -1)] * 2, dtype=np.float64)
+            if not (usable := np.isfinite(energy)).all():
+                raise ValueError(f"{path}: {utts[start + int(usable.argmin())]!r} holds NaN or infinity")
+
+    def __len__(self) -> int:
+        return len(self.utts)
+
+    def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        """Some rows, float32 [chosen, ...]; raises ValueError where the archive has changed since it was opened."""
+        starts = self.starts[rows if isinstance(rows, slice) else np.asarray(rows, int)]
+        x = np.empty((len(starts), *self.shape[1:]), "<f4")
+        with _opened(self.path) as file:
+            if _state(file) != self.state:
+                raise ValueError(f"{self.path}: written anew while it was read: run the stage again")
+            for start, row in zip(starts.tolist(), x, strict=True):
+                file.seek(start)
+                if file.readinto(row.data.cast("B")) != row.nbytes:
+                    raise ValueError(f"{self.path}: cut short while it was read; run stage 4 again")
+        return x
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """All rows some at a time: where they begin, and they themselves."""
+        for start in range(0, len(self), BLOCK):
+            yield start, self[start : start + BLOCK]
+
+    def check_directions(self) -> None:
+        """Raise ValueError naming the first clip whose array is zeros alone."""
+        for start, x in self.blocks():
+            check_directions(self.path, self.utts[start:], x)
+
+
+def read_arrays(path: str | Path, utts: list[str]) -> np.ndarray:
+    """All rows of `StoredArrays`, [clips, ...] float32; errors as there."""
+    return StoredArrays(path, utts)[:]
 
 
 def check_directions(path: str | Path, utts: list[str], x: np.ndarray) -> None:
@@ -142,35 +186,66 @@ def check_directions(path: str | Path, utts: list[str], x: np.ndarray) -> None:
         )
 
 
-def _content(path: Path) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        return path.read_bytes()
+        file = open(path, "rb", buffering=1 << 16)  # noqa: SIM115 - closed below
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}; has stage 4 been run?") from None
+    with file:
+        yield file
 
 
-def _entries(path: str | Path, content: memoryview) -> Iterator[tuple[str, int, int, tuple[int, ...]]]:
-    """Name, start and stop of the values, and shape of each entry of an archive."""
-    whole, position, utt, seen = content.obj, 0, "", set()
-    while position < len(whole):
-        last, space = utt or "its start", whole.find(b" ", position)
-        kind = whole[space + 1 : space + 1 + len(MATRIX)]
-        if space < 0 or len(kind) < len(MATRIX):
+def _state(file: BinaryIO) -> tuple[int, int, int]:
+    found = os.fstat(file.fileno())
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _check_index(path: Path, there: Collection[str]) -> None:
+    index = path.with_suffix(".scp")
+    if lost := [utt for utt in (read_scp(index) if index.exists() else ()) if utt not in there]:
+        raise ValueError(f"{path}: {lost[0]!r}, which {index.name} lists, is not in it: cut short? Run stage 4 again")
+
+
+def _entries(path: str | Path, file: BinaryIO) -> Iterator[tuple[str, int, int, tuple[int, ...]]]:
+    """Name, start of the values, their bytes, and shape of each entry of an open archive."""
+    whole, position, utt, seen = os.fstat(file.fileno()).st_size, 0, "", set()
+    while position < whole:
+        last = utt or "its start"
+        file.seek(position)
+        name, kind = _until_blank(file), file.read(len(MATRIX))
+        if name is None or len(kind) < len(MATRIX):
             raise ValueError(f"{path}: cut short after {last}; run stage 4 again")
-        utt = whole[position:space].decode("utf-8", "replace")
+        utt = name.decode("utf-8", "replace")
         sizes = {MATRIX: 2, VECTOR: 1}.get(kind, 0)
-        start = space + 1 + len(kind) + 5 * sizes
-        head = whole[space + 1 + len(kind) : start]
+        head = file.read(5 * sizes)
         if not sizes or any(byte != 4 for byte in head[::5]):
             raise ValueError(f"{path}: after {last}, {utt[:80]!r} is not followed by a float vector; run stage 4 again")
         shape = tuple(int.from_bytes(head[5 * i + 1 : 5 * i + 5], "little") for i in range(sizes))
-        position = start + 4 * int(np.prod(shape, dtype=np.int64))
-        if len(head) < 5 * sizes or position > len(whole) or position == start:
+        start, size = file.tell(), 4 * int(np.prod(shape, dtype=np.int64))
+        position = start + size
+        if len(head) < 5 * sizes or position > whole or size == 0:
             raise ValueError(f"{path}: cut short within the values of {utt!r}; run stage 4 again")
         if utt in seen:
             raise ValueError(f"{path}: {utt!r} occurs twice; run stage 4 again")
         seen.add(utt)
-        yield utt, start, position, shape
+        yield utt, start, size, shape
+
+
+def _until_blank(file: BinaryIO) -> bytes | None:
+    """What comes before the next blank, after which the file then stands; None where there is none.
+
+    Of what is no name, for it is too long, the beginning.
+    """
+    start, found = file.tell(), b""
+    while len(found) < LONGEST:
+        if not (part := file.read(1 << 8)):
+            return None
+        found += part
+        if (end := found.find(b" ")) >= 0:
+            file.seek(start + end + 1)
+            return found[:end]
+    return found
 
 
 @contextmanager

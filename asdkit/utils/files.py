@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 SETTLED = 2.0  # seconds after its last change from which on a file's time tells whether it has changed
+COMMON = 1000  # values of a column that rows may share
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CUT_WRITES = ("PytorchStreamWriter", "unexpected pos", "No space left", "file write failed", "iostream error")
 _digests: dict[tuple[str, int, int, int], str] = {}
@@ -119,30 +120,38 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_table(path: str | Path, columns: tuple[str, ...], *others: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read a tab-separated file with the header `columns`, or one of `others`; raises ValueError with file and line."""
+    """Read a tab-separated file with the header `columns`, or one of `others`; raises ValueError with file and line.
+
+    A value that many rows have is held once: a million rows are much of a machine's memory.
+    """
     lines = _lines(path)
-    header = tuple(lines[0].split("\t")) if lines else ()
+    first = next(lines, None)
+    header = tuple(first.split("\t")) if first is not None else ()
     if header not in (columns, *others):
-        got = lines[0] if lines else "an empty file"
+        got = first if first is not None else "an empty file"
         raise ValueError(f"{path}:1: header is {got!r}, expected {chr(9).join(columns)!r}")
-    rows = []
-    for number, line in enumerate(lines[1:], 2):
+    rows, known = [], [dict[str, str]() for _ in header]
+    for number, line in enumerate(lines, 2):
         fields = line.split("\t")
         if len(fields) != len(header):
             raise ValueError(f"{path}:{number}: {len(fields)} fields, expected {len(header)} separated by tabs")
-        rows.append(dict(zip(header, fields, strict=True)))
+        held = [
+            values.setdefault(field, field) if len(values) < COMMON else field
+            for values, field in zip(known, fields, strict=True)
+        ]
+        rows.append(dict(zip(header, held, strict=True)))
     return rows
 
 
 def write_table(path: str | Path, columns: tuple[str, ...], rows: list[dict[str, str]]) -> None:
     """Write rows as tab-separated text with a header; raises ValueError on a tab or line break in a field."""
-    lines = ["\t".join(columns)]
-    for row in rows:
-        fields = [str(row[column]) for column in columns]
-        if any(c in field for field in fields for c in "\t\r\n"):
-            raise ValueError(f"{path}: a field holds a tab or line break: {fields}")
-        lines.append("\t".join(fields))
-    write_text(path, "\n".join(lines) + "\n")
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write("\t".join(columns) + "\n")
+        for row in rows:
+            fields = [str(row[column]) for column in columns]
+            if any(c in field for field in fields for c in "\t\r\n"):
+                raise ValueError(f"{path}: a field holds a tab or line break: {fields}")
+            file.write("\t".join(fields) + "\n")
 
 
 def read_scp(path: str | Path) -> dict[str, str]:
@@ -209,10 +218,21 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _lines(path: str | Path) -> list[str]:
-    # Not splitlines(), which also cuts at characters that a path may hold.
-    lines = read_text(path).split("\n")
-    return lines if lines[-1] else lines[:-1]
+def _lines(path: str | Path) -> Iterator[str]:
+    """The lines of a text file; errors as for `read_text`. Not cut at other characters than line breaks."""
+    with _readable(path), open(path, encoding="utf-8") as file:
+        for line in file:
+            yield line.removesuffix("\n")
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}; has the stage that writes it been run?") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not readable: {error}") from None
 
 
 def _digest(file: Any) -> str:
@@ -223,12 +243,8 @@ def _digest(file: Any) -> str:
 
 
 def _parse(path: str | Path, parse: Any) -> Any:
-    try:
+    with _readable(path):
         return parse(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}; has the stage that writes it been run?") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not readable: {error}") from None
 
 
 def _free(path: str | Path) -> int:
