@@ -51,6 +51,29 @@ class Together:
         return side_by_side([x[rows] for x in self.arrays])
 
 
+class Behind:
+    """Arrays of different clips, one behind the other, each of which gives rows when asked for them."""
+
+    def __init__(self, tables: Sequence[Any]) -> None:
+        self.tables = tables
+        self.ends = np.cumsum([len(table) for table in tables])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Rows with some numbers [N], in this order: [N, ...]."""
+        whose = np.searchsorted(self.ends, rows, side="right")
+        parts = [
+            table[rows[whose == number] - (end - len(table))]
+            for number, (table, end) in enumerate(zip(self.tables, self.ends, strict=True))
+        ]
+        found = np.empty((len(rows), *parts[0].shape[1:]), parts[0].dtype)
+        for number, part in enumerate(parts):
+            found[whose == number] = part
+        return found
+
+
 class Chosen:
     """Rows with some numbers of arrays, read when they are asked for; `rows` [N]."""
 

@@ -52,8 +52,10 @@ def _chosen(experiment: Experiment, tests: dict[str, Any]) -> Chosen:
     found: Chosen = {}
     for name, test in tests.items():
         rows = {row["utt"]: row for row in experiment.rows(f"{name}_test")}
-        for machine in sorted(set(test["machine"])):
-            own = [rows[utt] for utt, one in zip(test["utt"], test["machine"], strict=True) if one == machine]
+        whose: dict[str, list[Row]] = {machine: [] for machine in sorted(set(test["machine"]))}
+        for utt, machine in zip(test["utt"], test["machine"], strict=True):
+            whose[machine].append(rows[utt])
+        for machine, own in whose.items():
             places = np.unique(np.linspace(0, len(own) - 1, min(len(own), CLIPS)).round().astype(int))
             found[name, machine] = [own[i] for i in places]
     return found

@@ -10,6 +10,7 @@ import numpy as np
 from asdkit.corpus.description import load_dataset
 from asdkit.corpus.manifest import Row
 from asdkit.corpus.names import UNKNOWN, parse_name
+from asdkit.detectors.tables import Behind, Chosen
 from asdkit.infer.experiment import Experiment
 from asdkit.page.codes import assigned, usage
 from asdkit.page.plane import both
@@ -83,24 +84,22 @@ def _made(experiment: Experiment, names: list[str], arrays: list[str], tests: Te
         found |= {"codes": usage(experiment, codes), "why": ""}
     of = codes.of if codes else {}
     for name in dict.fromkeys(name.partition("_")[0] for name in names):
-        parts = [
-            (rows, x.reshape(len(x), -1))
-            for one in (f"{name}_train", f"{name}_test")
-            if one in names
-            for rows, x in [experiment.load(one, *arrays, zeros=True)]
-        ]
-        rows, x = [row for own, _ in parts for row in own], np.concatenate([own for _, own in parts])
+        both_sets = [one for one in (f"{name}_train", f"{name}_test") if one in names]
+        parts = [experiment.stored(one, *arrays, zeros=True) for one in both_sets]
+        rows, x = [row for own, _ in parts for row in own], Behind([own for _, own in parts])
         places = {utt: i for i, utt in enumerate(tests[name])}
-        rows = [row | {"attr": tests[name].get(row["utt"], row["attr"])} for row in rows]
+        whose: dict[str, list[int]] = {}
+        for i, row in enumerate(rows):
+            whose.setdefault(row["machine"], []).append(i)
         found["maps"][name] = {}
-        for machine in sorted({row["machine"] for row in rows}):
+        for machine, own in sorted(whose.items()):
             logging.info("the plane of %s, %s: made once", machine, name)
-            own = [i for i, row in enumerate(rows) if row["machine"] == machine]
-            found["maps"][name][machine] = _machine([rows[i] for i in own], x[own], places, of)
+            told = [rows[i] | {"attr": tests[name].get(rows[i]["utt"], rows[i]["attr"])} for i in own]
+            found["maps"][name][machine] = _machine(told, Chosen(x, own), places, of)
     return found
 
 
-def _machine(rows: list[Row], x: np.ndarray, places: dict[str, int], codes: dict[str, int]) -> dict[str, Any]:
+def _machine(rows: list[Row], x: Chosen, places: dict[str, int], codes: dict[str, int]) -> dict[str, Any]:
     """A machine's points: training clips first, then test clips, `test` telling their places in the page's columns."""
     train = [i for i, row in enumerate(rows) if row["utt"] not in places]
     test = [i for i, row in enumerate(rows) if row["utt"] in places]
@@ -115,7 +114,7 @@ def _machine(rows: list[Row], x: np.ndarray, places: dict[str, int], codes: dict
         "domain": [rows[i]["domain"] for i in shown_train],
         **{key: {"names": own, "of": [own.index(row[key]) for row in shown]} for key, own in values.items()},
         "code": [codes[row["utt"]] for row in shown] if codes else None,
-        **both(x[[*shown_train, *shown_test]]),
+        **both(x[[*shown_train, *shown_test]].reshape(len(shown), -1)),
     }
 
 
