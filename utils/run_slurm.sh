@@ -115,6 +115,7 @@ stop() {
     trap '' INT TERM HUP
     end_line
     if [[ -n $begun ]]; then
+        [[ -z $sbatch_pid ]] || { kill -TERM "$sbatch_pid" && wait "$sbatch_pid"; } 2>/dev/null || true
         scancel --name "$name"
         where=$(printf '%s\n' "${places[@]%_*}" | uniq | xargs)
         for ((tries = 0; tries < 50; tries++)); do

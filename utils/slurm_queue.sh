@@ -9,7 +9,7 @@
 #     seconds      since the beginning; nothing is sent before `again`
 # shellcheck disable=SC2034,SC2154
 
-sent=0 places=() seconds=0 again=0 pause=5 refused='' unsure='' lost=false
+sent=0 places=() seconds=0 again=0 pause=5 refused='' unsure='' lost=false sbatch_pid=
 
 # say TEXT: a line of its own above the one that moves.
 say() {
@@ -42,7 +42,7 @@ part_size() {
 
 # Send a part of the jobs, where it is time and there is room. Ends the program when sbatch refuses for good.
 send_part() {
-    local count words answer id='' error=$folder/.slurm-${name}_sbatch.out
+    local count words id='' answer=$folder/.slurm-${name}_sbatch.out error=$folder/.slurm-${name}_error.out
     ((sent < ${#jobs[@]} && seconds >= again)) || return 0
     if [[ -n $unsure ]]; then
         find_part || {
@@ -57,20 +57,26 @@ send_part() {
     fi
     part_size || return 0
     count=$REPLY
-    answer=$(sbatch "--array=1-$count${max_jobs_run:+%$max_jobs_run}" "${options[@]}" \
-        < <(task_script "$count") 2>"$error") || {
+    # Not waited for by bash alone, which hears no signal then: sbatch may try for two minutes.
+    sbatch "--array=1-$count${max_jobs_run:+%$max_jobs_run}" "${options[@]}" \
+        < <(task_script "$count") >"$answer" 2>"$error" &
+    sbatch_pid=$!
+    wait "$sbatch_pid" || {
+        sbatch_pid=
         refuse "$count" "$(cat -- "$error")"
         return
     }
+    sbatch_pid=
     cat -- "$error" >&2
-    rm -f -- "$error"
     while IFS= read -r words; do # a site's sbatch may say more than the id
         [[ ! $words =~ ^(Submitted batch job )?([0-9]+)(;.*| on cluster .*)?$ ]] || id=${BASH_REMATCH[2]}
-    done <<<"$answer"
+    done <"$answer"
     [[ -n $id ]] || {
-        printf 'run_slurm.sh: sbatch named no job; it said:\n%s\n' "$answer" >&2
+        echo "run_slurm.sh: sbatch named no job; it said:" >&2
+        cat -- "$answer" >&2
         stop 1
     }
+    rm -f -- "$answer" "$error"
     took "$id" "$count"
 }
 
