@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from recipe import MINI, make_corpus
 
@@ -75,9 +77,10 @@ def stage(number: int, settings: tuple[str, ...] = ()) -> None:
 
 def after(number: int) -> None:
     """The stages after one, begun as run.sh does."""
-    there = ("--must-exist", "true") if number >= 2 else ()
+    there = ("--must-exist", "true") if Path("exp/x/config.yaml").exists() else ()
     configure.main(["--config", "x.yaml", *WORK[2:], *there])
     for later in range(number + 1, 7):
+        print(f"== stage {later}", flush=True)
         stage(later)
 
 
@@ -97,6 +100,7 @@ class Chain:
     """A folder in which stages run, and copies of it as each stage left it, of this experiment and of another."""
 
     def __init__(self, root: Path, feats: str, others: bool = True) -> None:
+        torch.set_num_threads(1)  # OpenMP's threads do not live on in a child
         self.root = root / "work"
         self.root.mkdir(parents=True)
         make_corpus(self.root / "mini")
@@ -131,7 +135,7 @@ class Chain:
         """What was there after a stage."""
         for name in ("data", "dump", "exp"):
             shutil.rmtree(self.root / name, ignore_errors=True)
-            if (self.kept[False, number] / name).exists():
+            if number and (self.kept[False, number] / name).exists():
                 shutil.copytree(self.kept[False, number] / name, self.root / name)
 
     def trials(self) -> Iterator[tuple[int, str, str]]:
