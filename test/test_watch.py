@@ -435,19 +435,18 @@ def test_a_recording_that_ends_the_program_is_left_out_after_some_tries(place):
 
 
 def test_tries_count_deaths_alone(tmp_path):
-    tries = Tries(tmp_path / "m.db.tries")
+    path = tmp_path / "m.db.tries"
     for error in (KeyboardInterrupt, MemoryError, MemoryError, SystemExit, MemoryError):
-        tries = Tries(tries.path)
-        with pytest.raises(error), tries.of(1, 0) as ended:
+        with pytest.raises(error), Tries(path).of(1, 0) as ended:
             raise error if ended is None else AssertionError(ended)
-        with tries.of(2, 0) as ended:  # others go on, and it is not forgotten for that
+        with Tries(path).of(2, 0) as ended:  # others go on, and it is not forgotten for that
             assert ended is None
-    tries = Tries(tries.path)
+    tries = Tries(path)
     for _ in range(2):
         with tries.of(1, 0) as ended:
             assert ended.startswith("the program ended 3 times")
-    tries.path.write_bytes(b"\xff nonsense")
-    with Tries(tries.path).of(1, 0) as ended:
+    path.write_bytes(b"\xff nonsense")
+    with Tries(path).of(1, 0) as ended:
         assert ended is None
     with Tries(tmp_path / "nix/m.db.tries").of(1, 0) as ended:
         assert ended is None
