@@ -617,6 +617,8 @@ FAULTS = [
           "if False:", "mqtt::what_is_wrong_about_a_broker_is_told"),
     Fault("a broken sensor sets the scale", "asdkit/page/watched.py", 'if row["verdict"] != DOUBTFUL]', "]",
           "watch::scores_of_a_broken_sensor_do_not_hide_the_others"),
+    Fault("onnxruntime tells its makers", "asdkit/monitor/session.py", 'setdefault("ORT_DISABLE_TELEMETRY", "1")',
+          "copy()", "graph::nobody_is_told_who_runs_a_graph"),
     # manifests and the driver
     Fault("a recording of another size is passed over", LISTS,
           'if row["bytes"] not in (UNKNOWN, str(found.st_size)):', "if False:",

@@ -1,5 +1,7 @@
 """A system as an ONNX graph: equal to torch at any length, or refused."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -158,6 +160,13 @@ def test_faults_of_a_session_are_told(beats, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match=r"onnxruntime cannot be used .*pip install"):
         Session(graph, weights)
+
+
+def test_nobody_is_told_who_runs_a_graph(tmp_path):
+    program = "from asdkit.monitor.session import library; library().SessionOptions(); import time; time.sleep(0.5)"
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", program], env=home, cwd=tmp_path, check=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_eight_bits_leave_the_front_end_alone(beats):

@@ -14,7 +14,7 @@ from asdkit.export.graph import INSTEAD, export_graph, put_apart, quiet
 from asdkit.export.proof import prove
 from asdkit.infer.precision import NEAR, cosine, quickest
 from asdkit.models.system import System
-from asdkit.monitor.session import Session
+from asdkit.monitor.session import Session, library
 
 PRECISIONS = ("float32", "int8", "auto")
 SECONDS = 10.0  # of the clips that are timed
@@ -90,6 +90,8 @@ def quantise(graph: bytes, weights: Mapping[str, np.ndarray]) -> tuple[bytes, di
     documentation on quantisation), and a bundle is used on other computers than the one that made it.
     """
     import onnx
+
+    library()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load_model_from_string(graph)

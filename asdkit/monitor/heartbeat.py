@@ -50,7 +50,8 @@ class Heart:
         now = time.monotonic()
         state, why = ALIVE, ""
         if oldest > BEHIND:
-            first = f"{waiting} recording{'s' * (waiting > 1)} wait, the first one for {oldest:.0f} s"
+            wait = f"{waiting} recordings wait, the first one" if waiting > 1 else "a recording waits"
+            first = f"{wait} for {oldest:.0f} s"
             state, why = BEHIND_NOW, first if waiting else f"what is judged is {oldest:.0f} s old"
         elif self.closed:
             state, why = BLIND, f"cannot be read: {self.closed}"

@@ -1,5 +1,6 @@
 """Run the graph of a bundle with onnxruntime, its weights where they lie."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ class Session:
     """
 
     def __init__(self, graph: bytes, weights: Mapping[str, np.ndarray], threads: int = 0) -> None:
-        ort = _library()
+        ort = library()
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
@@ -51,7 +52,9 @@ class Session:
         return dict(zip(self.names, found, strict=True))
 
 
-def _library() -> Any:
+def library() -> Any:
+    """onnxruntime, told to be silent; nothing else imports it. Raises ValueError where it is not installed."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # 1.32 tells its makers of its user, on Linux too
     try:
         import onnxruntime
     except ImportError as error:

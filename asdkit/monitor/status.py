@@ -58,7 +58,8 @@ def _beat(rows: sqlite3.Connection, running: bool) -> str:
         return f"The monitor hangs: it runs, but its last sign of life is of {at}."
     told = {"alive": "is alive", "behind": "is BEHIND", "blind": "is BLIND"}.get(beat["state"], beat["state"])
     why = f": {beat['why']}" if beat["why"] else ""
-    waiting = f", {beat['waiting']} recordings wait" if beat["waiting"] and not why else ""
+    wait = f"{beat['waiting']} recordings wait" if beat["waiting"] > 1 else "1 recording waits"
+    waiting = f", {wait}" if beat["waiting"] and not why else ""
     return f"The monitor {told}{why}{waiting} ({at})."
 
 
