@@ -63,3 +63,41 @@ def test_shards_are_even_in_seconds_of_sound(num_jobs, free):
     seconds = [[sum(max(clip.samples, 20_000) for clip in batch) for batch in shard] for shard in shards]
     assert max(map(sum, seconds)) - min(map(sum, seconds)) <= max(map(max, seconds))
     assert num_jobs == 1 or shard_of(batches[:1], num_jobs, num_jobs) == []
+
+
+LENGTHS = [16, 40, 41, 64, 70, 100, 33]  # frames
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layers", [None, "weighted", [1, 2]])
+@pytest.mark.parametrize("position", ["mha", "ffn", "transformer"])
+def test_clips_of_several_lengths_go_through_the_network_together(precision, layers, position, monkeypatch):
+    """As each does alone: attention, adapters and poolings hear a clip by itself."""
+    torch.manual_seed(0)
+    settings = {
+        "encoder": {"arch": ARCH, "layers": layers},
+        "model": {"group_adapter": {"position": position}},
+        "embed": {"precision": precision, "arrays": {"bands": {"bands": True}, "heard": {"layers": 0}}},
+    }
+    if layers:
+        settings["embed"]["arrays"]["first"] = {"layers": 1}
+    system = Classifier(validate(Config, settings, "test"), ["a", "b"]).eval()
+    fold(system, getattr(torch, precision))
+    feats = [torch.randn(frames, 128) for frames in LENGTHS]
+    monkeypatch.setattr("asdkit.models.embedder.TOGETHER", 60)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        together, alone = system.represent_each(feats), [system.represent(one[None]) for one in feats]
+    for one, expected in zip(together, alone, strict=True):
+        assert one.keys() == expected.keys()
+        for name, array in one.items():
+            close = (1e-4, 1e-5) if precision == "float32" else (0.05, 0.05)
+            torch.testing.assert_close(array.float(), expected[name].float(), rtol=close[0], atol=close[1])
+
+
+def test_rare_lengths_share_batches_and_others_keep_theirs():
+    lengths = [10] * 3 + [11] * 9 + [12, 13, 13, 14, 15] + [16] * 4
+    clips = [Clip(f"u{number:02d}", "-", samples, "fan") for number, samples in enumerate(lengths)]
+    found = [[clip.samples for clip in batch] for batch in batches_of(clips, 4, mixed=True)]
+    assert found == [[10] * 3, [11] * 4, [11] * 4, [11], [12, 13, 13, 14], [15], [16] * 4]
+    apart = [[clip.samples for clip in batch] for batch in batches_of(clips, 4)]
+    assert apart == [[10] * 3, [11] * 4, [11] * 4, [11], [12], [13] * 2, [14], [15], [16] * 4]

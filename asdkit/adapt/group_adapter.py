@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from asdkit.adapt.around import Around
 from asdkit.config import GroupAdapterConfig
 from asdkit.encoders.base import Encoder
+from asdkit.layers.packed import clips
 
 
 class GroupAdapter(nn.Module):
@@ -24,6 +25,10 @@ class GroupAdapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, N, D] -> x + sum_i p_i a_i, with the group vectors a_i at unit length (Eq. 6)."""
+        parts = [self._added(part) for part in clips(x)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _added(self, x: Tensor) -> Tensor:
         mixture = self.probabilities(x) @ F.normalize(self.groups, dim=1)  # [B, D]
         return x + mixture.unsqueeze(1).to(x.dtype)
 

@@ -140,7 +140,9 @@ def _extract(
         return
     from asdkit.infer import clips
 
-    batches = clips.batches_of(everything, experiment.config.embed.batch_size)
+    batches = clips.batches_of(
+        everything, experiment.config.embed.batch_size, clips.mixes(experiment.system, experiment.config.embed)
+    )
     shortest = round(experiment.config.data.chunk_seconds * experiment.system.sample_rate)
     batches = clips.shard_of(batches, args.num_jobs, args.job, shortest)
     reader = load_dataset(args.data).reader()

@@ -19,6 +19,8 @@ class Encoder(nn.Module):
     `bands`: tokens of a frame, one for each frequency band. `specials`: tokens in front that stand for the whole clip
     (class, distillation); the poolings leave them out, and `cls` takes nothing else. Tokens are time-major, those that
     the blocks give as well: N = specials + frames * bands, and band f of frame t is token specials + t * bands + f.
+    `packs`: it takes a list of features [frames, bands] of several lengths, too, within `layers.packed.packed`; their
+    tokens lie one behind the other, [1, N, dim], and `tokens` tells how many are whose.
     `apart`: parts of the spectrum that the network hears each by itself; specials are then each part's, one after the
     other, and `cls` puts the parts' side by side.
     """
@@ -31,6 +33,7 @@ class Encoder(nn.Module):
     bands: int = 1
     specials: int = 0
     apart: int = 1
+    packs: bool = False
 
     def frontend(self, wav: Tensor) -> Tensor:
         """wav [B, T], floats in [-1, 1] -> features [B, frames, bands] or samples [B, T], as the network wants them.
@@ -44,6 +47,10 @@ class Encoder(nn.Module):
 
     def forward(self, feats: Tensor) -> Tensor:
         """Features of `frontend` -> tokens [B, N, dim]; raises ValueError for clips shorter than one token."""
+        raise NotImplementedError
+
+    def tokens(self, frames: int) -> int:
+        """Tokens of a clip of so many frames, of encoders that pack."""
         raise NotImplementedError
 
     def memory(self, samples: int, clips: int, device: str, precision: str) -> int:

@@ -1,5 +1,6 @@
 """BEATs (Chen et al., 'BEATs: Audio Pre-Training with Acoustic Tokenizers', ICML 2023)."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -62,20 +63,26 @@ class Beats(Encoder):
         """
         return (self.fbank(wav.float() * 2**15) - FBANK_MEAN) / FBANK_SCALE
 
-    def forward(self, feats: Tensor) -> Tensor:
-        """feats [B, F, 128] -> tokens [B, (F // 16) * 8, dim].
+    packs = True
+
+    def forward(self, feats: Tensor | list[Tensor]) -> Tensor:
+        """feats [B, F, 128] -> tokens [B, (F // 16) * 8, dim]; of a list of [F, 128] one behind the other.
 
         Raises ValueError for features of another width or of fewer frames than a patch.
         """
-        x = self.encoder(self.encoder.prepare(self.project(self.patches(feats))))[-1]
+        x = self.encoder(self._begun(feats))[-1]
         return self.encoder.layer_norm(x) if self.cfg.layer_norm_first else x
+
+    def tokens(self, frames: int) -> int:
+        """Tokens of a clip of so many frames."""
+        return frames // self.cfg.input_patch_size * self.bands
 
     def layers(self, feats: Tensor) -> list[Tensor]:
         """feats [B, F, 128] -> the output of every layer; of one that is left out in training, that of the one before.
 
         Each is [B, (F // 16) * 8, dim]. Raises ValueError as `forward`.
         """
-        return self.encoder(self.encoder.prepare(self.project(self.patches(feats))), all_layers=True)
+        return self.encoder(self._begun(feats), all_layers=True)
 
     def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
         """What attention holds for each pair of tokens and each head, and the filterbank.
@@ -94,6 +101,12 @@ class Beats(Encoder):
     def blocks(self) -> list[Block]:
         """The transformer layers, first to last."""
         return [layer.block() for layer in self.encoder.layers]
+
+    def _begun(self, feats: Tensor | list[Tensor]) -> Tensor:
+        """Features -> input of the first layer [B, N, dim]."""
+        parts = [one[None] for one in feats] if isinstance(feats, list) else [feats]
+        begun = [self.encoder.prepare(self.project(self.patches(part))) for part in parts]
+        return begun[0] if len(begun) == 1 else torch.cat(begun, dim=1)
 
     def patches(self, feats: Tensor) -> Tensor:
         """Features [B, F, 128] -> normalised patch embeddings [B, N, embed_dim]."""

@@ -1,6 +1,7 @@
 """Run a trained model over clips: batches of equal length, shards, archives (stage 4)."""
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -20,19 +21,29 @@ from asdkit.utils.ark import CHUNKS, matrix_shape, read_frames, split_location
 from asdkit.utils.device import to_device
 from asdkit.utils.memory import memory_told
 
-Read = tuple[list[str], Tensor | None, Tensor | None]  # ids, recordings [B, T], features [B, F, M]
+Together = Tensor | list[Tensor]  # of one length, or of several
+Read = tuple[list[str], Together | None, Together | None]  # ids, recordings [B, T], features [B, F, M]
 PIECES = 256  # chunks of long clips that go through the network together
 CUT = "embed chunks of the clips, --set embed.segment=chunk (other scores than those of whole clips), or cut them"
 
 
-def batches_of(clips: list[Clip], size: int) -> list[list[Clip]]:
-    """Group clips of equal length, at most `size` together.
+def mixes(system: System, config: EmbedConfig) -> bool:
+    """Whether whole clips of several lengths go through the network together."""
+    return system.packs and config.segment == "clip" and not config.chunks
+
+
+def batches_of(clips: list[Clip], size: int, mixed: bool = False) -> list[list[Clip]]:
+    """Group clips of equal length, at most `size` together; `mixed`: those whose lengths too few share for one group,
+    with others of nearly their length.
 
     The groups depend on the whole set alone, so that the number of shards does not change any embedding.
     """
     batches: list[list[Clip]] = []
+    counts = Counter(clip.samples for clip in clips)
+    rare = {samples for samples, count in counts.items() if mixed and count < size}
     for clip in sorted(clips, key=lambda clip: (clip.samples, clip.utt)):
-        if batches and batches[-1][0].samples == clip.samples and len(batches[-1]) < size:
+        last = batches[-1][0].samples if batches else None
+        if (last == clip.samples or {last, clip.samples} <= rare) and len(batches[-1]) < size:
             batches[-1].append(clip)
         else:
             batches.append([clip])
@@ -54,7 +65,8 @@ def shard_of(batches: list[list[Clip]], num_jobs: int, job: int, shortest: int =
 
 
 class ClipBatches(Dataset):
-    """Reads batch after batch: (ids, recordings [B, T], None) or (ids, None, dumped features [B, F, M]).
+    """Reads batch after batch: (ids, recordings [B, T], None) or (ids, None, dumped features [B, F, M]); of several
+    lengths lists of [T] or [F, M].
 
     Clips shorter than `chunk` samples are repeated to that length, as in training.
     """
@@ -71,14 +83,20 @@ class ClipBatches(Dataset):
         utts = [clip.utt for clip in batch]
         with memory_told(_named(batch), _instead(batch)):
             if batch[0].feats:
-                return utts, None, torch.from_numpy(np.stack([self._feats(clip.feats) for clip in batch if clip.feats]))
+                return utts, None, _together([self._feats(clip.feats) for clip in batch if clip.feats])
             wavs = [read_clip(self.reader, clip) for clip in batch]
-            return utts, torch.from_numpy(np.stack([tile(wav, max(self.chunk, len(wav))) for wav in wavs])), None
+            return utts, _together([tile(wav, max(self.chunk, len(wav))) for wav in wavs]), None
 
     def _feats(self, location: str) -> np.ndarray:
         ark, offset = split_location(location)
         feats = read_frames(ark, offset, 0, matrix_shape(ark, offset)[0])
         return tile(feats, max(self.frames, len(feats))).copy()
+
+
+def _together(arrays: list[np.ndarray]) -> Together:
+    if len({len(array) for array in arrays}) > 1:
+        return [torch.from_numpy(array) for array in arrays]
+    return torch.from_numpy(np.stack(arrays))
 
 
 def _named(batch: list[Clip]) -> str:
@@ -151,10 +169,14 @@ def arrays(
     for batch, (utts, wavs, feats) in zip(batches, read, strict=True):
         with memory_told(_named(batch), _instead(batch)):
             with torch.inference_mode():
-                given = to_device(wavs if feats is None else feats, device)
-                feats = system.frontend(given) if feats is None else given
-            machines = [clip.machine for clip in batch]
-            found = represent(system, feats, config.embed, dataset.frames, hop, machines)
+                given = wavs if feats is None else feats
+                if isinstance(given, list):
+                    found = _represent_each(system, given, feats is None, config.embed, device)
+                else:
+                    given = to_device(given, device)
+                    feats = system.frontend(given) if feats is None else given
+                    machines = [clip.machine for clip in batch]
+                    found = represent(system, feats, config.embed, dataset.frames, hop, machines)
             # to memory that a GPU writes itself: it goes on with the next batch while this one is unpacked
             found = {name: array.float().to("cpu", non_blocking=True) for name, array in found.items()}
         ready = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
@@ -163,6 +185,17 @@ def arrays(
         before = utts, found, ready
     if before:
         yield from _unpacked(*before)
+
+
+def _represent_each(
+    system: System, given: list[Tensor], recorded: bool, config: EmbedConfig, device: torch.device
+) -> dict[str, Tensor]:
+    """The arrays of clips of several lengths: recordings [T], or features [F, M]."""
+    given = [to_device(one, device) for one in given]
+    feats = [system.frontend(one[None])[0] for one in given] if recorded else given
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        found = system.represent_each(feats)
+    return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 
 
 def _unpacked(

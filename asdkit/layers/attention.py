@@ -1,5 +1,6 @@
 """Attention with a position bias, for CPUs."""
 
+import math
 from typing import Any
 
 import torch
@@ -64,3 +65,17 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     scores = bias.expand(*q.shape[:3], -1).flatten(0, 1).contiguous()  # [B heads, N, N]
     scores.baddbmm_(queries, keys.transpose(1, 2), alpha=q.shape[-1] ** -0.5)
     return torch.bmm(scores.softmax(-1), values).view_as(q)
+
+
+def relative_buckets(relative: Tensor, buckets: int, max_distance: int) -> Tensor:
+    """Row of the bias table for key position minus query position, any shape (T5, Raffel et al., 2020, Sec. 2.1).
+
+    Half of the rows for each direction; in each, half for single steps, the rest on a logarithmic scale up to
+    `max_distance`, beyond which the last one holds.
+    """
+    half = buckets // 2
+    exact = half // 2
+    distance = relative.abs()
+    scale = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact)
+    far = (exact + (scale * (half - exact)).long()).clamp(max=half - 1)
+    return torch.where(distance < exact, distance, far) + half * (relative > 0)

@@ -13,8 +13,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from asdkit.config import check_sizes
-from asdkit.layers.attention import GatedAttention, plain_attention
+from asdkit.layers.attention import GatedAttention, plain_attention, relative_buckets
 from asdkit.layers.block import Block
+from asdkit.layers.packed import clips
 from asdkit.layers.recompute import made_anew
 from asdkit.layers.spectrum import exporting
 from asdkit.utils.typed_yaml import Section
@@ -95,14 +96,16 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, all_layers: bool = False) -> list[Tensor]:
         """x [B, N, D] from `prepare` -> the output of the last layer in a list, or of every layer."""
-        bias = self.position_bias(x.shape[1]) if self.cfg.relative_position_embedding else None
+        bias = None
+        if self.cfg.relative_position_embedding:
+            every = [self.position_bias(part.shape[1]) for part in clips(x)]
+            bias = every[0] if len(every) == 1 else every
         if torch.is_grad_enabled() or x.device.type != "cpu" or exporting():
             return self._run(x, bias, all_layers)
-        clips = max(1, ROWS // x.shape[1])
-        groups = [self._run(part, bias, all_layers) for part in x.split(clips)]
+        groups = [self._run(part, bias, all_layers) for part in x.split(max(1, ROWS // x.shape[1]))]
         return [torch.cat(layer) for layer in zip(*groups, strict=True)]
 
-    def _run(self, x: Tensor, bias: Tensor | None, all_layers: bool) -> list[Tensor]:
+    def _run(self, x: Tensor, bias: Tensor | list[Tensor] | None, all_layers: bool) -> list[Tensor]:
         ratio, drop = self.cfg.layer_wise_gradient_decay_ratio, self.cfg.encoder_layerdrop
         outputs: list[Tensor] = []
         for layer in self.layers:
@@ -146,8 +149,8 @@ class Layer(nn.Module):
         # DeepNet: the residual branch is multiplied by (2 L)^(1/4); only where the norm follows the sum.
         self.alpha = (2 * cfg.encoder_layers) ** 0.25 if cfg.deep_norm and not cfg.layer_norm_first else 1.0
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """x [B, N, D], bias [heads, N, N] or [B, heads, N, N] -> [B, N, D]"""
+    def forward(self, x: Tensor, bias: Tensor | list[Tensor] | None) -> Tensor:
+        """x [B, N, D], bias [heads, N, N] or [B, heads, N, N]; one for each of `packed.clips` -> [B, N, D]"""
         if self.layer_norm_first:
             x = x + self._attend(self.self_attn_layer_norm(x), bias)
             x = x + self._feed_forward(self.final_layer_norm(x))
@@ -162,7 +165,7 @@ class Layer(nn.Module):
         linears = {**attention, "fc1": (self, "fc1"), "fc2": (self, "fc2")}
         return Block(self, linears, {"mha": (self, "self_attn"), "ffn": (self, "fc2")})
 
-    def _attend(self, x: Tensor, bias: Tensor | None) -> Tensor:
+    def _attend(self, x: Tensor, bias: Tensor | list[Tensor] | None) -> Tensor:
         return F.dropout(self.self_attn(x, bias), self.dropout, self.training)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
@@ -186,21 +189,26 @@ class Attention(nn.Module):
             self.grep_linear = nn.Linear(dim // self.heads, 8)
             self.grep_a = nn.Parameter(torch.ones(1, self.heads, 1, 1))
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """x [B, N, D], bias [heads, N, N] or [B, heads, N, N] -> [B, N, D]"""
-        q, k, v = (self._split(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
+    def forward(self, x: Tensor, bias: Tensor | list[Tensor] | None) -> Tensor:
+        """x [B, N, D], bias [heads, N, N] or [B, heads, N, N]; one for each of `packed.clips` -> [B, N, D]"""
+        projected = (self._split(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (clips(part, 2) for part in projected)
+        every = bias if isinstance(bias, list) else [bias] * len(q)
+        parts = [self._attended(*one) for one in zip(q, k, v, every, strict=True)]
+        return self._merge(parts[0] if len(parts) == 1 else torch.cat(parts, 2))
+
+    def _attended(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        """q, k, v [B, heads, N, d], bias [heads, N, N] or [B, heads, N, N] -> [B, heads, N, d]"""
         dropout = self.dropout if self.training else 0.0
         on_cpu = q.device.type == "cpu" and not dropout
         if bias is not None:
             gate = self.gate(q).to(q.dtype) if self.gated else q.new_ones(()).expand(*q.shape[:3], 1)
             if on_cpu and torch.is_grad_enabled() and (gate.requires_grad or bias.requires_grad):
-                return self._merge(GatedAttention.apply(q, k, v, gate, bias))
+                return GatedAttention.apply(q, k, v, gate, bias)
             bias = gate * bias  # [B, heads, N, N]
         if on_cpu and q.dtype == torch.bfloat16:
-            y = plain_attention(q, k, v, q.new_zeros(q.shape[2], q.shape[2]) if bias is None else bias)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
-        return self._merge(y)
+            return plain_attention(q, k, v, q.new_zeros(q.shape[2], q.shape[2]) if bias is None else bias)
+        return F.scaled_dot_product_attention(q, k, v, bias, dropout)
 
     def gate(self, q: Tensor) -> Tensor:
         """Factor of the position bias, from the projected query: q [B, heads, N, d] -> [B, heads, N, 1].
@@ -281,17 +289,3 @@ class _ScaledGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient * ctx.ratio, None
-
-
-def relative_buckets(relative: Tensor, buckets: int, max_distance: int) -> Tensor:
-    """Row of the bias table for key position minus query position, any shape (T5, Raffel et al., 2020, Sec. 2.1).
-
-    Half of the rows for each direction; in each, half for single steps, the rest on a logarithmic scale up to
-    `max_distance`, beyond which the last one holds.
-    """
-    half = buckets // 2
-    exact = half // 2
-    distance = relative.abs()
-    scale = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact)
-    far = (exact + (scale * (half - exact)).long()).clamp(max=half - 1)
-    return torch.where(distance < exact, distance, far) + half * (relative > 0)

@@ -31,7 +31,7 @@ class Classifier(System):
         self.backbone = backbone_record(config.encoder.checkpoint)
         encoder = self.model.encoder
         self.sample_rate, self.window, self.hop = encoder.sample_rate, encoder.window, encoder.hop
-        self.skips_layers = encoder.layer_drop > 0
+        self.skips_layers, self.packs = encoder.layer_drop > 0, encoder.packs
         norms = [module for module in self.model.modules() if isinstance(module, BatchNorm)]
         self.separable = not any(norm.weight.requires_grad for norm in norms)
 
@@ -83,6 +83,10 @@ class Classifier(System):
     def represent(self, feats: Tensor, machines: Sequence[str] = ()) -> dict[str, Tensor]:
         """Features [B, F, M] -> {"embedding": [B, dim]} and the arrays of `embed.arrays`."""
         return self.model.represent(feats)
+
+    def represent_each(self, feats: list[Tensor]) -> list[dict[str, Tensor]]:
+        """`represent` of each of clips [F, M] of several lengths."""
+        return self.model.represent_each(feats)
 
     def embedding_network(self) -> Embedder:
         """The embedder: the objective is needed to train alone."""

@@ -8,10 +8,12 @@ from asdkit.adapt.lora import add_lora
 from asdkit.config import Config, PoolingConfig
 from asdkit.encoders import build_encoder
 from asdkit.encoders.depth import freeze
+from asdkit.layers.packed import packed
 from asdkit.models.concatenated import Concatenated
 from asdkit.models.pooling import build_pooling, heard
 from asdkit.models.time_pooling import pool
 
+TOGETHER = 1024  # tokens of clips of several lengths on a CPU: more only miss its caches
 INPUT = [-1]  # in place of blocks: the features that the encoder hears
 
 
@@ -67,12 +69,39 @@ class Embedder(nn.Module):
 
         For inference.
         """
-        if not self.arrays:
-            return {"embedding": self(feats)}
+        return self._pooled(feats, *self._traced(feats)) if self.arrays else {"embedding": self(feats)}
+
+    def represent_each(self, feats: list[Tensor]) -> list[dict[str, Tensor]]:
+        """`represent` of clips [F, M] of several lengths, some of which go through the blocks together.
+
+        For inference, of encoders that pack.
+        """
+        tokens, groups = [self.encoder.tokens(len(one)) for one in feats], [[]]
+        for number, count in enumerate(tokens):
+            if groups[-1] and not feats[0].is_cuda and sum(tokens[i] for i in groups[-1]) + count > TOGETHER:
+                groups.append([])
+            groups[-1].append(number)
+        found = []
+        for group in groups:
+            lengths = [tokens[i] for i in group]
+            with packed(lengths):
+                last, outputs = self._traced([feats[i] for i in group])
+            parts = [
+                {index: part for index, part in zip(outputs, one, strict=True)}
+                for one in zip(*(output.split(lengths, 1) for output in outputs.values()), strict=True)
+            ] or [{}] * len(group)
+            found += [
+                self._pooled(feats[i][None], *own) for i, *own in zip(group, last.split(lengths, 1), parts, strict=True)
+            ]
+        return found
+
+    def _traced(self, feats: Tensor | list[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Features -> tokens of the network and of all blocks that anything is made of."""
         wanted = [self.chosen, *(layers for _, layers in self.arrays.values())]
-        last, outputs = self.encoder.traced(
-            feats, sorted({index for own in wanted if own != INPUT for index in own or ()})
-        )
+        return self.encoder.traced(feats, sorted({index for own in wanted if own != INPUT for index in own or ()}))
+
+    def _pooled(self, feats: Tensor, last: Tensor, outputs: dict[int, Tensor]) -> dict[str, Tensor]:
+        """The embedding and all arrays of clips' features [B, F, M] and of what `_traced` found."""
         of_the_embedding = last if self.chosen is None else self._joined([outputs[index] for index in self.chosen])
         found = {"embedding": self._embedding(of_the_embedding)}
         for name, (how, layers) in self.arrays.items():

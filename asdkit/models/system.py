@@ -14,6 +14,7 @@ class System(nn.Module):
     `skips_layers`: some steps of the training leave weights without gradient (layer drop). `vector_frames`: it is
     trained on single vectors of so many frames, drawn from all clips of each machine (`asdkit.data.frames`); 0: on
     chunks of clips. `per_machine`: `represent` asks whose clips they are; `machines` are those that it knows.
+    `packs`: there is `represent_each`.
     `separable`: in training, too, a clip's embedding depends on that clip alone, so that a batch may go through in
     parts; `losses` is then `judge` of `embed`.
     """
@@ -26,6 +27,7 @@ class System(nn.Module):
     per_machine: bool = False
     machines: Sequence[str] = ()
     separable: bool = False
+    packs: bool = False
 
     def frontend(self, wav: Tensor) -> Tensor:
         """Recordings [B, T], floats in [-1, 1] -> features [B, F, M]; raises ValueError for too short ones."""
@@ -64,6 +66,10 @@ class System(nn.Module):
         A name that starts with `score.` is an anomaly score already (higher = more anomalous), others are embeddings.
         """
         return {}
+
+    def represent_each(self, feats: list[Tensor]) -> list[dict[str, Tensor]]:
+        """`represent` of clips [F, M] of several lengths together, an entry for each, of families with `packs`."""
+        raise NotImplementedError
 
     def memory(self, samples: int, clips: int, device: str, precision: str) -> int:
         """Bytes that `represent` needs for so many clips of so many samples, as `Encoder.memory`; 0: not known."""
