@@ -16,7 +16,7 @@ from asdkit.monitor.detector import Detector
 test_clips.__test__ = False
 AUTOENCODER = """
 encoder: {name: autoencoder, hidden: 16, bottleneck: 4}
-data: {label: machine, level: machine_rms}
+data: {level: machine_rms}
 train: {steps: 20, batch_size: 32, warmup_steps: 1, specaugment: null}
 score: {mse: {detector: given, array: score.mse}, mahalanobis: {detector: given, array: score.mahalanobis}}
 """
