@@ -37,7 +37,7 @@ def made(experiment: Experiment) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".tmp"
+        if path.is_file() and path.suffix != ".tmp" and path.name != ".written"  # which holds times
     }
 
 
