@@ -29,7 +29,7 @@ LEGEND = (
     ("n", "normal"), ("a", "above the limit, and alarms below"), ("s", "cannot be trusted"), ("k", "known fault")
 )  # fmt: skip
 STYLE = """:root{--ground:#fff;--panel:#f4f5f6;--ink:#1b1e22;--soft:#5a626b;--line:#d5d9dd;--n:#2e6da4;--a:#c0392b;
---s:#8e6d00;--k:#6c3483}@media(prefers-color-scheme:dark){:root{--ground:#14171a;--panel:#1c2024;--ink:#e8eaed;
+--s:#8e6d00;--k:#6c3483}@media(prefers-color-scheme:dark){:root{--ground:#14171a;--panel:#1c2127;--ink:#e8eaed;
 --soft:#a3abb4;--line:#363c43;--n:#6bb3ea;--a:#f57f6c;--s:#e0b93c;--k:#c79be0}}:root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:66rem;margin:1rem auto;padding:0 1rem;color:var(--ink);
 background:var(--ground);overflow-wrap:anywhere}pre{white-space:pre-wrap;font-size:.9rem}
