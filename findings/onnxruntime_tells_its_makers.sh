@@ -3,8 +3,8 @@
 # `pip install onnxruntime`, a session on the CPU provider, one run: a number of this user is written to
 # ~/.cache/Microsoft/DeveloperTools/.onnxruntime/deviceid, a queue of events beside it, and the name
 # mobile.events.data.microsoft.com is looked up, again and again. Nothing is printed, unless the folder cannot be written.
-# Expected: events on Windows alone, as its documentation said. ORT_DISABLE_TELEMETRY=1, before the import, stops
-# all of it.
+# Expected: events on Windows alone, as its docs/Privacy.md said for years; since 1.29 that page tells of Linux, too, and of
+# ORT_DISABLE_TELEMETRY=1, which stops all of it when it is set before the import.
 # Hurts whoever monitors machines of a factory, where programs are let in because they talk to nobody; where the name is not
 # answered it is asked for as long as the program runs.
 set -euo pipefail
