@@ -99,6 +99,7 @@ def test_thirty_kills_and_all_else_at_once(tmp_path, disk, server):
         for one in troubles:
             one.join()
     monitor.start()
+    monitor.wait("SELECT pid FROM heartbeat", monitor.process.pid, 60)  # or SIGTERM meets a program that starts
     done = "SELECT count(*) FROM files WHERE state = 'done'"
     while (ask(disk / "m.db", done) or 0) < len(paths):
         before = ask(disk / "m.db", done) or 0
