@@ -13,6 +13,7 @@ from detecting import bundle, sound, write
 from watching import RULE, Monitor, ask, check_whole
 
 KILLS, AWAY, HELD = 30, 60.0, 5.0  # seconds that the broker is away; that the disk is full, and the database locked
+FULL, LOCKED, GONE = "the disk is full", "locked by another program", "Alarms wait"
 
 
 @pytest.fixture
@@ -56,6 +57,15 @@ def test_thirty_kills_and_all_else_at_once(tmp_path, disk, server):
             os.rename(f"{path}.part", path)
             time.sleep(0.2 + own.random() * 0.5)
 
+    said = tmp_path / "said"
+
+    def tells(words, before, seconds=30):
+        """Wait until the monitors have told of a trouble more often than before."""
+        end = time.monotonic() + seconds
+        while said.read_text().count(words) <= before:
+            assert time.monotonic() < end, f"no monitor says {words!r}"
+            time.sleep(0.05)
+
     def broker_is_away():
         server.process.terminate()
         server.process.wait()
@@ -70,30 +80,41 @@ def test_thirty_kills_and_all_else_at_once(tmp_path, disk, server):
             except OSError:
                 pass
         time.sleep(HELD)
+        told.wait(30)
         os.remove(disk / "filler")
 
     def database_is_locked():
         other = sqlite3.connect(disk / "m.db", isolation_level=None, timeout=30)
         other.execute("BEGIN IMMEDIATE")
         time.sleep(HELD)
+        told.wait(30)
         other.execute("ROLLBACK")
         other.close()
 
-    plan = {3: broker_is_away, 7: disk_is_full, 11: database_is_locked, 16: disk_is_full, 21: database_is_locked}
-    words = ["--mqtt", f"127.0.0.1:{server.port}", "--topic", "factory/press", "--alarm-after", "2/3"]
-    monitor = Monitor(bundle(tmp_path / "press.asdkit"), tmp_path / "in", disk / "m.db", *words, patience=20)
-    arriving, said = threading.Thread(target=arrive), []
+    full, locked = (disk_is_full, FULL), (database_is_locked, LOCKED)
+    plan, told = {3: (broker_is_away, GONE), 7: full, 11: locked, 16: full, 21: locked}, threading.Event()
+    options = ["--mqtt", f"127.0.0.1:{server.port}", "--topic", "factory/press", "--alarm-after", "2/3"]
+    monitor = Monitor(bundle(tmp_path / "press.asdkit"), tmp_path / "in", disk / "m.db", *options, patience=20)
+    arriving = threading.Thread(target=arrive)
     arriving.start()
     try:
         for number in range(KILLS):
-            monitor.start(shift=-draw.choice((0.0, 0.0, 3600.0, 90000.0)))
-            if number in plan:
-                troubles.append(threading.Thread(target=plan[number]))
+            with open(said, "a") as file:
+                monitor.start(shift=-draw.choice((0.0, 0.0, 3600.0, 90000.0)), stderr=file, text=True)
+            trouble, words = plan.get(number, (None, None))
+            before = said.read_text().count(words) if words else 0
+            if trouble:
+                told.clear()
+                troubles.append(threading.Thread(target=trouble))
                 troubles[-1].start()
             time.sleep(draw.random() * 12)  # from the middle of the start on
-            assert monitor.process.poll() is None, monitor.process.communicate()
-            said.append(monitor.kill()[1])
+            assert monitor.process.poll() is None, said.read_text()
+            if trouble:
+                tells(words, before)
+                told.set()
+            monitor.kill()
     finally:
+        told.set()
         over.set()
         arriving.join()
         for one in troubles:
@@ -116,8 +137,6 @@ def test_thirty_kills_and_all_else_at_once(tmp_path, disk, server):
     assert code == 0, err
     check_whole(disk / "m.db", paths, RULE)
     alarms = receiver.alarms()
-    told = {one["id"]: (one["alarm"], one["what"]) for one in alarms}
-    assert set(told.values()) == wanted and len(told) == len(wanted)
-    words = "".join(said)
-    print(f"{len(paths)} files, {len(wanted)} messages of alarms, {len(alarms) - len(told)} of them twice")
-    assert "the disk is full" in words and "locked by another program" in words and "Alarms wait" in words
+    once = {one["id"]: (one["alarm"], one["what"]) for one in alarms}
+    assert set(once.values()) == wanted and len(once) == len(wanted)
+    print(f"{len(paths)} files, {len(wanted)} messages of alarms, {len(alarms) - len(once)} of them twice")
