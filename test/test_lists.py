@@ -10,6 +10,7 @@ from corpora import lists, prepare, program, snapshot, write_clip, write_corpus
 
 from asdkit.bin import extract_feats, make_lists
 from asdkit.config import Config, load_config
+from asdkit.corpus.manifest import read_manifest, write_manifest
 from asdkit.data.chain import Prepared, label_inputs
 from asdkit.data.lists import (
     assign_labels,
@@ -110,9 +111,26 @@ def test_label_schemes(tmp_path, data, scheme, classes, unattributed):
         assert "valve/00/target/-" in read_classes(exp)
 
 
+def test_folders_as_classes(data):
+    """What was recorded in one go lies in one folder, and is one class; a recording that moves gets another."""
+    path = data / "dev_train/manifest.tsv"
+    rows = [row | {"wav": f"{row['machine']}/{'ab'[i % 2]}/{i}.wav"} for i, row in enumerate(read_manifest(path))]
+    classes, labels = assign_labels(rows, "machine+folder")
+    assert classes == ["fan/fan/a", "fan/fan/b", "valve/valve/a", "valve/valve/b"]
+    assert [labels[row["utt"]] for row in rows[:3]] == [(0, True), (1, True), (0, True)]
+    told = []
+    for moved in (rows, [row | {"wav": f"c/{row['wav']}"} for row in rows]):
+        write_manifest(path, moved)
+        for label in ("machine+folder", "machine"):
+            config = Config.model_validate({"data": {"sets": ["dev_train"], "label": label}})
+            told.append(label_inputs(config, Prepared(data)))
+    assert told[1] == told[3] and {key for key in told[0] if told[0][key] != told[2][key]} == {"dev_train.folders"}
+
+
 @pytest.mark.parametrize("scheme", ["", "machine+", "machine+machine", "machine+engine", "machine, section"])
 def test_a_label_of_other_columns_is_refused(scheme):
-    with pytest.raises(ValueError, match=r"data\.label.*must be one or more of year, machine, section, domain, attr"):
+    wanted = r"data\.label.*must be one or more of year, machine, section, domain, attr, folder"
+    with pytest.raises(ValueError, match=wanted):
         Config.model_validate({"data": {"label": scheme}})
 
 

@@ -304,7 +304,7 @@ WIRES: dict[str, Any] = {
     **convolutional("cnn10", {"channels": "3", "dropout": "0.5"}),
     **convolutional("mobilenet", {"width": "0.3"}),
     "data.sets": "[dev_train]",
-    "data.label": "machine+section+domain+attr",
+    "data.label": ["machine+section+domain+attr", Wire("folder", ("loss.dlcl=null",))],
     "data.hide_attributes": "[fan]",
     "data.chunk_seconds": ["0.4", embed("0.4", "train.steps=0", *CHUNKS)],
     "data.feats_type": [Wire("fbank", looks="heard"), embed("fbank", "train.steps=0", looks="heard")],

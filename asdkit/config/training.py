@@ -16,7 +16,7 @@ from asdkit.config.augmentation import (
 )
 from asdkit.utils.typed_yaml import NO_RESULT, Section, given
 
-CLASS_COLUMNS = ("year", "machine", "section", "domain", "attr")  # what data.label joins
+CLASS_COLUMNS = ("year", "machine", "section", "domain", "attr", "folder")  # what data.label joins
 
 
 class HeldOutConfig(Section):
@@ -63,8 +63,8 @@ class DataConfig(Section):
     )
     label: str = Field(
         "machine+section+attr",
-        description="manifest columns whose values together make a training class, joined by +: any of machine, "
-        "section, domain, attr; year: of several corpora as one",
+        description="what makes a training class, joined by +: any of the manifest's columns machine, section, domain, "
+        "attr; year: of several corpora as one; folder: in which a recording lies, as those of one session may",
     )
     hide_attributes: list[str] = Field(
         [],

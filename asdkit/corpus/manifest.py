@@ -1,5 +1,6 @@
 """Manifests and references: one line per clip, tab separated, sorted by utt."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -131,6 +132,16 @@ def sized_digest(rows: list[Row]) -> str:
 def labels_digest(rows: list[Row]) -> str:
     """SHA-256 over a set's clips, but not their recordings: what labels are made from."""
     return sha256_text("".join(f"{label}\n" for label in _labels(rows)))
+
+
+def folders_digest(rows: list[Row]) -> str:
+    """SHA-256 over the folders in which a set's recordings lie."""
+    return sha256_text("".join(f"{row['utt']} {folder_of(row)}\n" for row in rows))
+
+
+def folder_of(row: Row) -> str:
+    """The folder in which a recording lies, as its place is written in the manifest."""
+    return os.path.dirname(row["wav"])
 
 
 def clips_digest(rows: list[Row]) -> str:

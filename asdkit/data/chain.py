@@ -11,6 +11,7 @@ from asdkit.corpus.description import Dataset, load_dataset, present_sets
 from asdkit.corpus.manifest import (
     Row,
     digest,
+    folders_digest,
     labels_digest,
     lengths_digest,
     measured,
@@ -84,7 +85,10 @@ def label_inputs(config: Config, prepared: Prepared) -> Flat:
     """What labels are made from, for their marker."""
     sets = training_sets(config, prepared.data)
     hidden = {"hide_attributes": config.data.hide_attributes} if config.data.hide_attributes else {}
-    return {"label": config.data.label, **hidden, **{name: labels_digest(prepared.rows(name)) for name in sets}}
+    made = {"label": config.data.label, **hidden, **{name: labels_digest(prepared.rows(name)) for name in sets}}
+    if "folder" in config.data.label.split("+"):
+        made |= {f"{name}.folders": folders_digest(prepared.rows(name)) for name in sets}
+    return made
 
 
 def reread_labels(marker: Flat, prepared: Prepared) -> Flat:

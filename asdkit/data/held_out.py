@@ -1,11 +1,10 @@
 """Training clips that no batch gets (`data.held_out`)."""
 
-import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
 from asdkit.config import Config
-from asdkit.corpus.manifest import Row, read_manifest
+from asdkit.corpus.manifest import Row, folder_of, read_manifest
 from asdkit.corpus.names import UNKNOWN
 from asdkit.data.chain import training_sets
 from asdkit.utils.files import sha256_text
@@ -59,7 +58,7 @@ def _kind(row: Row) -> tuple[str, ...]:
 
 
 def _key(unit: list[Row], by: str) -> tuple[str, str]:
-    names = [os.path.dirname(row["wav"]) if by == "folder" else row["utt"] for row in unit]
+    names = [folder_of(row) if by == "folder" else row["utt"] for row in unit]
     return min((sha256_text(name), name) for name in names)
 
 
@@ -75,7 +74,7 @@ def _units(rows: list[Row], by: str) -> list[list[Row]]:
     first: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows):
         keys = [("copy", row["digest"])] if row["digest"] != UNKNOWN else []
-        keys += [("folder", os.path.dirname(row["wav"]))] if by == "folder" else []
+        keys += [("folder", folder_of(row))] if by == "folder" else []
         for key in keys:
             parent[root(number)] = root(first.setdefault(key, number))
     units: dict[int, list[Row]] = defaultdict(list)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from asdkit.config import Config
 from asdkit.corpus.description import Dataset, load_dataset
-from asdkit.corpus.manifest import Row, digest, read_earlier, read_measured
+from asdkit.corpus.manifest import Row, digest, folder_of, read_earlier, read_measured
 from asdkit.corpus.names import UNKNOWN, split_set
 from asdkit.data.chain import Prepared, check_dumped, dump_folder, training_sets
 from asdkit.signals.content import measure_all
@@ -46,7 +46,7 @@ class Clip:
 
 
 def assign_labels(rows: list[Row], scheme: str) -> tuple[list[str], dict[str, tuple[int, bool]]]:
-    """Classes of training clips from the manifest columns that `scheme` joins with `+`.
+    """Classes of training clips from what `scheme` joins with `+`: columns of the manifest, and `folder`.
 
     Returns the sorted class names (`fan/00/spd_1`) and {utt: (label, attributed)}. A clip without attribute is in the
     class with attribute `-`; attributed is False for it where the scheme holds attr, True for all clips elsewhere.
@@ -65,7 +65,7 @@ def assign_labels(rows: list[Row], scheme: str) -> tuple[list[str], dict[str, tu
                 f"two training clips with one id {row['utt']!r}; the second is {row['wav']}. Rename one, or give ids "
                 "in the column 'id' of a CSV file"
             )
-        names[row["utt"]] = "/".join(row[column] for column in columns)
+        names[row["utt"]] = "/".join(folder_of(row) if column == "folder" else row[column] for column in columns)
     classes = sorted(set(names.values()))
     index = {name: label for label, name in enumerate(classes)}
     without = {row["utt"] for row in rows if "attr" in columns and row["attr"] == "-"}
