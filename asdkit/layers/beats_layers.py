@@ -246,11 +246,18 @@ class PositionConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, N, D] -> [B, N, D]"""
         weight = self._weight() if self.folded is None else self.folded
-        # On CPUs with AMX torch (2.14.1) gives wrong values in bfloat16, by 100 %, for groups of less than 16 channels.
-        narrow = weight.shape[1] < 16 and torch.is_autocast_enabled("cpu")
-        if x.device.type == "cuda" or narrow:
+        if x.device.type == "cuda":
             return self.products(x, weight)
-        # As an image of height 1 whose channels lie last, [B, D, 1, N]: much faster on CPUs than conv1d.
+        if weight.shape[1] >= 16 or not torch.is_autocast_enabled("cpu"):
+            return self._as_image(x, weight)
+        # In bfloat16 torch (2.14.1) gives wrong values for groups of less than 16 channels on CPUs with AMX, by 100 %,
+        # and is slower than in float32 without AMX.
+        with torch.autocast("cpu", enabled=False):
+            y = self._as_image(x.float(), weight.float())
+        return y.to(torch.get_autocast_dtype("cpu"))
+
+    def _as_image(self, x: Tensor, weight: Tensor) -> Tensor:
+        # Of height 1, its channels last, [B, D, 1, N]: much faster on CPUs than conv1d.
         image = x.transpose(1, 2).unsqueeze(2)
         y = F.conv2d(image, weight, self.bias, padding=(0, self.kernel // 2), groups=self.groups)
         return y[:, :, 0, : x.shape[1]].transpose(1, 2)
