@@ -147,6 +147,28 @@ def test_networks_that_hand_their_weights_to_a_function(fully_connected):
     assert encoder.state_dict().keys() == before.keys()
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_in_bfloat16_a_layer_acts_with_the_weights_it_has_now(trained):
+    """Frozen ones are cast once, also where clips are embedded first, and again when a checkpoint is loaded."""
+    torch.manual_seed(0)
+    layer, x = LoraLinear(nn.Linear(12, 6).requires_grad_(trained), 2, 3, True), torch.randn(5, 12)
+
+    def run():
+        with torch.autocast("cpu", torch.bfloat16):
+            return layer(x)
+
+    for _ in range(2):
+        with torch.inference_mode():
+            embedded = run()
+        y = run()
+        y.float().sum().backward()
+        expected = F.linear(x.bfloat16(), layer.stored.bfloat16(), layer.bias.bfloat16())
+        assert torch.equal(y, expected) and torch.equal(embedded, expected)
+        assert (layer.stored.grad is not None) == trained
+        layer.load_state_dict({name: -2 * tensor for name, tensor in layer.state_dict().items()})
+        layer.lora_b.data.zero_()
+
+
 def test_null_targets_are_all_linear_layers():
     encoder = tiny_encoder()
     assert all(tuple(block.linears) == BeatsEncoder.LINEARS for block in encoder.blocks())

@@ -29,6 +29,7 @@ class LoraLinear(nn.Linear):
         super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
         self._parameters["weight"], self.bias = linear.weight, linear.bias
         self.fully_connected = fully_connected
+        self._kept: tuple[Any, list[Tensor | None]] | None = None
         like = {"device": linear.weight.device, "dtype": linear.weight.dtype}
         self.lora_a = nn.Parameter(torch.empty(branches, rank, self.in_features, **like))
         self.lora_b = nn.Parameter(torch.zeros(branches, self.out_features, rank, **like))
@@ -37,12 +38,22 @@ class LoraLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out]"""
-        inputs = x, self.stored, self.bias, *self._factors()
-        device = x.device.type
+        weights, factors, device = [self.stored, self.bias], self._factors(), x.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-            inputs = tuple(None if tensor is None else tensor.to(dtype) for tensor in inputs)
-        return _LowRankLinear.apply(*inputs)
+            x, weights, factors = x.to(dtype), self._cast(weights, dtype), [factor.to(dtype) for factor in factors]
+        return _LowRankLinear.apply(x, *weights, *factors)
+
+    def _cast(self, weights: list[Tensor | None], dtype: torch.dtype) -> list[Tensor | None]:
+        """W and bias in `dtype`. On CPUs frozen ones are kept so: a step keeps them for its backward pass anyway."""
+        there = [tensor for tensor in weights if tensor is not None]
+        if self.stored.device.type != "cpu" or any(tensor.requires_grad for tensor in there):
+            return [None if tensor is None else tensor.to(dtype) for tensor in weights]
+        state = dtype, *((tensor.data_ptr(), tensor._version) for tensor in there)
+        if self._kept is None or self._kept[0] != state:
+            with torch.inference_mode(False):  # training goes on with what was kept when it embedded clips in between
+                self._kept = state, [None if tensor is None else tensor.detach().to(dtype) for tensor in weights]
+        return self._kept[1]
 
     @property
     def stored(self) -> nn.Parameter:
