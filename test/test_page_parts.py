@@ -187,6 +187,11 @@ def test_curves(recipe, tmp_path):
     own = found["seeds"]["3"]
     assert found["rows"] == 4 and len(own["step"]) == POINTS and "not a training curve" in found["said"]
     assert own["step"][0] == 200 and own["loss"][:3] == [997.5, 993.0, 989.5]
+    for path, parts in (("one", {"aam": "2.5"}), ("two", {"aam": "2.0", "dlcl": "0.5"})):
+        (tmp_path / path / "seed0").mkdir(parents=True)
+        row = {"step": "50", "lr": "0.1", "loss": "2.5"} | parts
+        write_table(tmp_path / path / "seed0/train.tsv", tuple(row), [row])
+        assert ("loss" in curves(tmp_path / path)["seeds"]["0"]) == (path == "two")
 
 
 def test_scores_over_steps(tmp_path):

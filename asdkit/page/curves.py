@@ -1,6 +1,7 @@
 """Training curves, and scores of weights kept during training."""
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,15 @@ def curves(exp: Path) -> dict[str, Any]:
         means = [[block[-1, 0], *map(_mean, block[:, 1:].T)] for block in blocks]  # a row stands at its last step
         found["rows"] = max(found["rows"], each)
         found["seeds"][str(seed)] = {c: [_short(row[i]) for row in means] for i, c in enumerate(columns)}
+    _leave_out_sum_of_one(found["seeds"].values())
     return found
+
+
+def _leave_out_sum_of_one(seeds: Collection[dict[str, list]]) -> None:
+    """Take out `loss` where it is another column to the last digit: a loss of one part."""
+    if all(values.get("loss") in [own for key, own in values.items() if key != "loss"] for values in seeds):
+        for values in seeds:
+            del values["loss"]
 
 
 def scores_over_steps(exp: Path) -> dict[str, Any]:

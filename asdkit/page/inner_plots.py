@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 COLOURS = ("condition", "domain", "attr", "section", "code")  # what embeddings can be coloured by
 NAMED = 11  # values with a colour and form of their own; the others share one
 UNTOLD = "not told"
-RATES = {"lr": "learning rate", "aam": "AAM-softmax", "dlcl": "DLCL", "pseudo_auc": "Pseudo AUC, held out"}
+RATES = {
+    "lr": "learning rate",
+    "aam": "AAM-softmax",
+    "dlcl": "DLCL",
+    "pseudo_auc": "Pseudo AUC, held out",
+    "pseudo_bound": "bound of the Pseudo AUC",
+}
 
 
 def embeddings(found: dict[str, Any], test: dict[str, Any], colour: str, machine: str, width: float) -> "Figure | None":
