@@ -1,4 +1,5 @@
 import logging
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -128,6 +129,13 @@ def test_printed_number_of_parameters_is_the_closed_form(tmp_path, caplog):
     text = caplog.text
     assert f"trainable parameters: {lora + adapter + pooling + projection:,} of" in text
     assert f"group adapter {adapter:,}, lora {lora:,}, pooling {pooling:,}, projection {projection:,}" in text
+
+
+def test_the_memory_of_a_step_is_told_once(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        run(tmp_path, config())
+    (found,) = re.findall(r"a step needs ([\d.]+) GB of memory \(train.batch_size \d+\)", caplog.text)
+    assert 0.1 < float(found) < 20
 
 
 def test_other_inputs_are_refused_on_resume(tmp_path):

@@ -25,7 +25,7 @@ from asdkit.train.stopping import Stop, Stopped, tell_stopped
 from asdkit.utils.device import set_precision, to_device
 from asdkit.utils.done import compare
 from asdkit.utils.files import needs_space
-from asdkit.utils.memory import memory_told
+from asdkit.utils.memory import memory_told, most_used
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -145,7 +145,7 @@ class Trainer:
         self.world.barrier()
 
     def _train(self, module: nn.Module, batches: Iterable[Any], env: dict[str, str]) -> None:
-        for batch in batches:
+        for number, batch in enumerate(batches):
             self.step += 1
             what, instead = too_large(self.system, self.settings.batch_size, self.parts)
             with memory_told(f"step {self.step}: {what}", instead):
@@ -155,6 +155,8 @@ class Trainer:
             self._unseen.append((self.step, batch.utts, list(losses), numbers))
             if self._looks_now():
                 self._look()
+            if number == 1:  # a step when everything is there
+                logging.info("a step needs %s (%s)", most_used(self.world.device), what)
             self._act()
             if self.world.rank == 0:
                 self._save(env)

@@ -3,9 +3,14 @@
 import ctypes
 import os
 import re
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names are M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 
@@ -57,6 +62,15 @@ def memory_told(what: str, instead: str) -> Iterator[None]:
         free = f", {left[2]} of {left[1]} were free" if left else ""
         size = f" ({_readable(*asked.groups())} more were asked for{free})" if asked else ""
         raise ValueError(f"{what} does not fit into {where}: {instead}{size}") from None
+
+
+def most_used(device: "torch.device") -> str:
+    """How much memory this process has needed at once so far: of a GPU, or main memory with the program in it."""
+    if device.type == "cuda":
+        import torch
+
+        return f"{gigabytes(torch.cuda.max_memory_reserved(device))} of the GPU's memory"
+    return f"{gigabytes(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)} of memory"
 
 
 def gigabytes(size: float) -> str:
