@@ -92,6 +92,19 @@ def test_of_a_failed_job_the_latest_run_alone_is_shown(tmp_path):
     assert "    # no-such-program\n    # submitted at " in done.stderr and "old" not in done.stderr
 
 
+def test_the_latest_of_many_runs_is_read(tmp_path):
+    """A log grows with every run; a pipe that its reader leaves early would end the driver without a word."""
+    log, run = tmp_path / "a=b.log", "# python3 -m x\n# submitted at {}\nsaid {}\n# ended code 0, 1 s\n\n"
+    for count in (1, 20, 20000):
+        log.write_text("".join(run.format(i, i) for i in range(count)))
+        words = ["bash", "-c", f"set -euo pipefail; . '{ROOT}/utils/jobs.sh'; latest_run \"$1\"; echo whole", "-", log]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == run.format(count - 1, count - 1) + "whole\n"
+    log.write_text("no run at all\n")
+    assert subprocess.run(words, capture_output=True, text=True).stdout == "no run at all\nwhole\n"
+
+
 def test_last_line_stands_alone_after_output_without_newline(tmp_path):
     assert run(tmp_path, "x.log", "printf", "no newline").returncode == 0
     assert (tmp_path / "x.log").read_text().splitlines()[3:-1] == ["no newline"]

@@ -106,9 +106,13 @@ forget_progress() {
     done
 }
 
-# Print what the latest run of a job wrote to its log.
+# Print what the latest run of a job wrote to its log, from the line before its submission, the command. Nothing may stop
+# reading early here: under pipefail, what writes to it would end the driver.
 latest_run() {
-    tac -- "$1" | sed '/^# submitted at /{n;q}' | tac
+    local line
+    line=$({ grep -n '^# submitted at ' || true; } <"$1" | tail -n 1)
+    line=${line%%:*}
+    tail -n "+$((${line:-0} > 1 ? line - 1 : 1))" -- "$1"
 }
 
 has_ended() {

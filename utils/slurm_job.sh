@@ -30,7 +30,7 @@ run_words() {
         "$@" </dev/null &
     else
         # torchrun takes PET_<OPTION> for an option that it was not given.
-        PET_MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+        PET_MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
         PET_MASTER_PORT=$(python3 -c 'import socket; s = socket.create_server(("", 0)); print(s.getsockname()[1])')
         export PET_MASTER_ADDR PET_MASTER_PORT
         # shellcheck disable=SC2016
