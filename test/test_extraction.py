@@ -29,7 +29,8 @@ def test_folded_weights_give_the_same_embeddings(precision, dtype):
     feats = torch.randn(3, 64, 128)
     folded = copy.deepcopy(model)
     fold(folded, dtype)
-    assert folded.model.projection.weight.dtype == folded.model.encoder.encoder.pos_conv[0].folded.dtype == dtype
+    assert folded.model.projection.weight.dtype == dtype
+    assert folded.model.encoder.encoder.pos_conv[0].folded.dtype == torch.float32  # with so few channels in a group
     assert folded.state_dict().keys() == model.state_dict().keys()
     found, expected = (represent(system, feats, config.embed, 64, 64)["embedding"] for system in (folded, model))
     assert torch.equal(found, expected)

@@ -33,10 +33,13 @@ run_words() {
         PET_MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
         PET_MASTER_PORT=$(python3 -c 'import socket; s = socket.create_server(("", 0)); print(s.getsockname()[1])')
         export PET_MASTER_ADDR PET_MASTER_PORT
+        # A program that fails waits a second: Slurm (22.05) ends the step at once and loses its last words. The trap lets
+        # the shell outlive a signal that its program is given too.
         # shellcheck disable=SC2016
         srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --kill-on-bad-exit=1 \
             ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
-            bash -c 'PET_NODE_RANK=$SLURM_NODEID exec "$@"' - "$@" </dev/null &
+            bash -c 'trap : TERM INT; PET_NODE_RANK=$SLURM_NODEID "$@" || { code=$?; sleep 1; exit "$code"; }' - "$@" \
+            </dev/null &
     fi
     pid=$!
     wait "$pid" || code=$?

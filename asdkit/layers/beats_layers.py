@@ -235,7 +235,7 @@ class PositionConv(nn.Module):
 
     def __init__(self, dim: int, kernel: int, groups: int) -> None:
         super().__init__()
-        self.kernel, self.groups = kernel, groups
+        self.kernel, self.groups, self._narrow = kernel, groups, dim // groups < 16
         self.bias = nn.Parameter(torch.zeros(dim))
         self.weight_g = nn.Parameter(torch.empty(1, 1, kernel))
         self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
@@ -248,12 +248,11 @@ class PositionConv(nn.Module):
         weight = self._weight() if self.folded is None else self.folded
         if x.device.type == "cuda":
             return self.products(x, weight)
-        if weight.shape[1] >= 16 or not torch.is_autocast_enabled("cpu"):
+        if not (self._narrow and torch.is_autocast_enabled("cpu")):
             return self._as_image(x, weight)
-        # In bfloat16 torch (2.14.1) gives wrong values for groups of less than 16 channels on CPUs with AMX, by 100 %,
-        # and is slower than in float32 without AMX.
+        # torch 2.14.1 in bfloat16: with AMX wrong by 100 % for such groups, without it slower than in float32.
         with torch.autocast("cpu", enabled=False):
-            y = self._as_image(x.float(), weight.float())
+            y = self._as_image(x.float(), weight)
         return y.to(torch.get_autocast_dtype("cpu"))
 
     def _as_image(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -277,7 +276,8 @@ class PositionConv(nn.Module):
         return torch.einsum("bngc,goc->bngo", windows, matrix).flatten(2)
 
     def fold_for_inference(self, dtype: torch.dtype) -> None:
-        """Use the weight as it is now, normalised once, in `dtype` and with its channels last."""
+        """Use the weight as it is now, normalised once, in the precision that it is used in; its channels last."""
+        dtype = torch.float32 if self._narrow else dtype
         self.folded = self._weight().detach().to(dtype, memory_format=torch.channels_last)
 
     def _weight(self) -> Tensor:
