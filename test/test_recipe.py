@@ -90,6 +90,18 @@ def test_killed_and_started_again_gives_the_same_bits(whole, corpus, tmp_path, s
     assert recipe.results() == whole[0].results()
 
 
+def test_a_precision_that_is_chosen_in_a_killed_run_holds_for_all_shards(corpus, tmp_path):
+    recipe = Recipe(tmp_path, corpus)
+    options = ["--tag", "tiny", "--set", "embed.precision=auto", "--set", "train.steps=4"]
+    recipe.kill_when(recipe.exp / "log/4.extract_embeddings.seed0.choose.log", *options)
+    done = recipe.run(*options)
+    assert done.returncode == 0, done.stdout
+    (told,) = re.findall(r"embed.precision auto: (\w+); time for", done.stdout)
+    assert json.loads((recipe.exp / "seed0/precision.json").read_text())["precision"] == told
+    markers = [json.loads(path.read_text()) for path in recipe.exp.glob("seed0/embed/*/.done")]
+    assert len(markers) == 4 and {marker["embed.precision"] for marker in markers} == {told}
+
+
 def test_changed_config_with_the_same_tag_is_refused(whole):
     recipe, _ = whole
     before = recipe.results()
