@@ -130,6 +130,7 @@ def test_lengths_are_drawn_by_step_and_hold_as_much_sound(tmp_path):
     _, sounds = pretraining(what, None, 0, tmp_path, {}, CPU)
     sizes = [sounds.size(step) for step in range(1, 30)]
     assert all(0.5 <= seconds <= 2 and 1.2 < count * seconds < 3 for count, seconds in sizes)
+    assert all(seconds in (0.5, 2) or seconds / 0.2 == pytest.approx(round(seconds / 0.2)) for _, seconds in sizes)
     assert len({count for count, _ in sizes}) > 2
     batch = next(iter(sounds.batches([3])))
     count, seconds = sounds.size(3)

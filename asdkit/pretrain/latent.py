@@ -10,7 +10,6 @@ from asdkit.encoders.beats import Beats
 from asdkit.losses.gather import gather
 from asdkit.pretrain.config import LatentConfig
 from asdkit.pretrain.masking import take
-from asdkit.pretrain.visible import encode_visible
 
 
 class Latent(nn.Module):
@@ -54,10 +53,7 @@ class Latent(nn.Module):
     def targets(self, clean: Tensor) -> Tensor:
         """Features [B, F, M] -> what is to be predicted of each patch: float32 [B, N, dim]."""
         self.average.eval()
-        size = self.average.cfg.input_patch_size
-        count = (clean.shape[1] // size) * (clean.shape[2] // size)
-        everything = torch.arange(count, device=clean.device).expand(len(clean), -1)
-        layers = encode_visible(self.average, clean, everything)[-self.config.layers :]
+        layers = self.average.layers(clean)[-self.config.layers :]
         mean = torch.stack([F.layer_norm(x.float(), x.shape[-1:]) for x in layers]).mean(0)
         whole = gather(mean)[0].flatten(0, 1)
         return (mean - whole.mean(0)) / whole.std(0).clamp(min=1e-3)
