@@ -33,7 +33,8 @@ check() {
 
 # write_settings NODES
 write_settings() {
-    local one port=$first_port memory # of the machine in MiB: a job may ask for as much
+    local one port=$first_port cores memory # of the machine in MiB: a job may ask for as much
+    cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) # which it would tell in their place
     memory=$(slurmd -C | sed -n 's/.* RealMemory=\([0-9]*\).*/RealMemory=\1/p')
     [[ -d $dir ]] || mkdir -m 755 "$dir"
     mkdir -p "$dir"/{munge,state,spool,log}
@@ -63,7 +64,7 @@ SlurmctldLogFile=$dir/log/slurmctld.log
 SlurmdLogFile=$dir/log/slurmd.%n.log
 END
     for one in "$@"; do
-        echo "NodeName=$one NodeHostname=$node NodeAddr=127.0.0.1 Port=$((port++)) CPUs=$(nproc) $memory State=UNKNOWN"
+        echo "NodeName=$one NodeHostname=$node NodeAddr=127.0.0.1 Port=$((port++)) CPUs=$cores $memory State=UNKNOWN"
     done >>"$SLURM_CONF"
     echo "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP" >>"$SLURM_CONF"
     printf 'export SLURM_CONF=%q\n' "$SLURM_CONF" >"$dir/env"

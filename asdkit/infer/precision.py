@@ -17,7 +17,7 @@ from asdkit.data.lists import Clip, input_clips
 from asdkit.infer.clips import arrays, batches_of
 from asdkit.infer.experiment import Experiment
 from asdkit.infer.network import has_int8, load_system
-from asdkit.utils.files import locked, sha256_file, write_json
+from asdkit.utils.files import locked, read_json, sha256_file, write_json
 
 NEAR = 0.999  # cosine to float32 that each clip must keep
 CLIPS = 50  # training clips that are compared
@@ -41,7 +41,7 @@ def choose_precision(experiment: Experiment, dump: str | Path, force: bool = Fal
             config = _with(experiment.located, "auto")
             found = measure(config, experiment, _clips(experiment, config, dump))
             write_json(folder / CHOSEN, {**found, "made_from": choice_inputs(config, checkpoint)})
-            logging.info("%s: embed.precision auto: %s", folder, found["why"])
+        logging.info("%s: embed.precision auto: %s", folder, read_json(folder / CHOSEN)["why"])
         return as_chosen(_with(experiment.config, "auto"), folder).embed.precision
 
 
