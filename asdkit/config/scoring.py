@@ -108,10 +108,11 @@ class KnnConfig(DetectorConfig):
         "embedding",
         description="which of stage 4's arrays it reads: embed/<set>/<array>.ark; several: as if they were bands",
     )
-    distance: Literal["cosine", "euclid", "standardised"] = Field(
+    distance: Literal["cosine", "euclid", "standardised", "whitened"] = Field(
         "cosine",
         description="cosine: 1 - cosine, from 0 to 2; standardised: euclid, each dimension over its deviation among "
-        "the training clips, bands of any size weighing alike",
+        "the training clips, bands of any size weighing alike; whitened: the same, where directions in which these "
+        "clips vary together count less",
     )
     join: Literal["mean", "max", "coupled"] = Field(
         "mean",

@@ -5,10 +5,10 @@ import numpy as np
 from asdkit.config import ScoreConfig
 from asdkit.detectors import DETECTORS, Detector
 from asdkit.detectors.smote import between
+from asdkit.detectors.tables import PARTS
 
 SELF_SCORED = 1000  # training clips of a detector: enough for a percentile, and quicker than the scores themselves
 BLOCK = 4096  # clips that are scored together
-PARTS = 5  # of the training clips, where a detector cannot leave single ones out
 
 
 class PerDomain:

@@ -4,13 +4,16 @@ import numpy as np
 
 from asdkit.detectors.bank import Bank
 from asdkit.detectors.rescale import NEAREST, Rescale, Rescaled, rescale
+from asdkit.detectors.tables import PARTS
+from asdkit.detectors.whitening import Whitening, half_whitening
 
 SHARED = 0.01  # of a dimension's variance is the mean over its band: one that hardly varies does not decide alone
 
 
 class KNN:
-    """Anomaly score = mean distance to the k nearest training embeddings: cosine (1 - cosine, 0..2), Euclid's, or
-    standardised: Euclid's of dimensions over their `deviations` among the training embeddings.
+    """Anomaly score = mean distance to the k nearest training embeddings: cosine (1 - cosine, 0..2), Euclid's,
+    standardised (Euclid's of dimensions over their `deviations` among the training embeddings) or whitened (of these
+    after `half_whitening`).
 
     Embeddings with frequency bands, [N, F, D], have a memory for each band (BEAM, arXiv 2603.13749); `join` makes one
     score of the bands': mean, max, or coupled (one memory: of the mean over bands of cosine distances, otherwise
@@ -35,14 +38,17 @@ class KNN:
         """
         if len(x) < self.k:
             raise ValueError(f"k = {self.k} neighbours of {len(x)} training embeddings: lower k")
-        self.units = deviations(x) if self.distance == "standardised" else None
+        self.units = deviations(x, self.distance) if self.distance in ("standardised", "whitened") else None
+        self.whitening = half_whitening(x / self.units) if self.distance == "whitened" else None
         self._remember(x, recordings)
         self.rescaled = [rescale(bank, self.how) for bank in self.banks]
         return self
 
-    def restore(self, x: np.ndarray, units: np.ndarray | None, rescaled: list[Rescaled]) -> None:
-        """Be as one that was fitted on `x`, with what came of it: its `units` and, of each memory, `rescaled`."""
-        self.units, self.rescaled = units, rescaled
+    def restore(
+        self, x: np.ndarray, units: np.ndarray | None, whitening: Whitening | None, rescaled: list[Rescaled]
+    ) -> None:
+        """Be as one fitted on `x`, with what came of it: `units`, `whitening` and, of each memory, `rescaled`."""
+        self.units, self.whitening, self.rescaled = units, whitening, rescaled
         self._remember(x, None)
         if len(rescaled) != len(self.banks):
             raise ValueError(f"{len(rescaled)} memories, of embeddings that make {len(self.banks)}")
@@ -78,13 +84,35 @@ class KNN:
 
         Errors as for `anomaly_score`.
         """
-        banks, bands = self._fitted(), self.bands(x)
+        banks = self._fitted()
+        if self.whitening is not None and own is not None:
+            return self._left_out(x, own)
+        bands = self.bands(x)
         if len(bands) != len(banks):
             raise ValueError(f"embeddings have {len(bands)} bands, the training embeddings {len(banks)}")
         found = [
             how.score(bank, band, self.k, own) for how, bank, band in zip(self.rescaled, banks, bands, strict=True)
         ]
         return np.stack(found)
+
+    def _left_out(self, x: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Scores [F, M] of x [M, D] or [M, F, D] after another fit without a fifth of the recordings, own [M] among it.
+
+        A whitening moves the embeddings that it was learnt from away from each other, nearer together than new ones.
+        """
+        recordings = self.banks[0].recordings  # [N, parents]
+        known, number = np.unique(recordings, return_inverse=True)
+        part = (number % PARTS).reshape(recordings.shape)
+        asked = np.where(np.isin(own, known), np.searchsorted(known, own) % PARTS, -1)
+        found = np.full((len(self.banks), len(x)), np.inf)
+        for one in np.unique(asked):
+            kept, rows = (part != one).all(axis=1), asked == one
+            if one < 0:
+                found[:, rows] = self.by_band(x[rows])
+            elif kept.any() and (self.x[kept] != self.x[kept][0]).any():
+                made = KNN(min(self.k, int(kept.sum())), self.distance, self.join, self.how)
+                found[:, rows] = made.fit(self.x[kept], recordings[kept]).by_band(x[rows])
+        return found
 
     def joined(self, bands: np.ndarray) -> np.ndarray:
         """One score of those of the memories, [F, M] -> [M]."""
@@ -102,6 +130,7 @@ class KNN:
         """One table of embeddings for each memory."""
         if self.units is not None and np.shape(x)[1:] == self.units.shape:
             x = x / self.units
+            x = x if self.whitening is None else self.whitening(x)
         if np.ndim(x) != 3:
             return [x]
         if self.join != "coupled":
@@ -116,7 +145,7 @@ class KNN:
         return [np.hstack([(x / np.where(norms == 0, 1, norms)).reshape(len(x), -1), rest])]
 
 
-def deviations(x: np.ndarray) -> np.ndarray:
+def deviations(x: np.ndarray, distance: str = "standardised") -> np.ndarray:
     """What each dimension of x [N, D] or [N, F, D] is divided by, [D] or [F, D], so that its deviation is 1.
 
     Times the root of the band's dimensions, so that bands weigh alike (those without a number but 0 do not count);
@@ -127,7 +156,7 @@ def deviations(x: np.ndarray) -> np.ndarray:
     shared = variance.sum(axis=-1, keepdims=True) / dimensions
     if not shared.any():
         raise ValueError(
-            f"distance: standardised needs training clips that differ, got {len(x)} that do not: add clips, or take "
+            f"distance: {distance} needs training clips that differ, got {len(x)} that do not: add clips, or take "
             "distance: euclid"
         )
     found = np.sqrt(((1 - SHARED) * variance + SHARED * shared) * dimensions)

@@ -32,6 +32,8 @@ def _knn(fitted: Any, config: Any) -> State:
     arrays = {"x": np.asarray(fitted.x)}
     if fitted.units is not None:
         arrays["units"] = fitted.units
+    if fitted.whitening is not None:
+        arrays |= fitted.whitening._asdict()
     for name in ("times", "minus"):
         if getattr(fitted.rescaled[0], name) is not None:
             arrays[name] = np.stack([getattr(one, name) for one in fitted.rescaled])

@@ -10,7 +10,7 @@ from asdkit.monitor.learnt import Learnt, distances
 
 # A clip that is nearer to a reference than half of what lies between that and all normal clips is nearer to it than to
 # any of these; a cosine distance is half a squared one.
-SHARE = {"cosine": 0.25, "euclid": 0.5, "standardised": 0.5}
+SHARE = {"cosine": 0.25, "euclid": 0.5, "standardised": 0.5, "whitened": 0.5}
 
 
 class Faults:
@@ -44,7 +44,7 @@ def restored(learnt: Learnt, x: np.ndarray) -> KNN:
     """A memory of x that is compared as that of `learnt` is, with nothing rescaled."""
     knn = _knn(learnt)
     made = KNN(1, knn.distance, knn.join)
-    made.restore(x, knn.units, [Rescaled(None, None, False)] * len(knn.banks))
+    made.restore(x, knn.units, knn.whitening, [Rescaled(None, None, False)] * len(knn.banks))
     return made
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from asdkit.detectors.knn import KNN
 from asdkit.detectors.rescale import NEAREST, Rescaled
 from asdkit.detectors.tables import table
+from asdkit.detectors.whitening import Whitening
 
 Arrays = dict[str, np.ndarray]
 
@@ -64,8 +65,24 @@ def _restored(settings: dict[str, Any], arrays: Arrays) -> KNN:
     x, units = arrays["x"], arrays.get("units")
     if arrays["rows"].shape != x.shape[:1] or (units is not None and units.shape != x.shape[1:]):
         raise ValueError("knn: rows or units are not those of x")
-    knn.restore(x, units, _rescaled(settings, arrays))
+    knn.restore(x, units, _whitening(arrays, x.shape) if knn.distance == "whitened" else None, _rescaled(settings, arrays))
     return knn
+
+
+def _whitening(arrays: Arrays, shape: tuple[int, ...]) -> Whitening:
+    found = Whitening(*(arrays[name] for name in Whitening._fields))
+    bands, columns = (1, *shape[1:])[-2:]
+    size = (bands, len(found.gains.T), columns)
+    if (found.axes.shape, found.gains.shape, found.rest.shape) != (size, size[:2], size[:1]):
+        raise ValueError("knn: axes, gains or rest are not those of x")
+    return found
+
+
+def learnt_again(settings: dict[str, Any], arrays: Arrays) -> Arrays:
+    """A whitened memory's `units` and Whitening from its embeddings `x`, as they are now."""
+    knn = KNN(1, settings["distance"], settings["join"]).fit(arrays["x"])
+    assert knn.units is not None and knn.whitening is not None
+    return {"units": knn.units, **knn.whitening._asdict()}
 
 
 def _rescaled(settings: dict[str, Any], arrays: Arrays) -> list[Rescaled]:

@@ -15,7 +15,7 @@ from asdkit.monitor.detector import Detector, Machine
 from asdkit.monitor.evidence import levels, summary
 from asdkit.monitor.faults import Faults, radii
 from asdkit.monitor.inputs import Ears, Heard, Key, Unread, belongs, find
-from asdkit.monitor.learnt import Learnt
+from asdkit.monitor.learnt import Learnt, learnt_again
 from asdkit.monitor.sensors import Sensor, measure
 from asdkit.utils.names import shown
 
@@ -127,6 +127,10 @@ def _add(
             [arrays[names["x"]], *(clip.x.astype(arrays[names["x"]].dtype) for clip in clips)]
         )
         arrays[names["rows"]] = np.concatenate([arrays[names["rows"]], numbers])
+        settings = told["detectors"][domain]["settings"]
+        if settings["distance"] == "whitened":  # clips that a whitening was not learnt from are farther away
+            again = learnt_again(settings, {"x": arrays[names["x"]]})
+            arrays |= {names[key]: array for key, array in again.items()}
         memories = {
             name: (Learnt("knn", part["settings"], {key: arrays[array] for key, array in part["arrays"].items()}), part)
             for name, part in told["detectors"].items()
