@@ -27,7 +27,7 @@ data: {chunk_seconds: 0.3, level: clip_rms}
 train: {steps: 0}
 embed: {segment: chunk, hop_seconds: 0.2, arrays: {std: {pooling: std}}}
 score:
-  knn: {array: [embedding, std], distance: standardised, per_domain: false, k: 2}
+  knn: {array: [embedding, std], distance: whitened, per_domain: false, k: 2}
   lof: {detector: lof, n_neighbors: 2}
   iforest: {detector: iforest, n_estimators: 5}
   gmm: {detector: gmm, reg_covar: 1.0}

@@ -29,6 +29,7 @@ DETECTORS = {
     "knn of 3": KnnConfig(k=3, per_domain=False),
     "euclid": KnnConfig(distance="euclid"),
     "standardised": KnnConfig(distance="standardised", per_domain=False),
+    "whitened": KnnConfig(distance="whitened", per_domain=False),
     "ratio": rescaled("ratio"),
     "ratio of all": rescaled("ratio", rank=0.9),
     "sum": KnnConfig(distance="euclid", rescale=RescaleConfig(kind="ratio", k=2, k_target=1, total=True)),
@@ -53,6 +54,7 @@ BANDS = {
     "coupled": KnnConfig(join="coupled", rescale=RescaleConfig(kind="variance", k=2)),
     "side by side": KnnConfig(join="coupled", distance="euclid", smote=SMOTE),
     "standardised bands": KnnConfig(distance="standardised", rescale=RescaleConfig(kind="ratio", k=2)),
+    "whitened bands": KnnConfig(distance="whitened", per_domain=False),
 }
 every = pytest.mark.parametrize("name", [*DETECTORS, *BANDS])
 
@@ -122,7 +124,7 @@ def test_a_clip_alone_has_the_score_it_has_among_others(name, seed):
 
 @pytest.mark.parametrize(
     "name",
-    ["knn", "knn of 3", "standardised", "ratio", "ratio of all", "sum", "difference", "variance", "z-scores", "medians",
+    ["knn", "knn of 3", "standardised", "whitened", "ratio", "ratio of all", "sum", "difference", "variance", "z-scores", "medians",
      "smote", "kmeans", "means at unit length", "lof", "mahalanobis", "iforest", "bands", "largest band", "coupled"],
 )  # fmt: skip
 @FEW

@@ -15,7 +15,7 @@ CONFIG = """embed: {arrays: {other: {pooling: mean}}}
 score:
   density: {per_domain: false, rescale: {kind: variance, k: 2}}
   forest: {detector: iforest, n_estimators: 5}
-  standardised: {distance: standardised, per_domain: false}
+  whitened: {distance: whitened, per_domain: false}
 """
 KILLED = """
 import os, signal, sys

@@ -15,6 +15,7 @@ SETTINGS = [
     {"k": 3, "per_domain": False},
     {"distance": "euclid", "k": 2, "normalise": "zscore"},
     {"distance": "standardised", "normalise": "median"},
+    {"distance": "whitened", "per_domain": False, "normalise": "zscore"},
     {"smote": {"amount": 0.5}},
     *({"rescale": {"kind": kind, "k": 2}} for kind in ("ratio", "difference", "variance", "log_variance")),
     {"distance": "euclid", "rescale": {"kind": "ratio", "rank": 0.8, "total": True, "k_target": 1}},
@@ -38,6 +39,8 @@ BANDS = [
     {"join": "coupled"},
     {"join": "coupled", "distance": "standardised", "k": 2},
     {"distance": "standardised", "rescale": {"kind": "variance", "k": 2}},
+    {"distance": "whitened", "k": 2},
+    {"distance": "whitened", "join": "coupled"},
 ]
 
 

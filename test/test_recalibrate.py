@@ -9,8 +9,10 @@ import soundfile
 from detecting import CLIPS, RATE, Levels, bundle, sound, write
 
 from asdkit.bin import recalibrate as program
+from asdkit.detectors.knn import KNN
 from asdkit.monitor import recalibration
 from asdkit.monitor.alarms import Alarms
+from asdkit.monitor.bundle import Bundle, write_bundle
 from asdkit.monitor.database import Database
 from asdkit.monitor.detector import Detector
 from asdkit.monitor.inputs import find
@@ -67,6 +69,38 @@ def test_clips_that_are_normal_join_and_limits_are_made_anew(press, tmp_path, ca
     assert judged(tmp_path / "new.asdkit", bad)[0][0].verdict == "anomalous"
     note = judge.detector.header["card"]["recalibrated"][0]
     assert note["machines"]["press"]["clips"] == [12, 20] and note["of"] == "press.asdkit"
+
+
+def whitened(path, out):
+    """The same bundle with the whitened distance."""
+    held = Bundle.open(path)
+    arrays = {name: np.asarray(held.array(name)) for name in held.sections}
+    header = {key: value for key, value in held.header.items() if key != "sections"}
+    knn = KNN(1, "whitened").fit(arrays["press.-.x"])
+    own = {"units": knn.units, **knn.whitening._asdict()}
+    told = header["machines"][0]["detectors"]["all"]
+    told["settings"] = told["settings"] | {"distance": "whitened"}
+    told["arrays"] |= {name: f"press.-.{name}" for name in own}
+    write_bundle(out, header, arrays | {f"press.-.{name}": array for name, array in own.items()})
+    return out
+
+
+def test_a_whitening_is_learnt_again_with_the_clips_that_join(press, tmp_path, capsys):
+    old, out = whitened(press, tmp_path / "whitened.asdkit"), tmp_path / "new.asdkit"
+    new = clips(tmp_path, "new", *(tone(80 + number, 2500) for number in range(8)))
+    rattle = clips(tmp_path, "rattle", *(tone(40 + number, 5000, 0.1) for number in range(3)))
+    program.main([str(old), str(new), "--fault", "rattle", str(rattle), "--out", str(out)])
+    machine = judged(out, new)[1].detector.machines[0]
+    held = machine.domains["all"][0]
+    again = KNN(1, "whitened").fit(held.arrays["x"])
+    for name, array in again.whitening._asdict().items():
+        np.testing.assert_array_equal(held.arrays[name], array)
+    wanted = again.leave_one_out(held.arrays["x"], np.arange(len(held.arrays["x"])))
+    np.testing.assert_allclose(machine.calibration[0], wanted, rtol=1e-9)
+    others = clips(tmp_path, "others", *(tone(60 + number, 2500) for number in range(4)))
+    assert sum(one.verdict == "normal" for one in judged(out, others)[0]) >= 3
+    faulty = clips(tmp_path, "faulty", tone(50, 5000, 0.1))
+    assert judged(out, faulty)[0][0].fault[0] == "rattle"
 
 
 def test_other_detectors_learn_limits_alone(press, tmp_path, monkeypatch):

@@ -168,6 +168,7 @@ def test_reference_that_does_not_fit(tmp_path, change, words):
         ("{distance: euclid}", False),
         ("{distance: standardised, per_domain: false}", False),
         ("{array: [embedding, deviation], distance: standardised, per_domain: false}", False),
+        ("{array: [embedding, deviation], distance: whitened, per_domain: false}", False),
         ("{array: [embedding, deviation]}", False),
         ("{detector: kmeans}", True),
         ("{detector: kmeans, distance: euclid}", False),

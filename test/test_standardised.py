@@ -105,7 +105,7 @@ def test_egs_custom_trains_nothing_and_scores_what_it_embeds():
         ("mean", 0),
         ("std", 0),
     ]
-    assert (config.score["knn"].distance, config.score["knn"].per_domain) == ("standardised", False)
+    assert (config.score["knn"].distance, config.score["knn"].per_domain) == ("whitened", False)
     assert load_config(ROOT / "egs/custom/conf/lora_ga.yaml").train.steps == 100
 
 

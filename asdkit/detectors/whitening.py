@@ -1,4 +1,4 @@
-"""Half a whitening: directions in which training embeddings vary together count less, by the root of their deviation."""
+"""Half a whitening: directions in which training embeddings vary much count less, by the root of their deviation."""
 
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ def half_whitening(x: np.ndarray) -> Whitening:
 
 
 def _of_band(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    count, columns = len(x), max(1, int((x != 0).any(axis=0).sum()))
+    columns = max(1, int((x != 0).any(axis=0).sum()))
     away = x - x.mean(axis=0)
     variances, axes = _principal(away)
     mean = variances.sum() / columns

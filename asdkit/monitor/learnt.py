@@ -65,7 +65,8 @@ def _restored(settings: dict[str, Any], arrays: Arrays) -> KNN:
     x, units = arrays["x"], arrays.get("units")
     if arrays["rows"].shape != x.shape[:1] or (units is not None and units.shape != x.shape[1:]):
         raise ValueError("knn: rows or units are not those of x")
-    knn.restore(x, units, _whitening(arrays, x.shape) if knn.distance == "whitened" else None, _rescaled(settings, arrays))
+    whitening = _whitening(arrays, x.shape) if knn.distance == "whitened" else None
+    knn.restore(x, units, whitening, _rescaled(settings, arrays))
     return knn
 
 

@@ -4,10 +4,11 @@ Called by yardstick.sh. Noise (asdkit.signals.noise) is added to training and te
 level, from a seed that is the clip's name; none of it is heard in pre-training. Figures, for every encoder:
 
     mean        conf/frozen.yaml of egs/custom: nearest neighbour by cosine of the mean over tokens
-    both        mean and deviation, standardised (two of the four distances of egs/custom's default)
-    default     conf/default.yaml of egs/custom, which also hears log-mels
+    both        mean and deviation, standardised
+    default     conf/default.yaml of egs/custom: mean and deviation, whitened, of tokens and log-mels
 
-and for log-mels the first two. These detectors draw nothing at random; the random weights have seeds.
+for log-mels, as the encoders hear them, the same without tokens (whitened: all of conf/default.yaml that is left), and
+conf/logmel.yaml. These detectors draw nothing at random; the random weights have seeds.
 """
 
 import argparse
@@ -40,16 +41,18 @@ NOISY = tuple(f"{kind}_{snr}" for kind in KINDS for snr in SNRS)
 LENGTHS = ("2s", "5s")  # of clips that last longer; all of BLDC's and of slide rail's
 QUIETER = 0.25  # noisy clips, so that they stay far from full scale
 PARTS = {"mini dev": ("mini", "dev"), "mini eval": ("mini", "eval"), "real": ("real", "dev")}
-VIEWS = "{array: [%s], distance: standardised, per_domain: false}"
+VIEWS = "{array: [%s], distance: %s, per_domain: false}"
 DETECTORS = {
     "mean": ("frozen", []),  # configuration of egs/custom, settings; the last of its scores counts
-    "both": ("default", [f"score.both={VIEWS % 'embedding, deviation'}"]),
+    "both": ("default", [f"score.both={VIEWS % ('embedding, deviation', 'standardised')}"]),
     "default": ("default", []),
 }
 MELS = {
     "log-mels, mean": ("default", ["score.mel={array: mel}"]),
-    "log-mels, both": ("default", [f"score.mels={VIEWS % 'mel, mel_deviation'}"]),
+    "log-mels, both": ("default", [f"score.mels={VIEWS % ('mel, mel_deviation', 'standardised')}"]),
+    "log-mels, whitened": ("default", [f"score.mels={VIEWS % ('mel, mel_deviation', 'whitened')}"]),
 }
+LOGMEL = "logmel.yaml"  # of egs/custom: title, figure and file
 
 
 def heard(samples: np.ndarray, rate: int, utt: str, condition: str) -> np.ndarray:
@@ -72,11 +75,10 @@ def embed(systems: list[Embedder], data: Path, rows: list[Row], condition: str) 
             heard(reader.read(Path(dataset.root, rows[i]["wav"])), reader.sample_rate, rows[i]["utt"], condition)
             for i in batch
         ]
+        samples = torch.from_numpy(np.stack(wavs).astype(np.float32))
         with torch.inference_mode():
-            # all networks are BEATs: they hear the same features
-            feats = systems[0].encoder.frontend(torch.from_numpy(np.stack(wavs).astype(np.float32)))
             for system, arrays in zip(systems, found, strict=True):
-                for name, x in system.represent(feats).items():
+                for name, x in system.represent(system.encoder.frontend(samples)).items():
                     places = arrays.setdefault(name, [None] * len(rows))
                     for i, value in zip(batch, x.float().numpy(), strict=True):
                         places[i] = value
@@ -123,16 +125,18 @@ def measure(files: dict[str, Path], out: Path, corpus: str, condition: str) -> d
         made = {name: embed(systems, data, rows[name], condition) for name in sets}
         for number, title in enumerate(new):
             arrays = {name: found[number] for name, found in made.items()}
+            wanted = {LOGMEL: ("logmel", [])} if title == LOGMEL else DETECTORS | MELS
             figures = {
-                name: {part: scores(arrays, rows, part, data, *how) for part in parts}
-                for name, how in (DETECTORS | MELS).items()
+                name: {part: scores(arrays, rows, part, data, *how) for part in parts} for name, how in wanted.items()
             }
             write_json(kept[title], figures)
     return {title: read_json(path) for title, path in kept.items()}
 
 
 def network(path: Path) -> Embedder:
-    """conf/default.yaml of egs/custom with this encoder."""
+    """A configuration of egs/custom, or its conf/default.yaml with this encoder."""
+    if path.suffix == ".yaml":
+        return Embedder(load_config(path)).eval()
     return Embedder(load_config(CUSTOM / "default.yaml", [f"encoder.checkpoint={path.absolute()}"])).eval()
 
 
@@ -155,7 +159,7 @@ def rows_of(measured: dict) -> dict[str, dict[str, float]]:
     for (corpus, condition), titles in measured.items():
         for title, figures in titles.items():
             for name, by_part in figures.items():
-                column = name if name in MELS else f"{title}, {name}"
+                column = name if name in MELS or name == LOGMEL else f"{title}, {name}"
                 for part, own in by_part.items():
                     machines = {f"mini {part}": own[""]} if corpus == "mini" else {m: v for m, v in own.items() if m}
                     for machine, value in machines.items():
@@ -170,7 +174,7 @@ def show(found: dict[str, dict[str, float]], random: dict[str, list[str]], probe
             for name in DETECTORS:
                 row[f"{title}, {name}"] = statistics.mean(row.pop(f"{seed}, {name}") for seed in seeds)
     columns = list(dict.fromkeys(column for row in found.values() for column in row))
-    columns.sort(key=lambda column: column not in MELS)
+    columns.sort(key=lambda column: column not in MELS and column != LOGMEL)
     lines = [[name, *(f"{row[column]:.1f}" for column in columns)] for name, row in found.items()]
     lines.append(["mean", *(f"{statistics.mean(row[column] for row in found.values()):.1f}" for column in columns)])
     if probed:
@@ -215,6 +219,8 @@ def main(argv: list[str] | None = None) -> None:
         if made and str(made[0]) not in {str(file) for file in files.values()}:
             random[f"random as {title}"] = [file.stem for file in made]
             files |= {file.stem: file for file in made}
+    encoders = list(files)
+    files[LOGMEL] = CUSTOM / LOGMEL
     corpora = [corpus for corpus in ("mini", "real") if (args.out / "data" / corpus).exists()]
     measured = {
         (corpus, condition): measure(files, args.out, corpus, condition)
@@ -222,8 +228,8 @@ def main(argv: list[str] | None = None) -> None:
         for condition in conditions
         if corpus == "real" or condition not in LENGTHS
     }
-    probed = probes({title: files[title] for title in files if title not in sum(random.values(), [])}, args.probe_clips,
-                    args.out) if args.probe_clips else {}  # fmt: skip
+    asked = {title: files[title] for title in encoders if title not in sum(random.values(), [])}
+    probed = probes(asked, args.probe_clips, args.out) if args.probe_clips else {}
     text = show(rows_of(measured), random, probed)
     write_text(args.out / "table.md", text)
     print(text)
