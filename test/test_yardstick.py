@@ -53,7 +53,8 @@ def test_the_table_has_a_row_for_each_noise_and_is_measured_once(yardstick, out,
     ]  # fmt: skip
     head = [cell.strip() for cell in first.splitlines()[0].split("|")[2:-1]]
     assert head == [
-        "log-mels, mean", "log-mels, both", "tiny, mean", "tiny, both", "tiny, default",
+        "log-mels, mean", "log-mels, both", "log-mels, whitened", "logmel.yaml", "tiny, mean", "tiny, both",
+        "tiny, default",
         "random as tiny, mean", "random as tiny, both", "random as tiny, default",
     ]  # fmt: skip
     numbers = np.array([[float(cell) for cell in row.split("|")[2:-1]] for row in first.splitlines()[2:]])

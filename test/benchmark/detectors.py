@@ -35,6 +35,7 @@ from asdkit.report.tables import table  # noqa: E402
 from asdkit.utils.files import read_json, write_text  # noqa: E402
 
 VIEWS = "distance: standardised, per_domain: false"
+WHITENED = "distance: whitened, per_domain: false"
 VARIANCE = "per_domain: false, rescale: {kind: variance, k: 4}"
 DENSITY = "array: hybrid, join: coupled, distance: euclid"
 ARRAYS = {
@@ -54,7 +55,8 @@ POOLED = ARRAYS | {
 ANY = {
     "knn": "{}",
     "euclid": "{distance: euclid}",
-    "standardised": "{distance: standardised, per_domain: false}",
+    "standardised": f"{{{VIEWS}}}",
+    "whitened": f"{{{WHITENED}}}",
     "mahalanobis": "{}",
     "deviation": "{array: deviation, distance: euclid}",
     "deviation_mahalanobis": "{detector: mahalanobis, array: deviation}",
@@ -62,6 +64,7 @@ ANY = {
 }
 SCORES = ANY | {
     "coupled": f"{{array: [embedding, deviation, mel, mel_deviation], {VIEWS}, join: coupled}}",
+    "views": f"{{array: [embedding, deviation, mel, mel_deviation], {VIEWS}}}",
     "gem": "{array: gem}",
     "layer3": "{array: layer3}",
     "layers46": "{array: layers46}",
@@ -84,8 +87,8 @@ SCORES = ANY | {
 }
 TUNED = {
     "knn": "{}",
-    "views": f"{{array: [tokens, deviation, mel, mel_deviation], {VIEWS}}}",
-    "all_views": f"{{array: [embedding, tokens, deviation, mel, mel_deviation], {VIEWS}}}",
+    "views": f"{{array: [tokens, deviation, mel, mel_deviation], {WHITENED}}}",
+    "all_views": f"{{array: [embedding, tokens, deviation, mel, mel_deviation], {WHITENED}}}",
 }
 FUSIONS = {  # tag -> members; all seeds of a trained one are in it
     "fused_logmel_frozen": "logmel:knn frozen:knn",
