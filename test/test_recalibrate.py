@@ -99,6 +99,8 @@ def test_a_whitening_is_learnt_again_with_the_clips_that_join(press, tmp_path, c
     np.testing.assert_allclose(machine.calibration[0], wanted, rtol=1e-9)
     others = clips(tmp_path, "others", *(tone(60 + number, 2500) for number in range(4)))
     assert sum(one.verdict == "normal" for one in judged(out, others)[0]) >= 3
+    plain = KNN(1, "standardised").fit(held.arrays["x"])
+    np.testing.assert_allclose(machine.faults.radii, plain.anomaly_score(machine.faults.knn.x) / 2)
     faulty = clips(tmp_path, "faulty", tone(50, 5000, 0.1))
     assert judged(out, faulty)[0][0].fault[0] == "rattle"
 

@@ -10,6 +10,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 extras=${1-}
+if [[ $extras == -* ]]; then
+    sed -n '/^# /s///p; /^set/q' tools/setup_env.sh
+    [[ $extras == -h || $extras == --help ]] || exit 2
+    exit
+fi
 
 die() {
     echo "setup_env.sh: $*" >&2

@@ -41,10 +41,13 @@ def radii(learnt: list[Learnt], x: np.ndarray) -> np.ndarray:
 
 
 def restored(learnt: Learnt, x: np.ndarray) -> KNN:
-    """A memory of x that is compared as that of `learnt` is, with nothing rescaled."""
+    """A memory of x that is compared as that of `learnt` is, with nothing rescaled.
+
+    Nor whitened: that tells how a clip differs from normal ones, and takes apart clips that differ in the same way.
+    """
     knn = _knn(learnt)
     made = KNN(1, knn.distance, knn.join)
-    made.restore(x, knn.units, knn.whitening, [Rescaled(None, None, False)] * len(knn.banks))
+    made.restore(x, knn.units, None, [Rescaled(None, None, False)] * len(knn.banks))
     return made
 
 
