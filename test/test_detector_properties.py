@@ -124,8 +124,9 @@ def test_a_clip_alone_has_the_score_it_has_among_others(name, seed):
 
 @pytest.mark.parametrize(
     "name",
-    ["knn", "knn of 3", "standardised", "whitened", "ratio", "ratio of all", "sum", "difference", "variance", "z-scores", "medians",
-     "smote", "kmeans", "means at unit length", "lof", "mahalanobis", "iforest", "bands", "largest band", "coupled"],
+    ["knn", "knn of 3", "standardised", "whitened", "ratio", "ratio of all", "sum", "difference", "variance",
+     "z-scores", "medians", "smote", "kmeans", "means at unit length", "lof", "mahalanobis", "iforest",
+     "bands", "largest band", "coupled"],
 )  # fmt: skip
 @FEW
 @given(seed=st.integers(0, 10**6), factor=st.sampled_from([2**-9, 0.3, 7.0, 2**12]))

@@ -49,6 +49,10 @@ def test_builds_once(setup):
     assert setup() == (0, "", [])
 
 
+def test_an_option_in_place_of_extras_installs_nothing(setup):
+    assert setup("--help") == (0, "", []) and setup("-x") == (2, "", [])
+
+
 def test_each_choice_of_extras_is_installed_once(setup):
     setup()
     assert setup("test,tensorboard") == (0, "", ["pip"])
