@@ -359,15 +359,18 @@ def test_generated_sounds_use_the_codes_evenly():
     assert perplexity(made(features), TokenizerConfig().codes) > 64  # of 256
 
 
-SHIPPED = ROOT / "egs/pretrain/pretrained/asdkit_medium.pt"
+PRETRAINED = ROOT / "egs/pretrain/pretrained"
+SHIPPED = PRETRAINED / "asdkit_medium.pt"
 
 
-def test_the_shipped_file_is_the_one_that_its_card_describes():
-    digest = sha256_file(SHIPPED)
-    assert SHIPPED.with_name(f"{SHIPPED.name}.sha256").read_text() == f"{digest}  {SHIPPED.name}\n"
-    assert digest in SHIPPED.with_name("MODEL_CARD.md").read_text()
-    assert SHIPPED.stat().st_size <= 8e6
-    encoder = load_beats(SHIPPED).eval()
+@pytest.mark.parametrize(("name", "card"), [("asdkit_medium", "MODEL_CARD.md"), ("asdkit_medium2", "MODEL_CARD_2.md")])
+def test_the_shipped_file_is_the_one_that_its_card_describes(name, card):
+    path = PRETRAINED / f"{name}.pt"
+    digest = sha256_file(path)
+    assert path.with_name(f"{path.name}.sha256").read_text() == f"{digest}  {path.name}\n"
+    assert digest in (PRETRAINED / card).read_text()
+    assert path.stat().st_size <= 8e6
+    encoder = load_beats(path).eval()
     tokens = encoder(encoder.frontend(0.1 * torch.randn(2, 32000)))
     assert tokens.shape == (2, 96, encoder.dim) and tokens.isfinite().all()
 

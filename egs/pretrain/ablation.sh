@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What each part of conf/noisy.yaml is worth: without it, a quarter of the steps, and the yardstick of all.
+# What the parts of conf/machines.yaml are worth, and those that it does without: a quarter of the steps, the yardstick of all.
 #     ./ablation.sh --corpus /path/to/esc10 --real FOLDER [options]
 # A finished training is skipped, a killed one goes on.
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@" # sh ablation.sh
@@ -10,7 +10,7 @@ set +o posix # where sh is bash
 corpus=                      # folder of recordings to learn from
 real=                        # recordings of machines for the yardstick, as there; none: mini alone
 probe_clips=                 # ESC-10, for the yardstick's probe
-steps=1500                   # of each training
+steps=2250                   # of each training
 seed=0                       # of weights, codes, sounds and masks
 expdir=exp                   # folder of the runs
 cmd=run_local.sh             # runs the programs
@@ -26,13 +26,13 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 
 declare -A parts=(
-    [all]="" [noise]="sound.noise=null" [average]="latent=null" [codes]="tokenizer.weight=0"
-    [machines]="sound.machines=0" [lengths]="sound.longest_seconds=null" [level]="tokenizer.relative=false"
+    [all]="" [machines]="sound.machines=0" [lengths]="sound.longest_seconds=null" [level]="tokenizer.relative=false"
+    [noise]="sound.noise={}" [average]="latent={}"
 )
 encoders=(pretrained/asdkit_medium.pt)
-for name in all noise average codes machines lengths level; do
+for name in all machines lengths level noise average; do
     tag=ablation_$name
-    words=(bash run.sh --config conf/noisy.yaml --corpus "$corpus" --tag "$tag" --seed "$seed" --expdir "$expdir"
+    words=(bash run.sh --config conf/machines.yaml --corpus "$corpus" --tag "$tag" --seed "$seed" --expdir "$expdir"
         --cmd "$cmd" --num-threads "$num_threads" --set "train.steps=$steps")
     [[ -z ${parts[$name]} ]] || words+=(--set "${parts[$name]}")
     if [[ $dry_run == true ]]; then echo "${words[*]@Q}"; else "${words[@]}"; fi
