@@ -104,6 +104,11 @@ def test_clips_that_are_all_alike_are_refused():
         KNN(1, "whitened").fit(np.ones((3, 4)))
 
 
+def test_densities_are_refused():
+    with pytest.raises(ValueError, match="rescale: null, or distance: standardised"):
+        KnnConfig(distance="whitened", rescale={"kind": "ratio"})
+
+
 def test_a_silent_band_is_finite():
     x = np.stack([correlated(9, 4), np.zeros((9, 4))], axis=1)
     scores = KNN(1, "whitened").fit(x).anomaly_score(x + 0.1)

@@ -63,6 +63,9 @@ def test_the_table_has_a_row_for_each_noise_and_is_measured_once(yardstick, out,
     monkeypatch.setattr(yardstick, "embed", None)
     yardstick.main([*words, "--conditions", "clean pink_-18"])
     assert (out / "table.md").read_text() == first
+    monkeypatch.setitem(yardstick.DETECTORS, "both", ("default", []))
+    with pytest.raises(TypeError):  # measured again by other detectors: `embed` is called
+        yardstick.main([*words, "--conditions", "clean pink_-18"])
 
 
 def test_a_clip_has_its_own_noise_and_always_the_same(yardstick):

@@ -125,6 +125,11 @@ class KnnConfig(DetectorConfig):
     def _fits(self) -> "KnnConfig":
         if self.rescale and self.rescale.k_target is not None and not self.per_domain:
             raise ValueError("rescale.k_target is for per_domain: true")
+        if self.rescale and self.distance == "whitened":
+            raise ValueError(
+                "rescale: a whitening makes training clips lie nearer together than new ones: take "
+                "rescale: null, or distance: standardised"
+            )
         return self
 
     def of_domain(self, domain: str) -> "KnnConfig":

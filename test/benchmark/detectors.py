@@ -87,8 +87,8 @@ SCORES = ANY | {
 }
 TUNED = {
     "knn": "{}",
-    "views": f"{{array: [tokens, deviation, mel, mel_deviation], {WHITENED}}}",
-    "all_views": f"{{array: [embedding, tokens, deviation, mel, mel_deviation], {WHITENED}}}",
+    "views": f"{{array: [tokens, deviation, mel, mel_deviation], {VIEWS}}}",
+    "all_views": f"{{array: [embedding, tokens, deviation, mel, mel_deviation], {VIEWS}}}",
 }
 FUSIONS = {  # tag -> members; all seeds of a trained one are in it
     "fused_logmel_frozen": "logmel:knn frozen:knn",

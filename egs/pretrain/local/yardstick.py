@@ -113,8 +113,11 @@ def scores(arrays: dict, rows: dict, part: str, data: Path, config: str, setting
 def measure(files: dict[str, Path], out: Path, corpus: str, condition: str) -> dict[str, dict]:
     """Title of a network -> name of a figure -> part -> machine -> score, read where it was measured before."""
     data = out / "data" / corpus
+    used = [(CUSTOM / f"{config}.yaml").read_text() for config, _ in DETECTORS.values()]
+    how = sha256_text(repr((DETECTORS, MELS, used)))[:8]  # detectors that change are measured again
     kept = {
-        title: out / "scores" / f"{sha256_file(path)[:16]}.{corpus}.{condition}.json" for title, path in files.items()
+        title: out / "scores" / f"{sha256_file(path)[:16]}.{how}.{corpus}.{condition}.json"
+        for title, path in files.items()
     }
     new = [title for title, path in kept.items() if not path.exists()]
     if new:
