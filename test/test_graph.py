@@ -247,7 +247,7 @@ def test_the_shipped_encoder_on_real_recordings(name, test_data):
     encoder = {"name": name}
     model = {"pooling": "attentive"}
     if name == "beats":
-        encoder["checkpoint"] = str(ROOT / "egs/pretrain/pretrained/asdkit_medium.pt")
+        encoder["checkpoint"] = str(ROOT / "egs/pretrain/pretrained/asdkit_medium2.pt")
         model |= {"lora": {}, "group_adapter": {}}
     config, system = ready({"encoder": encoder, "model": model})
     session = Session(*export_graph(system, config))

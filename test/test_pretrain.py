@@ -360,7 +360,7 @@ def test_generated_sounds_use_the_codes_evenly():
 
 
 PRETRAINED = ROOT / "egs/pretrain/pretrained"
-SHIPPED = PRETRAINED / "asdkit_medium.pt"
+SHIPPED = PRETRAINED / "asdkit_medium2.pt"
 
 
 @pytest.mark.parametrize(("name", "card"), [("asdkit_medium", "MODEL_CARD.md"), ("asdkit_medium2", "MODEL_CARD_2.md")])

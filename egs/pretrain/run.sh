@@ -15,7 +15,7 @@ set +o posix # where sh is bash
 # Options
 stage=1                      # first stage to run
 stop_stage=4                 # last stage to run
-config=conf/continue.yaml    # the pre-training; this one starts from pretrained/asdkit_medium.pt
+config=conf/continue.yaml    # the pre-training; this one starts from pretrained/asdkit_medium2.pt
 set=()                       # changes a value of it, repeatable: --set train.steps=20000
 tag=                         # the run's name (default: the config's name and the --set values)
 seed=0                       # of weights, codes, sounds and masks

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 SMALL = {"encoder_layers": 2, "encoder_embed_dim": 64, "encoder_ffn_embed_dim": 128, "encoder_attention_heads": 4,
          "embed_dim": 32, "encoder_layerdrop": 0.0}  # fmt: skip
-SHIPPED = ROOT / "egs/pretrain/pretrained/asdkit_medium.pt"
+SHIPPED = ROOT / "egs/pretrain/pretrained/asdkit_medium2.pt"
 WAYS = ("torch", "float32", "int8")
 
 

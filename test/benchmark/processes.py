@@ -52,7 +52,7 @@ def main() -> None:
         seconds([str(MINI / "local/generate.py"), "--out", "mini", "--clips-per-domain", "10"], folder=folder)
         prepare = ["-m", "asdkit.bin.prepare_data", "--dataset", str(MINI / "conf/dataset.yaml")]
         seconds([*prepare, "--corpus", "mini", "--data", "data"], folder=folder)
-        encoder = ROOT / "egs/pretrain/pretrained/asdkit_medium.pt"
+        encoder = ROOT / "egs/pretrain/pretrained/asdkit_medium2.pt"
         for exp, steps in (("whole", args.steps), ("none", 1)):
             settings = [f"encoder.checkpoint={encoder}", f"train.steps={steps}", "train.warmup_steps=1"]
             words = [word for setting in settings for word in ("--set", setting)]
