@@ -7,7 +7,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from asdkit.config import KnnConfig
 from asdkit.detectors.domains import PerDomain
 from asdkit.detectors.knn import KNN, deviations
-from asdkit.detectors.tables import side_by_side
+from asdkit.detectors.tables import parts_of, side_by_side
 from asdkit.detectors.whitening import LEAST, _shrinkage, half_whitening
 
 RNG = np.random.default_rng(0)
@@ -92,6 +92,23 @@ def test_parts_that_leave_nothing_to_compare_with_are_infinite():
     found = copies.leave_one_out(copies.x, np.repeat(np.arange(6), 2))
     assert (found > 0.05).all()  # no copy meets itself
     np.testing.assert_allclose(found[::2], found[1::2])
+
+
+def test_few_recordings_are_left_out_one_by_one():
+    """Fifths of few would give limits by how they fell: here they differ by a tenth."""
+    x = varied(22, 3, 2)
+    found = KNN(1, "whitened").fit(x).leave_one_out(x, np.arange(22))
+    for row in (0, 7, 21):
+        others = np.arange(22) != row
+        np.testing.assert_allclose(found[row], KNN(1, "whitened").fit(x[others]).anomaly_score(x[row : row + 1])[0])
+
+
+def test_many_recordings_are_left_out_in_parts():
+    assert [parts_of(count) for count in (0, 2, 22, 50, 100, 500, 10**6)] == [5, 5, 22, 50, 25, 5, 5]
+    x = varied(120, 3, None)
+    found = KNN(1, "whitened").fit(x).leave_one_out(x, np.arange(120))
+    others = np.arange(120) % 20 != 7
+    np.testing.assert_allclose(found[7::20], KNN(1, "whitened").fit(x[others]).anomaly_score(x[7::20]))
 
 
 def test_fewer_others_than_k_are_enough():

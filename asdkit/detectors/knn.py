@@ -4,7 +4,7 @@ import numpy as np
 
 from asdkit.detectors.bank import Bank
 from asdkit.detectors.rescale import NEAREST, Rescale, Rescaled, rescale
-from asdkit.detectors.tables import PARTS
+from asdkit.detectors.tables import parts_of
 from asdkit.detectors.whitening import Whitening, half_whitening
 
 SHARED = 0.01  # of a dimension's variance is the mean over its band: one that hardly varies does not decide alone
@@ -96,14 +96,15 @@ class KNN:
         return np.stack(found)
 
     def _left_out(self, x: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """Scores [F, M] of x [M, D] or [M, F, D] after another fit without a fifth of the recordings, own [M] among it.
+        """Scores [F, M] of x [M, D] or [M, F, D] after another fit without the recordings own [M], and others if many.
 
         A whitening moves the embeddings that it was learnt from away from each other, nearer together than new ones.
         """
         recordings = self.banks[0].recordings  # [N, parents]
         known, number = np.unique(recordings, return_inverse=True)
-        part = (number % PARTS).reshape(recordings.shape)
-        asked = np.where(np.isin(own, known), np.searchsorted(known, own) % PARTS, -1)
+        parts = parts_of(len(known))
+        part = (number % parts).reshape(recordings.shape)
+        asked = np.where(np.isin(own, known), np.searchsorted(known, own) % parts, -1)
         found = np.full((len(self.banks), len(x)), np.inf)
         for one in np.unique(asked):
             kept, rows = (part != one).all(axis=1), asked == one
