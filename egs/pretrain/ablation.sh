@@ -29,7 +29,7 @@ declare -A parts=(
     [all]="" [machines]="sound.machines=0" [lengths]="sound.longest_seconds=null" [level]="tokenizer.relative=false"
     [noise]="sound.noise={}" [average]="latent={}"
 )
-encoders=(pretrained/asdkit_medium.pt)
+encoders=(pretrained/asdkit_medium2.pt)
 for name in all machines lengths level noise average; do
     tag=ablation_$name
     words=(bash run.sh --config conf/machines.yaml --corpus "$corpus" --tag "$tag" --seed "$seed" --expdir "$expdir"

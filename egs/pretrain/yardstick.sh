@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What encoders are worth for machines in noise, before anything is trained on them: one table.
-#     ./yardstick.sh --encoders "pretrained/asdkit_medium.pt exp/new/encoder.pt" [--real FOLDER] [--probe-clips FOLDER]
+#     ./yardstick.sh --encoders "pretrained/asdkit_medium2.pt exp/new/encoder.pt" [--real FOLDER] [--probe-clips FOLDER]
 # Frozen embeddings and the detectors of egs/custom, on the machines of egs/mini and on recordings, clean and in noise.
 # Also in the table: log-mels, and random weights of each encoder's size. What is measured is kept: the same command
 # goes on, and another encoder adds a column.
@@ -9,7 +9,7 @@ set -euo pipefail
 set +o posix # where sh is bash
 
 # Options
-encoders=pretrained/asdkit_medium.pt # BEATs files, separated by spaces
+encoders=pretrained/asdkit_medium2.pt # BEATs files, separated by spaces
 real=                        # folder with bldc/dev_data/BLDCMotor and dcase2020/dev_data/slider; none: mini alone
 probe_clips=                 # folder of clips named <fold>-<id>-<take>-<class> (ESC-10); none: no probe
 random_seeds="0 1 2"         # of the random weights
