@@ -7,8 +7,9 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from asdkit.config import KnnConfig
 from asdkit.detectors.domains import PerDomain
 from asdkit.detectors.knn import KNN, deviations
-from asdkit.detectors.tables import parts_of, side_by_side
-from asdkit.detectors.whitening import LEAST, _shrinkage, half_whitening
+from asdkit.detectors.tables import least_shared, parts_of, side_by_side
+from asdkit.detectors.threshold import threshold
+from asdkit.detectors.whitening import _shrinkage, half_whitening
 
 RNG = np.random.default_rng(0)
 
@@ -23,7 +24,7 @@ def correlated(count, columns, seed=0):
 def by_the_formula(x, new):
     """C^(-1/4) of the whole shrunk covariance, scaled so that the variances' sum stays."""
     covariance = np.cov(x.T, bias=True)
-    part, mean = max(ledoit_wolf_shrinkage(x), LEAST), np.trace(covariance) / x.shape[1]
+    part, mean = max(ledoit_wolf_shrinkage(x), least_shared(len(x))), np.trace(covariance) / x.shape[1]
     shrunk = (1 - part) * covariance + part * mean * np.eye(x.shape[1])
     values, vectors = np.linalg.eigh(shrunk)
     matrix = (vectors * values**-0.25) @ vectors.T
@@ -84,9 +85,23 @@ def test_new_normal_clips_pass_the_limit_about_as_often_as_asked(bands):
     assert (scores > np.percentile(np.mean(own, axis=0), 90)).mean() > 0.8
 
 
-def test_parts_that_leave_nothing_to_compare_with_are_infinite():
-    knn = KNN(1, "whitened").fit(correlated(2, 4))
-    assert np.isinf(knn.leave_one_out(knn.x, np.arange(2))).all()
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+def test_very_few_clips_still_give_a_limit_that_anomalies_pass(count):
+    """Learnt without one of three clips a whitening knows two, which tell nothing of how directions vary."""
+    rng = np.random.default_rng(1)
+    mixing, shift = rng.normal(size=(12, 640)), rng.normal(size=640)
+    x, other = rng.normal(size=(2, 60, 12)) @ mixing + 0.3 * rng.normal(size=(2, 60, 640))
+    x, other = x.reshape(60, 4, 160), (other + 8 * shift).reshape(60, 4, 160)
+    detector = PerDomain(KnnConfig(distance="whitened", per_domain=False)).fit(x[:count], ["source"] * count)
+    assert (detector.anomaly_score(other) > threshold(detector.self_scores()[1], 90, True)).mean() > 0.9
+
+
+def test_what_leaves_nothing_to_compare_with_is_infinite():
+    alone = KNN(1, "whitened").fit(np.repeat(correlated(2, 4), 2, axis=0), np.array([0, 0, 0, 0]))
+    assert np.isinf(alone.leave_one_out(alone.x, np.zeros(4, int))).all()
+    knn = KNN(1, "whitened").fit(correlated(2, 4))  # the other one tells no whitening: that of both is taken
+    one, other = knn.bands(knn.x)[0]
+    np.testing.assert_allclose(knn.leave_one_out(knn.x, np.arange(2)), np.linalg.norm(one - other))
     assert np.isfinite(knn.leave_one_out(knn.x, np.array([7, 8]))).all()  # recordings that it did not hear
     copies = KNN(1, "whitened").fit(np.repeat(correlated(6, 4), 2, axis=0), np.repeat(np.arange(6), 2))
     found = copies.leave_one_out(copies.x, np.repeat(np.arange(6), 2))

@@ -4,7 +4,7 @@ import numpy as np
 
 from asdkit.detectors.bank import Bank
 from asdkit.detectors.rescale import NEAREST, Rescale, Rescaled, rescale
-from asdkit.detectors.tables import parts_of
+from asdkit.detectors.tables import least_shared, parts_of
 from asdkit.detectors.whitening import Whitening, half_whitening
 
 SHARED = 0.01  # of a dimension's variance is the mean over its band: one that hardly varies does not decide alone
@@ -84,10 +84,13 @@ class KNN:
 
         Errors as for `anomaly_score`.
         """
-        banks = self._fitted()
+        self._fitted()
         if self.whitening is not None and own is not None:
             return self._left_out(x, own)
-        bands = self.bands(x)
+        return self._by_memory(x, own)
+
+    def _by_memory(self, x: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+        banks, bands = self._fitted(), self.bands(x)
         if len(bands) != len(banks):
             raise ValueError(f"embeddings have {len(bands)} bands, the training embeddings {len(banks)}")
         found = [
@@ -108,11 +111,11 @@ class KNN:
         found = np.full((len(self.banks), len(x)), np.inf)
         for one in np.unique(asked):
             kept, rows = (part != one).all(axis=1), asked == one
-            if one < 0:
-                found[:, rows] = self.by_band(x[rows])
-            elif kept.any() and (self.x[kept] != self.x[kept][0]).any():
+            if one >= 0 and kept.any() and (self.x[kept] != self.x[kept][0]).any():
                 made = KNN(min(self.k, int(kept.sum())), self.distance, self.join, self.how)
                 found[:, rows] = made.fit(self.x[kept], recordings[kept]).by_band(x[rows])
+            else:  # what is left tells no whitening
+                found[:, rows] = self._by_memory(x[rows], own[rows])
         return found
 
     def joined(self, bands: np.ndarray) -> np.ndarray:
@@ -150,7 +153,7 @@ def deviations(x: np.ndarray, distance: str = "standardised") -> np.ndarray:
     """What each dimension of x [N, D] or [N, F, D] is divided by, [D] or [F, D], so that its deviation is 1.
 
     Times the root of the band's dimensions, so that bands weigh alike (those without a number but 0 do not count);
-    variances are drawn to the band's mean by a hundredth. Raises ValueError where nothing varies.
+    variances are drawn to the band's mean by a hundredth, whitened at least by `least_shared`. Raises ValueError where nothing varies.
     """
     variance = np.var(x, axis=0, dtype=np.float64)
     dimensions = np.maximum((np.asarray(x) != 0).any(axis=0).sum(axis=-1, keepdims=True), 1)
@@ -160,5 +163,6 @@ def deviations(x: np.ndarray, distance: str = "standardised") -> np.ndarray:
             f"distance: {distance} needs training clips that differ, got {len(x)} that do not: add clips, or take "
             "distance: euclid"
         )
-    found = np.sqrt(((1 - SHARED) * variance + SHARED * shared) * dimensions)
+    part = least_shared(len(x)) if distance == "whitened" else SHARED
+    found = np.sqrt(((1 - part) * variance + part * shared) * dimensions)
     return np.where(found > 0, found, 1)

@@ -97,6 +97,11 @@ def at_least(x: np.ndarray, clips: int, why: str) -> None:
         raise ValueError(f"{why} needs {clips} training clips or more, got {len(x)}: lower it, or per_domain: false")
 
 
+def least_shared(clips: int) -> float:
+    """The part of a variance, at least, that is taken to be alike in all directions: what so few clips cannot tell."""
+    return min(1.0, max(0.01, 4 / clips**2))
+
+
 def parts_of(recordings: int) -> int:
     """How many parts to leave out in turn: as many as recordings where these are few, PARTS where they are many.
 

@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asdkit.detectors.tables import one_thread
+from asdkit.detectors.tables import least_shared, one_thread
 
-LEAST = 0.01  # of the shrinkage: two clips tell no directions apart
 NEGLIGIBLE = 1e-9  # of the largest eigenvalue: such directions vary as all others outside the training clips do
 
 
@@ -34,7 +33,7 @@ class Whitening(NamedTuple):
 def half_whitening(x: np.ndarray) -> Whitening:
     """Learn it from training embeddings x [N, D] or [N, F, D], so that the sum of a band's variances stays.
 
-    The covariance is shrunk towards equal variances as by Ledoit and Wolf (2004), at least by a hundredth. Columns
+    The covariance is shrunk towards equal variances as by Ledoit and Wolf (2004), at least by `least_shared`. Columns
     without a number but 0 are none of the band's.
     """
     bands = x[:, None] if x.ndim == 2 else x
@@ -49,7 +48,7 @@ def _of_band(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     mean = variances.sum() / columns
     if not mean:  # a silent band
         return np.zeros(axes.shape, np.float32), np.ones(len(axes)), np.ones(())
-    part = max(_shrinkage(away, variances, columns), LEAST)
+    part = max(_shrinkage(away, variances, columns), least_shared(len(x)))
     shrunk, rest = (1 - part) * variances + part * mean, part * mean
     gains = shrunk**-0.25
     whitened = np.sqrt(shrunk).sum() + (columns - len(shrunk)) * np.sqrt(rest)  # sum of variances without `scale`
