@@ -135,10 +135,30 @@ def test_a_known_fault_alarms_by_its_name_whatever_the_score_says(press, tmp_pat
     assert '"kind": "rattle"' in held.connection.execute("SELECT payload FROM outbox").fetchone()[0]
     held.close()
     assert any(line.startswith("  KNOWN FAULT rattle  press") for line in status(tmp_path / "m.db"))
+    words = ["--fault", "rattle", str(rattle / "0.wav"), "--fault", "rattle", str(rattle / "2.wav")]
+    program.main([str(press), *words, "--out", str(tmp_path / "both.asdkit")])
+    assert judged(tmp_path / "both.asdkit", again)[1].detector.machines[0].faults.names == ["rattle"] * 2
     squeak = clips(tmp_path, "squeak", tone(45, 7000, 0.1))
     program.main([str(out), "--fault", "squeak", str(squeak), "--out", str(tmp_path / "two.asdkit")])
     assert judged(tmp_path / "two.asdkit", squeak)[0][0].fault[0] == "squeak"
     assert judged(tmp_path / "two.asdkit", again)[0][0].fault[0] == "rattle"
+
+
+@pytest.mark.parametrize("distance", ["cosine", "whitened"])
+def test_normal_clips_that_come_later_bound_a_known_fault(press, tmp_path, distance):
+    """In either order a clip of a kind that was confirmed as normal is not taken for the fault beside it."""
+    old = whitened(press, tmp_path / "whitened.asdkit") if distance == "whitened" else press
+    rattle = clips(tmp_path, "rattle", *(tone(40 + number, 2600, 0.1) for number in range(3)))
+    near = clips(tmp_path, "near", *(tone(80 + number, 2600, 0.07) for number in range(8)))
+    again = clips(tmp_path, "again", *(tone(60 + number, 2600, 0.07) for number in range(4)))
+    first, both = tmp_path / "first.asdkit", tmp_path / "both.asdkit"
+    program.main([str(old), "--fault", "rattle", str(rattle), "--out", str(first)])
+    assert any(one.fault for one in judged(first, again, limit=1e9)[0])
+    program.main([str(first), str(near), "--out", str(both)])
+    assert not any(one.fault for one in judged(both, again, limit=1e9)[0])
+    program.main([str(old), str(near), "--fault", "rattle", str(rattle), "--out", str(tmp_path / "once.asdkit")])
+    radii = [judged(path, again)[1].detector.machines[0].faults.radii for path in (both, tmp_path / "once.asdkit")]
+    np.testing.assert_allclose(*radii)
 
 
 def test_what_cannot_be_learnt_from_is_refused(press, tmp_path):
@@ -150,6 +170,7 @@ def test_what_cannot_be_learnt_from_is_refused(press, tmp_path):
     for folder, told in (
         (known, "the bundle knows it: normal_03.wav"),
         (silent, "no signal"),
+        (clips(tmp_path, "twice", sound("press", 81), sound("press", 81)), "1.wav: the same sound as .*0.wav"),
         (tmp_path / "broken", "RIFF"),
     ):
         with pytest.raises(ValueError, match=told):

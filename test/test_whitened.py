@@ -145,3 +145,14 @@ def test_a_silent_band_is_finite():
     x = np.stack([correlated(9, 4), np.zeros((9, 4))], axis=1)
     scores = KNN(1, "whitened").fit(x).anomaly_score(x + 0.1)
     assert np.isfinite(scores).all() and (deviations(x)[1] == 1).all()
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclid", "standardised", "whitened"])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_a_recording_that_is_embedded_again_is_a_copy(distance, scale):
+    """In another batch embeddings differ by some 1e-7 of their largest number, in a bundle by up to 1e-5."""
+    x = scale * (5 + varied(30, 4, 2)) if distance != "cosine" else scale * varied(30, 4, None)
+    knn = KNN(1, distance).fit(x)
+    again = x + 1e-6 * np.abs(x).max() * np.random.default_rng(5).uniform(-1, 1, x.shape)
+    assert (knn.anomaly_score(again) <= knn.nothing).all()
+    assert (knn.leave_one_out(x, np.arange(30)) > 10 * knn.nothing).all()

@@ -43,7 +43,10 @@ def main(argv: list[str] | None = None) -> None:
 
     detector = Detector.open(args.bundle)
     normal = hear(detector, args.recordings, args.machine, args.section)
-    faults = {words[0]: hear(detector, words[1:], args.machine, args.section) for words in args.fault}
+    named: dict[str, list[str]] = {}
+    for name, *paths in args.fault:
+        named.setdefault(name, []).extend(paths)
+    faults = {name: hear(detector, paths, args.machine, args.section) for name, paths in named.items()}
     sides = recalibrate(detector.bundle, normal, faults, args.out)
     for side in sides:
         print(f"{side.title:30} {'old':>10} {'new':>10}")

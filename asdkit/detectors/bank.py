@@ -12,6 +12,7 @@ NONE = -1  # stands for a neighbour where all others were left out
 GROUP = 32  # columns of a block of products whose largest value is found first
 SPARE = 4  # neighbours that are found beyond those asked for, before the exact distances decide
 CONFUSED = 1e-4  # cosine distances that differ by less may change places in float32
+COPIED = 5e-5  # of the length of an embedding
 CANCELLED = 1e4  # a weight so far above the median would magnify what float32 loses: such references take float64
 
 
@@ -35,6 +36,11 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def copied(self) -> float:
+        """Distances up to it are those of copies: alone or by another library, a recording is embedded a little apart."""
+        return COPIED**2 / 2 if self.distance == "cosine" else COPIED * float(np.median(self.norms))
 
     def nearest(
         self,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from asdkit.detectors.bank import Bank
-from asdkit.detectors.rescale import NEAREST, Rescale, Rescaled, rescale
+from asdkit.detectors.rescale import Rescale, Rescaled, rescale
 from asdkit.detectors.tables import least_shared, parts_of
 from asdkit.detectors.whitening import Whitening, half_whitening
 
@@ -27,8 +27,6 @@ class KNN:
         self.banks: list[Bank] = []
         self.rescaled: list[Rescaled] = []
         self.non_negative = how is None or how.kind == "ratio"
-        # Up to it scores are those of copies, rounded in another way; other clips are farther.
-        self.nothing = NEAREST if how is None else -np.inf
 
     def fit(self, x: np.ndarray, recordings: np.ndarray | None = None) -> "KNN":
         """Keep training embeddings x [N, D] or [N, F, D]; recordings [N]: which are made from one (None: none are).
@@ -73,6 +71,11 @@ class KNN:
         Errors as for `anomaly_score`.
         """
         return self._fitted()[0].nearest(self.bands(x)[0], self.k)
+
+    @property
+    def nothing(self) -> float:
+        """Scores up to it are those of copies."""
+        return max(bank.copied for bank in self.banks) if self.how is None else -np.inf
 
     def _remember(self, x: np.ndarray, recordings: np.ndarray | None) -> None:
         distance = "cosine" if self.distance == "cosine" else "euclid"
@@ -153,7 +156,8 @@ def deviations(x: np.ndarray, distance: str = "standardised") -> np.ndarray:
     """What each dimension of x [N, D] or [N, F, D] is divided by, [D] or [F, D], so that its deviation is 1.
 
     Times the root of the band's dimensions, so that bands weigh alike (those without a number but 0 do not count);
-    variances are drawn to the band's mean by a hundredth, whitened at least by `least_shared`. Raises ValueError where nothing varies.
+    variances are drawn to the band's mean by a hundredth, before a whitening by `least_shared`. Raises ValueError where
+    nothing varies.
     """
     variance = np.var(x, axis=0, dtype=np.float64)
     dimensions = np.maximum((np.asarray(x) != 0).any(axis=0).sum(axis=-1, keepdims=True), 1)

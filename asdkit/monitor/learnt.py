@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from asdkit.detectors.knn import KNN
-from asdkit.detectors.rescale import NEAREST, Rescaled
+from asdkit.detectors.rescale import Rescaled
 from asdkit.detectors.tables import table
 from asdkit.detectors.whitening import Whitening
 
@@ -53,7 +53,7 @@ class Learnt:
     @property
     def nothing(self) -> float:
         """Distances up to this are those of copies."""
-        return NEAREST
+        return max(bank.copied for bank in self.knn.banks) if self.knn else -np.inf
 
     def _columns(self) -> int:
         kept = {"kmeans": "means", "gmm": "means", "lof": "x", "mahalanobis": "precision"}

@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,10 +45,12 @@ class Side(NamedTuple):
 def hear(detector: Detector, paths: Iterable[str], machine: str | None, section: str | None) -> dict[Key, list[Known]]:
     """The clips of files and folders, by machine.
 
-    Raises ValueError naming what cannot be read, is heard by a sensor that cannot be trusted, or is known already.
+    Raises ValueError naming what cannot be read, is heard by a sensor that cannot be trusted, is known already or comes
+    twice.
     """
     ears, keys = Ears(detector.header["reading"], detector.reader), [(m.name, m.section) for m in detector.machines]
     found: dict[Key, list[Known]] = defaultdict(list)
+    sounds: dict[tuple[Key, bytes], str] = {}
     for clip in find(paths, ears, None):
         if isinstance(clip, Unread):
             raise ValueError(f"{shown(clip.name)}: {clip.why}")
@@ -60,6 +63,10 @@ def hear(detector: Detector, paths: Iterable[str], machine: str | None, section:
                 raise ValueError(f"{shown(clip.name)}: {wrong[0].text}: nothing can be learnt from it, leave it out")
         arrays = detector.embed(heard.samples, own)
         scored = own.score(arrays)
+        sound = key, hashlib.blake2b(heard.samples.tobytes()).digest()
+        if sound in sounds:
+            raise ValueError(f"{shown(clip.name)}: the same sound as {sounds[sound]}: leave one of them out")
+        sounds[sound] = shown(clip.name)
         if scored.copy:
             raise ValueError(f"{shown(clip.name)}: the bundle knows it: {own.clips['name'][scored.nearest]}")
         found[key].append(Known(shown(clip.name), heard, own.joined(arrays), scored.score))
@@ -87,7 +94,9 @@ def recalibrate(
             sides.append(_add(machine, told, arrays, clips, header))
         for name, groups in faults.items():
             if groups.get(key):
-                _add_fault(machine, told, arrays, name, groups[key])
+                _add_fault(told, arrays, name, groups[key])
+        if told.get("faults"):
+            _measure_faults(machine, told, arrays)
     note = {"at": datetime.datetime.now().isoformat(timespec="seconds"), "of": bundle.path.name}
     note["machines"] = {side.title: {"clips": side.clips, "limit": side.limit} for side in sides}
     card = header["card"] if isinstance(header["card"], dict) else {"card": header["card"]}
@@ -193,24 +202,27 @@ def _describe(told: dict[str, Any], arrays: dict[str, np.ndarray], clips: list[K
             arrays[spectra[key]] = np.concatenate([arrays[spectra[key]], new])
 
 
-def _add_fault(
-    machine: Machine, told: dict[str, Any], arrays: dict[str, np.ndarray], name: str, clips: list[Known]
-) -> None:
+def _add_fault(told: dict[str, Any], arrays: dict[str, np.ndarray], name: str, clips: list[Known]) -> None:
     prefix = f"{told['recordings'].rpartition('.')[0]}.faults"
     known = told.get("faults") or {"names": [], "clips": [], "x": f"{prefix}.x", "radii": f"{prefix}.radii"}
     x = np.concatenate([clip.x for clip in clips])
-    kept = [Learnt("knn", part["settings"], {key: arrays[array] for key, array in part["arrays"].items()})
-            if machine.bundle.header["score"]["detector"] == "knn" else machine.domains[domain][0]
-            for domain, part in told["detectors"].items()]  # fmt: skip
     if known["names"]:
         x = np.concatenate([arrays[known["x"]], x])
     arrays[known["x"]] = x.astype(np.float32)
-    arrays[known["radii"]] = radii(kept, x).astype(np.float64)  # normal clips may have come nearer
     told["faults"] = known | {
         "names": [*known["names"], *(name for _ in clips)],
         "clips": [*known["clips"], *(clip.name for clip in clips)],
     }
-    Faults(kept[0], told["faults"]["names"], x, arrays[known["radii"]])
+
+
+def _measure_faults(machine: Machine, told: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """How near clips must come to known faults: normal ones may have come nearer."""
+    kept = [Learnt("knn", part["settings"], {key: arrays[array] for key, array in part["arrays"].items()})
+            if machine.bundle.header["score"]["detector"] == "knn" else machine.domains[domain][0]
+            for domain, part in told["detectors"].items()]  # fmt: skip
+    known = told["faults"]
+    arrays[known["radii"]] = radii(kept, arrays[known["x"]]).astype(np.float64)
+    Faults(kept[0], known["names"], arrays[known["x"]], arrays[known["radii"]])
 
 
 def _measured(heard: Heard) -> dict[str, float]:
