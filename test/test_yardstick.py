@@ -63,6 +63,11 @@ def test_the_table_has_a_row_for_each_noise_and_is_measured_once(yardstick, out,
     monkeypatch.setattr(yardstick, "embed", None)
     yardstick.main([*words, "--conditions", "clean pink_-18"])
     assert (out / "table.md").read_text() == first
+    with monkeypatch.context() as changed:
+        read = yardstick.read_manifest
+        changed.setattr(yardstick, "read_manifest", lambda path: [row | {"digest": "0" * 64} for row in read(path)])
+        with pytest.raises(TypeError):  # other recordings under the same names are measured
+            yardstick.main([*words, "--conditions", "clean pink_-18"])
     monkeypatch.setitem(yardstick.DETECTORS, "both", ("default", []))
     with pytest.raises(TypeError):  # measured again by other detectors: `embed` is called
         yardstick.main([*words, "--conditions", "clean pink_-18"])
@@ -81,6 +86,15 @@ def test_a_clip_has_its_own_noise_and_always_the_same(yardstick):
 def test_an_unknown_condition_is_explained(yardstick, out):
     with pytest.raises(ValueError, match="grey: allowed are clean pink_0"):
         yardstick.main(["--encoders", str(out / "tiny.pt"), "--out", str(out), "--conditions", "grey"])
+
+
+def test_encoders_of_one_name_and_seeds_that_are_none_are_refused(yardstick, out, tmp_path):
+    (tmp_path / "tiny.pt").write_bytes((out / "tiny.pt").read_bytes())
+    words = ["--out", str(out), "--conditions", "clean", "--encoders", str(out / "tiny.pt")]
+    with pytest.raises(ValueError, match="tiny.pt and .*tiny.pt would both be called tiny: rename one"):
+        yardstick.main([*words, str(tmp_path / "tiny.pt")])
+    with pytest.raises(ValueError, match="--random-seeds x: give whole numbers"):
+        yardstick.main([*words, "--random-seeds", "0 x"])
 
 
 def test_recordings_are_listed_by_train_and_test(test_data, monkeypatch):

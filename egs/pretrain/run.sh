@@ -30,7 +30,7 @@ force=false                  # true: train again from the start
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 utils=$here/../../utils
-first_stage=1 last_stage=4 untagged=(train.log_every train.checkpoint_every)
+first_stage=1 last_stage=4 untagged=(train.log_every train.checkpoint_every sound.cache_hours)
 # shellcheck source=utils/parse_options.sh
 . "$utils/parse_options.sh"
 cd "$here"

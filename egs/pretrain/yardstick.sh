@@ -38,4 +38,5 @@ if [[ -n $real ]]; then
 fi
 read -ra files <<<"$encoders"
 exec python3 local/yardstick.py --encoders "${files[@]}" --random-seeds "$random_seeds" --out "$out" \
-    --threads "$num_threads" --conditions "$conditions" ${probe_clips:+--probe-clips "$probe_clips"}
+    --threads "$num_threads" --conditions "$conditions" ${real:+--real} \
+    ${probe_clips:+--probe-clips "$probe_clips"}

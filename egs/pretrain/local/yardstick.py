@@ -114,16 +114,17 @@ def measure(files: dict[str, Path], out: Path, corpus: str, condition: str) -> d
     """Title of a network -> name of a figure -> part -> machine -> score, read where it was measured before."""
     data = out / "data" / corpus
     used = [(CUSTOM / f"{config}.yaml").read_text() for config, _ in DETECTORS.values()]
-    how = sha256_text(repr((DETECTORS, MELS, used)))[:8]  # detectors that change are measured again
+    parts = [part for own, part in PARTS.values() if own == corpus]
+    sets = [f"{part}_{split}" for part in parts for split in ("train", "test")]
+    rows = {name: read_manifest(data / name / "manifest.tsv") for name in sets}
+    clips = [(row["utt"], row["digest"]) for name in sets for row in rows[name]]
+    how = sha256_text(repr((DETECTORS, MELS, used, clips)))[:8]  # other detectors or recordings are measured again
     kept = {
         title: out / "scores" / f"{sha256_file(path)[:16]}.{how}.{corpus}.{condition}.json"
         for title, path in files.items()
     }
     new = [title for title, path in kept.items() if not path.exists()]
     if new:
-        parts = [part for own, part in PARTS.values() if own == corpus]
-        sets = [f"{part}_{split}" for part in parts for split in ("train", "test")]
-        rows = {name: read_manifest(data / name / "manifest.tsv") for name in sets}
         systems = [network(files[title]) for title in new]
         made = {name: embed(systems, data, rows[name], condition) for name in sets}
         for number, title in enumerate(new):
@@ -201,6 +202,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoders", type=Path, nargs="+", required=True)
     parser.add_argument("--random-seeds", default="0 1 2")
+    parser.add_argument("--real", action="store_true", help="the recordings of OUT/data/real as well")
     parser.add_argument("--probe-clips", type=Path)
     parser.add_argument("--conditions", default="")
     parser.add_argument("--threads", type=int, default=2)
@@ -211,23 +213,27 @@ def main(argv: list[str] | None = None) -> None:
     conditions = args.conditions.split() or every
     if unknown := [condition for condition in conditions if condition not in every]:
         raise ValueError(f"--conditions {unknown[0]}: allowed are {' '.join(every)}")
-    seeds = [int(seed) for seed in args.random_seeds.split()]
+    seeds = args.random_seeds.split()
+    if wrong := [seed for seed in seeds if not seed.isdigit()]:
+        raise ValueError(f"--random-seeds {wrong[0]}: give whole numbers, separated by spaces")
     (args.out / "scores").mkdir(parents=True, exist_ok=True)
     files: dict[str, Path] = {}
     random: dict[str, list[str]] = {}
     for path in args.encoders:
-        files[path.stem if path.stem != "encoder" else path.parent.name] = path
+        title = path.stem if path.stem != "encoder" else path.parent.name
+        if title in files:
+            raise ValueError(f"--encoders: {files[title]} and {path} would both be called {title}: rename one of them")
+        files[title] = path
     for title, path in dict(files).items():
-        made = untrained(path, seeds, args.out)
+        made = untrained(path, [int(seed) for seed in seeds], args.out)
         if made and str(made[0]) not in {str(file) for file in files.values()}:
             random[f"random as {title}"] = [file.stem for file in made]
             files |= {file.stem: file for file in made}
     encoders = list(files)
     files[LOGMEL] = CUSTOM / LOGMEL
-    corpora = [corpus for corpus in ("mini", "real") if (args.out / "data" / corpus).exists()]
     measured = {
         (corpus, condition): measure(files, args.out, corpus, condition)
-        for corpus in corpora
+        for corpus in ("mini", *(["real"] if args.real else []))
         for condition in conditions
         if corpus == "real" or condition not in LENGTHS
     }
