@@ -6,7 +6,8 @@ Source: conformal p-values, Vovk et al. 2005; of recordings with several clips e
 * The scores of a machine's training clips are made with each clip's recording left out. A new clip is compared with
   one recording more, so nearest neighbours are never farther for it than for them: p-values err to the safe side where
   the score is a distance to the k nearest, the smaller one of two domains' too. Scores that are rescaled or
-  standardised by the training clips miss this by the order of one recording in all.
+  standardised by the training clips miss this by the order of one recording in all. A whitening is learnt anew without
+  the recording; of many, without several at once, which compares with fewer recordings than a new clip meets.
 * A new clip must be like a training clip drawn at random: the same conditions in the same shares. Where a domain is
   rare in training and common later, more alarms than asked for are to be expected.
 * Clips of one recording count as one recording: only new recordings tell how far a new recording may lie.
