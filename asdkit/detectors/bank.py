@@ -39,7 +39,7 @@ class Bank:
 
     @property
     def copied(self) -> float:
-        """Distances up to it are those of copies: alone or by another library, a recording is embedded a little apart."""
+        """Distances up to it are those of copies: embedded again, a recording lies a little apart."""
         return COPIED**2 / 2 if self.distance == "cosine" else COPIED * float(np.median(self.norms))
 
     def nearest(
