@@ -5,7 +5,7 @@ import numpy as np
 from asdkit.config import ScoreConfig
 from asdkit.detectors import DETECTORS, Detector
 from asdkit.detectors.smote import between
-from asdkit.detectors.tables import PARTS
+from asdkit.detectors.tables import PARTS, TooFew
 
 SELF_SCORED = 1000  # training clips of a detector: enough for a percentile, and quicker than the scores themselves
 BLOCK = 4096  # clips that are scored together
@@ -36,7 +36,7 @@ class PerDomain:
             try:
                 self.detectors[domain] = self._fitted(domain, self.domains == domain)
             except ValueError as error:
-                raise ValueError(f"{error} (domain {domain})") from None
+                raise ValueError(f"{self._told(error)} (domain {domain})") from None
         if self.config.normalise in ("zscore", "median"):
             self.scale = self._scales()
         return self
@@ -193,8 +193,19 @@ class PerDomain:
             asked = asked_part == one
             if asked.any() and (part != one).any():
                 kept = np.flatnonzero(members)[part != one]
-                scores[asked] = self._fitted(domain, np.isin(np.arange(len(members)), kept)).anomaly_score(x[asked])
+                try:
+                    fitted = self._fitted(domain, np.isin(np.arange(len(members)), kept))
+                except ValueError as error:
+                    raise ValueError(
+                        "thresholds and normalise learn the detector again without a fifth (rounded up) of its "
+                        f"{int(members.sum())} training clips: {self._told(error)} (domain {domain})"
+                    ) from None
+                scores[asked] = fitted.anomaly_score(x[asked])
         return scores
+
+    def _told(self, error: ValueError) -> str:
+        """What a detector refuses, and the way out that it does not know of."""
+        return f"{error}, or per_domain: false" if isinstance(error, TooFew) and self.config.per_domain else str(error)
 
 
 def _spaced(count: int, most: int = SELF_SCORED) -> np.ndarray:

@@ -91,10 +91,14 @@ class Chosen:
         return self.arrays[self.rows[part]]
 
 
-def at_least(x: np.ndarray, clips: int, why: str) -> None:
-    """Raise ValueError for fewer rows than `clips`, which `why` asks for."""
+class TooFew(ValueError):
+    """A detector was given fewer training clips than it needs."""
+
+
+def at_least(x: np.ndarray, clips: int, why: str, instead: str = "add clips") -> None:
+    """Raise TooFew for fewer rows than `clips`, which `why` asks for; instead: what to do then."""
     if len(x) < clips:
-        raise ValueError(f"{why} needs {clips} training clips or more, got {len(x)}: lower it, or per_domain: false")
+        raise TooFew(f"{why} needs {clips} training clips or more, got {len(x)}: {instead}")
 
 
 def parts_of(recordings: int) -> int:
