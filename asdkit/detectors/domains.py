@@ -5,7 +5,7 @@ import numpy as np
 from asdkit.config import ScoreConfig
 from asdkit.detectors import DETECTORS, Detector
 from asdkit.detectors.smote import between
-from asdkit.detectors.tables import PARTS, TooFew
+from asdkit.detectors.tables import PARTS, TooFew, check_finite
 
 SELF_SCORED = 1000  # training clips of a detector: enough for a percentile, and quicker than the scores themselves
 BLOCK = 4096  # clips that are scored together
@@ -23,9 +23,10 @@ class PerDomain:
         """Fit on x [N, D] (with bands [N, F, D]) with a domain for each row; a domain without rows has no detector.
 
         Without `per_domain` one detector serves all domains. recordings [N]: number of the recording that each row is
-        made from, by default another for each: copies count as the row itself. Raises ValueError, naming the domain,
-        where a detector refuses.
+        made from, by default another for each: copies count as the row itself. Raises ValueError for NaN or infinity,
+        and, naming the domain, where a detector refuses.
         """
+        check_finite(x, "training arrays")  # here, for detectors see rows in another order
         self.train, self.told = x, np.array(domains)
         self.domains = self.told if self.config.per_domain else np.full(len(x), "all")
         self.order = _order(x, self.told)
