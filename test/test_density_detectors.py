@@ -1,5 +1,7 @@
 """Detectors that scikit-learn computes, against stored numbers, closed forms and what they cannot take."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from asdkit.detectors.gmm import GMM
 from asdkit.detectors.iforest import IForest
 from asdkit.detectors.lof import LOF
 from asdkit.detectors.mahalanobis import Mahalanobis
+from asdkit.detectors.smote import between
 
 ALL = [
     lambda: LOF(4),
@@ -130,3 +133,24 @@ def test_too_few_clips_for_thresholds_are_counted_as_the_user_does(config, clips
     assert np.isfinite(PerDomain(config).fit(x, ["source"] * (clips + 1)).self_scores()[1]).all()
     with pytest.raises(ValueError, match=r"got 1: .*add clips(, or per_domain: false)? \(domain (all|source)\)$"):
         PerDomain(config).fit(x[:1], ["source"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clips_made_between_neighbours_need_no_table_of_all_differences(dtype):
+    x = np.random.default_rng(0).normal(size=(300, 400)).astype(dtype)
+    x[5] = x[4]  # equal ones: the first counts
+    flat = x.astype(np.float64)
+    squared = ((flat[:, None] - flat[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    near = squared.argsort(axis=1, kind="stable")[:, :2]
+    tracemalloc.start()
+    made, parents = between(x, 400, 2, 0)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    random = np.random.default_rng(0)
+    first = random.integers(300, size=100)
+    second = near[first, random.integers(2, size=100)]
+    expected = flat[first] + random.random(100)[:, None] * (flat[second] - flat[first])
+    np.testing.assert_array_equal(parents, np.stack([first, second], axis=1))
+    np.testing.assert_array_equal(made, expected.astype(dtype))
+    assert most < 60e6  # all differences: 288 MB
