@@ -82,6 +82,10 @@ def test_parts_that_there_cannot_be_are_left_out():
     x = np.random.default_rng(0).normal(size=(8, 3))
     few = estimate(LofConfig(n_neighbors=5), rows_of(["source"] * 8, "abababab"), x, np.arange(8), x[:1] + 9)
     assert few.parts == ("mixed features", "other machines") and few.order == (few.pseudo_auc, few.bound)
+    too_few = "n_neighbors = 5 needs 6 training clips or more, got 4: lower it, add clips (domain all)"
+    assert few.refused == (f"other attributes a: {too_few}", f"other attributes b: {too_few}")
+    target = estimate(KnnConfig(), rows_of(["target"] * 8, "-" * 8), x, np.arange(8), x[:1] + 9)
+    assert target.parts == few.parts and target.refused == ()
     with pytest.raises(ValueError, match="0 training clips can be scored without themselves"):
         estimate(KnnConfig(), rows_of(["source"] * 8, "-" * 8), x, np.zeros(8, int), x)
 

@@ -11,8 +11,10 @@ from test_layouts import stage_1
 from test_years_e2e import run
 from year_corpora import ROOT
 
+from asdkit.bin import export_detector
 from asdkit.corpus.manifest import read_ref
 from asdkit.corpus.words import WORDS
+from asdkit.monitor.detector import Detector
 
 README = (ROOT / "README.md").read_text().partition("## Your own machines")[2].partition("\n## ")[0]
 FOLDERS = re.findall(r"^ {6}(\S+)/\*\.wav ", README, re.M)
@@ -49,17 +51,20 @@ def test_a_folder_of_machines(tmp_path: Path, factory: Path) -> None:
     )
 
 
-def test_without_test_clips_nothing_is_trained(tmp_path: Path, factory: Path) -> None:
+def test_without_test_clips_there_are_thresholds_and_a_bundle(tmp_path: Path, factory: Path) -> None:
     for machine in ("press", "pump7"):
         (factory / machine / "test").rename(factory / machine / "val")
     done = run(ROOT / "egs/custom", tmp_path, "--corpus", factory)
-    assert done.returncode != 0 and not (tmp_path / "exp").exists()
-    assert "has no test clips, so nothing to score" in done.stderr and "--stop-stage 4" in done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "4 recordings of" in done.stdout and "folders that are not read, such as val/" in done.stdout
-    late = run(ROOT / "egs/custom", tmp_path, "--corpus", factory, "--stage", "2")
-    assert late.returncode != 0 and "has no test clips" in late.stderr and not (tmp_path / "exp").exists()
-    alone = run(ROOT / "egs/custom", tmp_path, "--corpus", factory, "--stop-stage", "2")
-    assert alone.returncode == 0 and (tmp_path / "exp/tiny/labels.tsv").exists()
+    assert "has no test clips" in done.stdout and "nothing to report without test clips" in done.stdout
+    folder = tmp_path / "exp/tiny/seed0/score/knn"
+    limits = (folder / "threshold.tsv").read_text().splitlines()
+    assert [line.split("\t")[0] for line in limits] == ["machine", "press", "pump7"]
+    assert (folder / "train.tsv").exists() and not (folder / "results.json").exists()
+    out = tmp_path / "factory.asdkit"
+    export_detector.main(["--exp", str(tmp_path / "exp/tiny"), "--out", str(out), "--onnx", "false"])
+    assert Detector.open(out, threads=1).names == ["press", "pump7"]
 
 
 def test_the_readmes_list(tmp_path: Path) -> None:

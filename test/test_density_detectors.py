@@ -1,15 +1,18 @@
 """Detectors that scikit-learn computes, against stored numbers, closed forms and what they cannot take."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from asdkit.config import MahalanobisConfig
-from asdkit.config.scoring import SmoteConfig
+from asdkit.config.scoring import GmmConfig, IforestConfig, LofConfig, SmoteConfig
 from asdkit.detectors.domains import PerDomain
 from asdkit.detectors.gmm import GMM
 from asdkit.detectors.iforest import IForest
 from asdkit.detectors.lof import LOF
 from asdkit.detectors.mahalanobis import Mahalanobis
+from asdkit.detectors.smote import between
 
 ALL = [
     lambda: LOF(4),
@@ -109,3 +112,45 @@ def test_parts_have_their_share_of_few_target_clips():
         PerDomain(MahalanobisConfig(smote=SmoteConfig(k=3))).fit(x, list(domains)).self_scores()
     with pytest.raises(ValueError, match="smote: there are no target clips to make more of"):
         PerDomain(config).fit(x, ["source"] * 40)
+
+
+@pytest.mark.parametrize(
+    ("config", "clips", "words"),
+    [
+        (MahalanobisConfig(), 2, "a covariance needs 2 training clips or more, got 1: add clips (domain all)"),
+        (IforestConfig(), 2, "a forest needs 2 training clips or more, got 1: add clips (domain all)"),
+        (LofConfig(), 6, "n_neighbors = 4 needs 5 training clips or more, got 4: lower it, add clips (domain all)"),
+        (GmmConfig(n_components=4), 4, "got 3: lower it, add clips (domain all)"),
+        (GmmConfig(n_components=4, per_domain=True), 4, "lower it, add clips, or per_domain: false (domain source)"),
+    ],
+)
+def test_too_few_clips_for_thresholds_are_counted_as_the_user_does(config, clips, words):
+    x = np.random.default_rng(0).normal(size=(clips + 1, 3))
+    with pytest.raises(ValueError) as error:
+        PerDomain(config).fit(x[:-1], ["source"] * clips).self_scores()
+    assert f"learn the detector again without a fifth (rounded up) of its {clips} training clips: " in str(error.value)
+    assert str(error.value).endswith(words)
+    assert np.isfinite(PerDomain(config).fit(x, ["source"] * (clips + 1)).self_scores()[1]).all()
+    with pytest.raises(ValueError, match=r"got 1: .*add clips(, or per_domain: false)? \(domain (all|source)\)$"):
+        PerDomain(config).fit(x[:1], ["source"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clips_made_between_neighbours_need_no_table_of_all_differences(dtype):
+    x = np.random.default_rng(0).normal(size=(300, 400)).astype(dtype)
+    x[5] = x[4]  # equal ones: the first counts
+    flat = x.astype(np.float64)
+    squared = ((flat[:, None] - flat[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    near = squared.argsort(axis=1, kind="stable")[:, :2]
+    tracemalloc.start()
+    made, parents = between(x, 400, 2, 0)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    random = np.random.default_rng(0)
+    first = random.integers(300, size=100)
+    second = near[first, random.integers(2, size=100)]
+    expected = flat[first] + random.random(100)[:, None] * (flat[second] - flat[first])
+    np.testing.assert_array_equal(parents, np.stack([first, second], axis=1))
+    np.testing.assert_array_equal(made, expected.astype(dtype))
+    assert most < 60e6  # all differences: 288 MB

@@ -11,6 +11,7 @@ from asdkit.bin import export_detector
 from asdkit.corpus.manifest import read_manifest
 from asdkit.detectors.folder import read_scores, read_thresholds
 from asdkit.monitor.detector import Detector
+from asdkit.utils.files import write_text
 
 SCORES = (
     "{knn: {}, three: {k: 3, per_domain: false}, bands: {array: rdp, rescale: {kind: variance, k: 2}, "
@@ -156,6 +157,17 @@ def test_machines_and_samples_that_are_not_there_are_named(recipe):
     detector.header["network"]["memory"] = [[160000, 10**9], [320000, 4 * 10**9]]
     with pytest.raises(ValueError, match="s long: as a whole it needs about .* GB of memory"):
         detector.score(np.zeros(16000 * 3600), "fan")
+
+
+def test_packages_that_a_graph_lacks_are_told_before_the_work(tmp_path, monkeypatch):
+    exp = tmp_path / "exp/x"
+    write_text(exp / "config.yaml", "score: {k: 1}\n")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name != "onnx" else name)
+    words = "--onnx true needs onnxscript, onnxruntime: tools/setup_env.sh export, or --onnx false"
+    with pytest.raises(ValueError, match=words):
+        export_detector.main(["--exp", str(exp), "--out", str(tmp_path / "a")])
+    with pytest.raises(ValueError, match="not scored by this version"):
+        export_detector.main(["--exp", str(exp), "--out", str(tmp_path / "a"), "--onnx", "false"])
 
 
 def test_where_no_file_can_be_written_is_told_before_the_work(tmp_path):

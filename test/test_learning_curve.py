@@ -50,11 +50,13 @@ def test_draws_are_the_same_for_all_scores_and_amounts(experiment):
     assert [minutes for minutes, _ in by["knn"]] == [0.1] * 6 + [0.2] * 6
 
 
-def test_a_detector_that_refuses_so_few_clips_has_a_gap(experiment):
+def test_a_detector_that_refuses_so_few_clips_has_a_gap(experiment, caplog):
     (experiment.exp / "config.yaml").write_text("score:\n  knn: {k: 9}\n")
     experiment.run(learning_curve, "--draws", "2")
     table = summary(read_json(experiment.exp / "learning_curve.json")["rows"])
     assert table[0]["auc"] is None and table[-1]["auc"] is None  # of target clips there are 4 alone
+    why = "score.knn: fandev, 0.0833 minutes (5 clips): no AUC: k = 9 neighbours of 4 training embeddings: lower k"
+    assert why in caplog.text and caplog.text.count("no AUC") == 2  # of two machines
     experiment.run(learning_curve, "--draws", "2", "--score", "knn", "--minutes", "0.5")
 
 

@@ -1,5 +1,7 @@
 """Embeddings, scores and references that do not fit: stages 5 and 6 name them."""
 
+import shutil
+
 import numpy as np
 import pytest
 from experiments import DIM, Experiment
@@ -108,8 +110,27 @@ def test_data_that_cannot_be_scored(tmp_path):
     ):
         experiment.run(score)
     train.unlink()
-    with pytest.raises(ValueError, match="holds dev_test: scoring needs training clips and test clips"):
+    with pytest.raises(ValueError, match="holds dev_test: scoring needs training clips: add some, from stage 1"):
         experiment.run(score)
+
+
+def test_without_test_clips_thresholds_are_the_same_and_of_all_machines(tmp_path):
+    whole, alone = Experiment(tmp_path / "whole", sets=("dev",)), Experiment(tmp_path / "alone", sets=("dev",))
+    shutil.rmtree(alone.data / "dev_test")
+    for experiment in (whole, alone):
+        experiment.run(score)
+    for name in ("train.tsv", "threshold.tsv"):
+        path = "seed0/score/knn/" + name
+        assert (alone.exp / path).read_text() == (whole.exp / path).read_text()
+    (alone.exp / "seed0/score/knn/threshold.tsv").unlink()
+    alone.run(score)
+    assert (alone.exp / "seed0/score/knn/threshold.tsv").exists()
+    stamps = alone.stamps()
+    alone.run(score)
+    assert alone.stamps() == stamps
+    write_text(alone.exp / "config.yaml", "score: {other: {normalise: test_zscore}}")
+    with pytest.raises(ValueError, match="score.other: normalise is test_zscore, and there are no test clips"):
+        alone.run(score)
 
 
 @pytest.mark.parametrize(

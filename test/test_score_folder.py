@@ -8,7 +8,7 @@ import pytest
 from experiments import Experiment
 
 from asdkit.bin import evaluate, report, score
-from asdkit.config import GivenConfig, KnnConfig
+from asdkit.config import GivenConfig, KnnConfig, MahalanobisConfig
 from asdkit.corpus.manifest import read_manifest
 from asdkit.detectors import DETECTORS
 from asdkit.detectors.folder import read_scores, read_thresholds, write_scores
@@ -218,3 +218,18 @@ def test_given_is_the_smallest_value():
     assert detector.anomaly_score(np.array([[2.0, -7.0]], np.float32)).tolist() == [-7.0]
     assert detector.leave_one_out(np.array([[5.0, 4.0]], np.float32), np.array([1])).tolist() == [4.0]
     assert DETECTORS["given"](GivenConfig(array="score.x")).non_negative is False
+    with pytest.raises(ValueError, match="scores: row 1 holds NaN or infinity"):
+        detector.anomaly_score(np.array([[2.0], [np.nan]], np.float32))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [GivenConfig(array="score.x"), KnnConfig(), KnnConfig(distance="whitened"), MahalanobisConfig()],
+    ids=["given", "knn", "whitened", "mahalanobis"],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_training_arrays_that_are_not_finite_are_named_by_the_callers_row(config, value):
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    x[7, 1] = value
+    with pytest.raises(ValueError, match="training arrays: row 7 holds NaN or infinity"):
+        PerDomain(config).fit(x, ["source", "target"] * 6)

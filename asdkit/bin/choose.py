@@ -89,16 +89,17 @@ def _estimated(args: argparse.Namespace, folder: Path) -> "dict[str, list[Estima
                 logging.warning("%s: left out: training clips have no such scores without test clips", where)
                 continue
             try:
-                found.setdefault(name, []).append(_one(experiment, settings))
+                found.setdefault(name, []).append(_one(experiment, settings, where))
             except ValueError as error:
                 logging.warning("%s: left out: %s", where, error)
     return {name: each for name, each in found.items() if each}
 
 
-def _one(experiment: "Experiment", settings: "ScoreConfig") -> "Estimates":
+def _one(experiment: "Experiment", settings: "ScoreConfig", where: str) -> "Estimates":
     """The estimate of each machine (and section, where it has a detector of its own)."""
     import numpy as np
 
+    from asdkit.detectors.notes import some
     from asdkit.detectors.pseudo import estimate
     from asdkit.detectors.scoring import groups, recordings_of, title
 
@@ -113,6 +114,8 @@ def _one(experiment: "Experiment", settings: "ScoreConfig") -> "Estimates":
             found[title(key)] = estimate(settings, own, x[chosen], recordings[chosen], x[others])
         except ValueError as error:
             raise ValueError(f"{title(key)}: {error}") from None
+        if refused := found[title(key)].refused:
+            logging.warning("%s: %s: estimated without %s", where, title(key), some(refused))
     return found
 
 

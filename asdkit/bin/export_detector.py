@@ -1,6 +1,7 @@
 """Write what scores new recordings to one file: a bundle, which asdkit.bin.detect uses without the experiment."""
 
 import argparse
+import importlib.util
 import os
 from pathlib import Path
 
@@ -52,9 +53,17 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"{args.exp} has the scores {', '.join(known)}: choose one with --score")
     machines = args.machines.split(",") if args.machines else []
     name = args.score or known[0]
+    if args.onnx:
+        _check_packages()
     header = export_detector(experiment, args.out, name, machines, args.onnx, args.recordings, args.precision)
     names = ", ".join(dict.fromkeys(machine["machine"] for machine in header["machines"]))
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {names}")
+
+
+def _check_packages() -> None:
+    """Raise ValueError, before minutes of work, where no graph can be made."""
+    if lacking := [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]:
+        raise ValueError(f"--onnx true needs {', '.join(lacking)}: tools/setup_env.sh export, or --onnx false")
 
 
 def _check_place(out: Path) -> None:

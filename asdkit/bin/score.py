@@ -61,8 +61,11 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
 
     data, seed_dir = args.data, args.exp / f"seed{args.seed}"
     sets = present_sets(data)
-    if not sets_of("train", sets) or not sets_of("test", sets):
-        raise ValueError(f"{data} holds {', '.join(sets)}: scoring needs training clips and test clips")
+    tests = sets_of("test", sets)
+    if not sets_of("train", sets):
+        raise ValueError(f"{data} holds {', '.join(sets)}: scoring needs training clips: add some, from stage 1")
+    if not tests and settings.normalise == "test_zscore":
+        raise ValueError("normalise is test_zscore, and there are no test clips: add some, or choose others by --score")
     inputs = {**score_identity(settings), "name_style": load_dataset(data).name_style}
     for found in sets:
         for array in settings.arrays:
@@ -81,7 +84,8 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
         lambda made: reread_scores(made, inputs, experiment.prepared),
         "--stage 5 --force true",
     )
-    files = [out / MADE_FROM, *(out / f"{found}.{kind}" for found in sets_of("test", sets) for kind in ("tsv", "csv"))]
+    scored = [out / f"{found}.{kind}" for found in tests for kind in ("tsv", "csv")]
+    files = [out / MADE_FROM, *(scored or [out / TRAIN, out / THRESHOLD])]
     if done.is_done() and all(file.exists() for file in files):
         logging.info("%s: already done", out)
         return
@@ -89,7 +93,7 @@ def _score(args: argparse.Namespace, experiment: "Experiment", name: str, settin
         raise ValueError(f"{out} holds scores of another program: take another name, or --stage 5 --force true")
     done.path.unlink(missing_ok=True)
     _write(experiment, out, settings, sets, inputs)
-    written = [*files, out / TRAIN, out / THRESHOLD]
+    written = dict.fromkeys([*files, out / TRAIN, out / THRESHOLD])
     done.finish([file for file in written if file.exists()])
 
 

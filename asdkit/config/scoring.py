@@ -168,7 +168,11 @@ class LofConfig(DetectorConfig):
 
     detector: Literal["lof"] = Field("lof", description="lof: local outlier factor")
     n_neighbors: int = Field(4, ge=1, description="neighbours whose density a clip's is compared with")
-    per_domain: bool = Field(False, description="one detector per domain; a domain needs more than n_neighbors clips")
+    per_domain: bool = Field(
+        False,
+        description="one detector per domain; a domain needs more than n_neighbors clips without a fifth of them, "
+        "which thresholds leave out",
+    )
 
 
 class GmmConfig(DetectorConfig):
@@ -179,14 +183,20 @@ class GmmConfig(DetectorConfig):
     covariance_type: Literal["full", "tied", "diag", "spherical"] = Field("full", description="of each Gaussian")
     reg_covar: float = Field(1e-6, ge=0, description="added to the covariances' diagonal")
     random_state: int = Field(0, ge=0, description="seed of the first guess")
-    per_domain: bool = Field(False, description="one detector per domain; a domain needs n_components clips")
+    per_domain: bool = Field(
+        False,
+        description="one detector per domain; a domain needs n_components clips, two at least, without a fifth of "
+        "them, which thresholds leave out",
+    )
 
 
 class MahalanobisConfig(DetectorConfig):
     """Mahalanobis distance, the covariance shrunk as by Ledoit and Wolf."""
 
     detector: Literal["mahalanobis"] = Field("mahalanobis", description="mahalanobis: distance by a shrunk covariance")
-    per_domain: bool = Field(False, description="one detector per domain; a domain needs two clips")
+    per_domain: bool = Field(
+        False, description="one detector per domain; a domain needs three clips: thresholds leave one out"
+    )
 
 
 class IforestConfig(DetectorConfig):
@@ -196,7 +206,9 @@ class IforestConfig(DetectorConfig):
     n_estimators: int = Field(100, ge=1, description="trees")
     max_samples: int = Field(256, ge=2, description="training clips of a tree, at most")
     random_state: int = Field(0, ge=0, description="seed of the splits")
-    per_domain: bool = Field(False, description="one detector per domain; a domain needs two clips")
+    per_domain: bool = Field(
+        False, description="one detector per domain; a domain needs three clips: thresholds leave one out"
+    )
 
 
 DETECTOR_CONFIGS = (KnnConfig, GivenConfig, KmeansConfig, LofConfig, GmmConfig, MahalanobisConfig, IforestConfig)

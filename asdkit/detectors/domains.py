@@ -5,7 +5,7 @@ import numpy as np
 from asdkit.config import ScoreConfig
 from asdkit.detectors import DETECTORS, Detector
 from asdkit.detectors.smote import between
-from asdkit.detectors.tables import PARTS
+from asdkit.detectors.tables import PARTS, TooFew, check_finite
 
 SELF_SCORED = 1000  # training clips of a detector: enough for a percentile, and quicker than the scores themselves
 BLOCK = 4096  # clips that are scored together
@@ -23,9 +23,10 @@ class PerDomain:
         """Fit on x [N, D] (with bands [N, F, D]) with a domain for each row; a domain without rows has no detector.
 
         Without `per_domain` one detector serves all domains. recordings [N]: number of the recording that each row is
-        made from, by default another for each: copies count as the row itself. Raises ValueError, naming the domain,
-        where a detector refuses.
+        made from, by default another for each: copies count as the row itself. Raises ValueError for NaN or infinity,
+        and, naming the domain, where a detector refuses.
         """
+        check_finite(x, "training arrays")  # here, for detectors see rows in another order
         self.train, self.told = x, np.array(domains)
         self.domains = self.told if self.config.per_domain else np.full(len(x), "all")
         self.order = _order(x, self.told)
@@ -36,7 +37,7 @@ class PerDomain:
             try:
                 self.detectors[domain] = self._fitted(domain, self.domains == domain)
             except ValueError as error:
-                raise ValueError(f"{error} (domain {domain})") from None
+                raise ValueError(f"{self._told(error)} (domain {domain})") from None
         if self.config.normalise in ("zscore", "median"):
             self.scale = self._scales()
         return self
@@ -193,8 +194,19 @@ class PerDomain:
             asked = asked_part == one
             if asked.any() and (part != one).any():
                 kept = np.flatnonzero(members)[part != one]
-                scores[asked] = self._fitted(domain, np.isin(np.arange(len(members)), kept)).anomaly_score(x[asked])
+                try:
+                    fitted = self._fitted(domain, np.isin(np.arange(len(members)), kept))
+                except ValueError as error:
+                    raise ValueError(
+                        "thresholds and normalise learn the detector again without a fifth (rounded up) of its "
+                        f"{int(members.sum())} training clips: {self._told(error)} (domain {domain})"
+                    ) from None
+                scores[asked] = fitted.anomaly_score(x[asked])
         return scores
+
+    def _told(self, error: ValueError) -> str:
+        """What a detector refuses, and the way out that it does not know of."""
+        return f"{error}, or per_domain: false" if isinstance(error, TooFew) and self.config.per_domain else str(error)
 
 
 def _spaced(count: int, most: int = SELF_SCORED) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from asdkit.detectors.tables import table
+
 
 class Given:
     """Anomaly score = the smallest of a clip's values; nothing is learnt.
@@ -13,12 +15,13 @@ class Given:
         self.non_negative = non_negative
 
     def fit(self, x: np.ndarray, recordings: np.ndarray | None = None) -> "Given":
-        """Learn nothing."""
+        """Learn nothing; raises ValueError for unusable arrays."""
+        table(x, "training scores")
         return self
 
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
-        """Values x [M, V] -> [M] float64."""
-        return x.min(axis=1).astype(np.float64)
+        """Values x [M, V] -> [M] float64; raises ValueError for unusable arrays."""
+        return table(x, "scores").min(axis=1)
 
     def leave_one_out(self, x: np.ndarray, own: np.ndarray) -> np.ndarray:
         """Scores [R] of the training clips x [R, V]: what the network gave them."""

@@ -23,9 +23,8 @@ class GMM:
         from sklearn.mixture import GaussianMixture
 
         x = table(x, "training embeddings")
-        at_least(
-            np.unique(x, axis=0), max(2, self.options["n_components"]), f"n_components = {self.options['n_components']}"
-        )
+        components = self.options["n_components"]
+        at_least(np.unique(x, axis=0), max(2, components), f"n_components = {components}", "lower it, add clips")
         self.columns = x.shape[1]
         with one_thread():
             self.model = GaussianMixture(**self.options).fit(x)

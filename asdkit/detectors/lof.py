@@ -25,7 +25,7 @@ class LOF:
         from sklearn.neighbors import LocalOutlierFactor
 
         x = table(x, "training embeddings")
-        at_least(x, self.n_neighbors + 1, f"n_neighbors = {self.n_neighbors}")
+        at_least(x, self.n_neighbors + 1, f"n_neighbors = {self.n_neighbors}", "lower it, add clips")
         most = int(np.unique(x, axis=0, return_counts=True)[1].max())
         if most > self.n_neighbors:
             raise ValueError(

@@ -29,12 +29,14 @@ Source: Wilkinghoff and Tan, "Can we predict anomaly detection performance from 
 class Estimate(NamedTuple):
     """pseudo_auc: share of pairs in which the pseudo-anomaly scores higher; bound: by means and variances alone.
 
-    parts: the kinds of pseudo-anomalies that there were.
+    parts: the kinds of pseudo-anomalies that there were; refused: which of them a detector could not do without, and
+    why, a sentence each.
     """
 
     pseudo_auc: float
     bound: float
     parts: tuple[str, ...]
+    refused: tuple[str, ...] = ()
 
     @property
     def order(self) -> tuple[float, float]:
@@ -83,7 +85,8 @@ def estimate(
     of other machines.
 
     Pseudo-anomalies ("diverse"): rows whose numbers are mixed (feature), the other domain's clips, other machines' and
-    those of each attribute, scored by detectors that were fitted without them. A part that there cannot be is left out.
+    those of each attribute, scored by detectors that were fitted without them. A part that there cannot be is left out,
+    and `refused` tells what a detector cannot do without.
     held_out [N], bool: these clips alone are the normal ones and what pseudo-anomalies are made of, and no detector is
     fitted on any of them. Raises ValueError where the detector refuses the clips.
     """
@@ -95,10 +98,16 @@ def estimate(
     found = {FEATURE: detector.anomaly_score(feature_pseudo_anomalies(x[asked]))}
     if len(others):
         found["other machines"] = detector.anomaly_score(others)
+    refused: list[str] = []
     for part, column in (("other domain", "domain"), ("other attributes", "attr")):
         values = np.array([row[column] for row in rows])
         left_out = sorted(set(values) - {UNKNOWN, "source"}) if len(set(values)) > 1 else []
-        scores = [_without(config, values == value, x, domains, recordings, learnt, asked) for value in left_out]
+        scores = []
+        for value in left_out:
+            try:
+                scores.append(_without(config, values == value, x, domains, recordings, learnt, asked))
+            except ValueError as error:
+                refused.append(f"{part} {value}: {error}")
         if any(map(len, scores)):
             found[part] = np.concatenate(scores)
     outside = np.concatenate(list(found.values()))
@@ -109,7 +118,7 @@ def estimate(
     inside, outside = inside[finite], outside[np.isfinite(outside)]
     if np.concatenate([inside, outside]).min() >= 0:
         inside, outside = (np.log(np.maximum(scores, SMALLEST)) for scores in (inside, outside))
-    return Estimate(pseudo_auc(inside, outside), auc_bound(inside, outside), tuple(found))
+    return Estimate(pseudo_auc(inside, outside), auc_bound(inside, outside), tuple(found), tuple(refused))
 
 
 def _without(
@@ -121,12 +130,14 @@ def _without(
     learnt: np.ndarray,
     asked: np.ndarray,
 ) -> np.ndarray:
-    """Scores of the `asked` clips in `part` by a detector of the `learnt` others; none where these are too few."""
+    """Scores of the `asked` clips in `part` by a detector of the `learnt` others.
+
+    Raises ValueError where these are too few.
+    """
     kept = learnt & ~part & ~np.isin(recordings, recordings[part])
     if not (part & asked).any():
         return np.empty(0)
-    try:
-        fitted = PerDomain(config).fit(x[kept], domains[kept].tolist(), recordings[kept])
-    except ValueError:
-        return np.empty(0)
+    if not kept.any():
+        raise ValueError("no other training clips are left")
+    fitted = PerDomain(config).fit(x[kept], domains[kept].tolist(), recordings[kept])
     return fitted.anomaly_score(x[part & asked])

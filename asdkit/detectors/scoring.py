@@ -45,21 +45,21 @@ def score_sets(config: ScoreConfig, train: dict[str, Embedded], tests: dict[str,
     """Score test clips by detectors fitted on the training clips of their machine (and section).
 
     train, tests: sets by name; the training clips of all of them serve each test set. Only utt, machine and section are
-    read of a test row. Raises ValueError, naming set and machine, when dimensions differ, a machine (section) under
-    test has no training clips, or a detector refuses.
+    read of a test row. Without tests the training clips of all machines are scored. Raises ValueError, naming set and
+    machine, when dimensions differ, a machine (section) under test has no training clips, or a detector refuses.
     """
     sizes = {name: x.shape[1] if x.ndim == 2 else x.shape[1:] for name, (_, x) in {**train, **tests}.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"embeddings of different dimensions: {sizes}; run stage 4 again")
     known, tested = ({name: groups(config, rows) for name, (rows, _) in sets.items()} for sets in (train, tests))
     scored = Scored({name: {} for name in tests}, {}, [])
-    keys = sorted({key for found in tested.values() for key in found})
+    keys = sorted({key for found in (tested or known).values() for key in found})
     for key in progress(keys, f"score by {config.detector}", unit="machine"):
         asked = {name: found[key] for name, found in tested.items() if key in found}
         try:
             detector = _fit(config, train, known, key)
         except ValueError as error:
-            raise ValueError(f"{next(iter(asked))}: {error}") from None
+            raise ValueError(f"{next(iter(asked or train))}: {error}") from None
         own = [train[name][0][i] for name in train for i in known[name].get(key, ())]
         try:
             _score_key(scored, key, detector, own, {name: (tests[name], chosen) for name, chosen in asked.items()})

@@ -19,9 +19,14 @@ def table(x: np.ndarray, what: str, columns: int | None = None) -> np.ndarray:
         raise ValueError(f"{what}: expected a table [clips, dimensions] of floats, got {x.shape} of {x.dtype}")
     if columns is not None and x.shape[1] != columns:
         raise ValueError(f"{what} have {x.shape[1]} dimensions, the training embeddings {columns}")
-    if not (finite := np.isfinite(x).all(axis=1)).all():
-        raise ValueError(f"{what}: row {int(finite.argmin())} holds NaN or infinity")
+    check_finite(x, what)
     return x.astype(np.float64)
+
+
+def check_finite(x: np.ndarray, what: str) -> None:
+    """Raise ValueError, naming the first such row, for NaN or infinity in x [N, ...]."""
+    if not (finite := np.isfinite(x.reshape(len(x), -1)).all(axis=1)).all():
+        raise ValueError(f"{what}: row {int(finite.argmin())} holds NaN or infinity")
 
 
 def side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -91,10 +96,14 @@ class Chosen:
         return self.arrays[self.rows[part]]
 
 
-def at_least(x: np.ndarray, clips: int, why: str) -> None:
-    """Raise ValueError for fewer rows than `clips`, which `why` asks for."""
+class TooFew(ValueError):
+    """A detector was given fewer training clips than it needs."""
+
+
+def at_least(x: np.ndarray, clips: int, why: str, instead: str = "add clips") -> None:
+    """Raise TooFew for fewer rows than `clips`, which `why` asks for; instead: what to do then."""
     if len(x) < clips:
-        raise ValueError(f"{why} needs {clips} training clips or more, got {len(x)}: lower it, or per_domain: false")
+        raise TooFew(f"{why} needs {clips} training clips or more, got {len(x)}: {instead}")
 
 
 def least_shared(clips: int) -> float:

@@ -36,10 +36,10 @@ def complete(
     """Give a folder of scores what is made from its scores alone, in place of what it held of that.
 
     rows: manifest of each set; style: the data set's name style. Writes threshold.tsv (where there is a train.tsv that
-    serves: two clips or more of each machine), <set>.csv for each test set and, with thresholds and for names of a
-    challenge, submission/<set>. ours: what it holds was made here before; otherwise thresholds and files that are not
-    replaced are the user's, and stay. What is odd about the thresholds is logged and written to warnings.txt, after
-    `warnings`.
+    serves: two clips or more of each machine under test, of all machines where there are no test sets), <set>.csv for
+    each test set and, with thresholds and for names of a challenge, submission/<set>. ours: what it holds was made here
+    before; otherwise thresholds and files that are not replaced are the user's, and stay. What is odd about the
+    thresholds is logged and written to warnings.txt, after `warnings`.
 
     Raises ValueError, naming the file, for scores of other clips than the manifest's, and where all test clips of a
     machine have one score.
@@ -104,6 +104,8 @@ def _thresholds(
     for name, scores in tests.items():
         for key, found in _by_key(rows[name], scores, made_from.per_section).items():
             decided[key] += found.values()
+    if not tests:
+        decided |= {(row["machine"], row["section"] if made_from.per_section else "-"): [] for row in known}
     limits, odd = {}, []
     for key, scores in sorted(decided.items()):
         train = grouped.get(key, {})

@@ -4,6 +4,7 @@ Amounts are compared on the same draws: each draw puts a machine's training reco
 amount is the beginning, for all scores. Differences between separate draws are as large as what more clips bring.
 """
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -47,9 +48,11 @@ def learning_curve(
     """AUC (0 to 1) of each score, set, machine, amount of sound and draw: a row each.
 
     data: what stage 1 wrote. minutes: amounts per machine; None: all of the machine with the least, and halves of it.
-    Raises ValueError for scores that are transductive, without the truth, and for more minutes than there are.
+    What a detector refuses has no AUC, and is logged once for each machine. Raises ValueError for scores that are
+    transductive, without the truth, and for more minutes than there are.
     """
     rows: list[Row] = []
+    told: set[tuple[str, str, str]] = set()
     for score in names:
         settings = experiment.settings(score)
         if settings.normalise == "test_zscore":
@@ -63,7 +66,11 @@ def learning_curve(
                             f"--minutes {amount:g}: {machine.name} has {machine.minutes:.3g} minutes of training clips"
                         )
                     for draw in range(draws):
-                        value, clips = _scored(settings, machine, amount, draw, seed)
+                        value, clips, refusal = _scored(settings, machine, amount, draw, seed)
+                        if refusal and (score, name, machine.name) not in told:
+                            told.add((score, name, machine.name))
+                            where = f"score.{score}: {machine.name}, {amount:.3g} minutes ({clips} clips)"
+                            logging.warning("%s: no AUC: %s", where, refusal)
                         head = {"score": score, "set": split_set(name)[0], "machine": machine.name}
                         rows.append({**head, "minutes": amount, "draw": draw, "clips": clips, "auc": value})
     return rows
@@ -97,8 +104,8 @@ def _amounts(found: list[Machine]) -> list[float]:
 
 def _scored(
     settings: "ScoreConfig", machine: Machine, minutes: float, draw: int, seed: int
-) -> tuple[float | None, int]:
-    """AUC with a draw's beginning, of each domain its share; None where a detector refuses so few, and the clips."""
+) -> tuple[float | None, int, str]:
+    """AUC with a draw's beginning, of each domain its share, and the clips; None and why where a detector refuses."""
     random = np.random.default_rng([seed, draw])
     place = random.permutation(machine.recordings.max() + 1)[machine.recordings]  # copies stay together
     chosen: list[int] = []
@@ -112,11 +119,11 @@ def _scored(
         detector = PerDomain(settings).fit(
             machine.x[chosen], [machine.domains[i] for i in chosen], machine.recordings[chosen]
         )
-        return auc(detector.anomaly_score(machine.tests), machine.anomalous), len(chosen)
+        return auc(detector.anomaly_score(machine.tests), machine.anomalous), len(chosen), ""
     except Undefined:
         raise ValueError(f"{machine.name}: an AUC needs normal and anomalous test clips") from None
-    except ValueError:
-        return None, len(chosen)
+    except ValueError as error:
+        return None, len(chosen), str(error)
 
 
 def summary(rows: list[Row]) -> list[Row]:

@@ -17,6 +17,7 @@ from asdkit.data.held_out import held_out
 from asdkit.data.levels import at_level
 from asdkit.data.lists import Clip, training_clips
 from asdkit.detectors.measured import best_step, read_measured, write_measured
+from asdkit.detectors.notes import some
 from asdkit.detectors.pseudo import Estimate, estimate, mean_estimate
 from asdkit.detectors.scoring import groups, recordings_of, title
 from asdkit.models.system import System
@@ -66,6 +67,7 @@ class PseudoAuc:
             logging.warning("data.held_out: too few clips of %s: left out of the Pseudo AUC", ", ".join(few))
         self.measured = [key for key in groups(DETECTOR, self.rows) if key[0] not in few]
         self.table = read_measured(folder, step)
+        self.told: set[str] = set()  # machines of which what is refused was logged
 
     def __call__(self, step: int) -> dict[str, float]:
         """Measure the network after `step`: `pseudo_auc` and `pseudo_bound`, in process 0 alone."""
@@ -95,6 +97,9 @@ class PseudoAuc:
                 found[title(key)] = estimate(DETECTOR, own, x[chosen], recordings[chosen], x[others], self.held[chosen])
             except ValueError as error:
                 raise ValueError(f"{title(key)}: {error}") from None
+            if (refused := found[title(key)].refused) and title(key) not in self.told:
+                self.told.add(title(key))
+                logging.warning("%s: Pseudo AUC without %s", title(key), some(refused))
         return found
 
 
