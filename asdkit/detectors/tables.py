@@ -25,7 +25,7 @@ def table(x: np.ndarray, what: str, columns: int | None = None) -> np.ndarray:
 
 def check_finite(x: np.ndarray, what: str) -> None:
     """Raise ValueError, naming the first such row, for NaN or infinity in x [N, ...]."""
-    if not (finite := np.isfinite(x.reshape(len(x), -1)).all(axis=1)).all():
+    if not (finite := np.isfinite(x).all(axis=tuple(range(1, np.ndim(x))))).all():
         raise ValueError(f"{what}: row {int(finite.argmin())} holds NaN or infinity")
 
 
