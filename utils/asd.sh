@@ -187,9 +187,8 @@ if begin 5 score; then
     run "$seed_jobs" score.seedJOB --data "$data" --exp "$exp" --seed JOB "${chosen[@]}" "${forced[@]}"
 fi
 
-if [[ $tested == false ]]; then
-    ! begin 6 report || echo "== nothing to report without test clips; asdkit.bin.export_detector makes a bundle all the same"
-elif begin 6 report; then
+[[ $tested == true ]] || ! begin 6 report || { echo "== nothing to report without test clips, but a bundle can be made"; exit; }
+if begin 6 report; then
     published=()
     [[ ! -f conf/published.yaml ]] || published=(--published conf/published.yaml)
     shown=(${report_clips:+--clips "$report_clips"} ${report_single_file:+--single-file "$report_single_file"}
