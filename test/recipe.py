@@ -99,5 +99,8 @@ class Recipe:
 
 
 def kill_session(process: subprocess.Popen) -> None:
-    """kill -9 every process of the session."""
-    subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=False)
+    """kill -9 every process of the session, and wait for their end: until then they hold their locks."""
+    deadline = time.monotonic() + 60
+    while not subprocess.run(["pkill", "-KILL", "-r", "D,R,S,T", "-s", str(process.pid)], check=False).returncode:
+        assert time.monotonic() < deadline, f"session {process.pid} does not end"
+        time.sleep(0.01)
