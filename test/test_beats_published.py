@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,17 @@ def compare(encoder: Beats, wav: np.ndarray, golden: dict) -> None:
         assert set(golden) - {"wav"} <= set(got)
         for name in set(golden) - {"wav"}:
             assert relative(got[name], golden[name]) < limit, name
+
+
+def test_a_file_is_read_and_used_without_torchs_compiler():
+    """Loading it takes longer than everything else that a program does before its first clip."""
+    code = (
+        "import sys, torch\nfrom asdkit.encoders.beats_checkpoint import load_beats\n"
+        f"encoder = load_beats({str(GOLDEN / 'beats_tiny.pt')!r}).eval()\n"
+        "with torch.no_grad(): encoder(encoder.frontend(torch.zeros(1, 16000)))\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, cwd=Path(__file__).parents[1]).returncode == 0
 
 
 @pytest.mark.parametrize("grad", [True, False])

@@ -45,9 +45,8 @@ def tables(names: list[str]) -> str:
 
 def _counted(name: str, arch: dict[str, Any]) -> list[str]:
     """Parameters and cost of a size; what is missing where a library is not there."""
-    import torch
-
     from asdkit.config import Config
+    from asdkit.encoders.checkpoints import shapes_alone
     from asdkit.models.families import build_system
     from asdkit.models.size import size_of
     from asdkit.utils.typed_yaml import validate
@@ -56,7 +55,7 @@ def _counted(name: str, arch: dict[str, Any]) -> list[str]:
     model = {} if name == "autoencoder" else {"model": {"pooling": "mean", "embedding_dim": None}}
     config = validate(Config, {"encoder": {"name": name, **sized}, **model}, "catalogue")
     try:
-        with torch.device("meta"):  # shapes alone
+        with shapes_alone():
             system = build_system(config, ["machine"])
     except ValueError as error:
         if "transformers" not in str(error):

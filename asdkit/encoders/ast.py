@@ -18,6 +18,7 @@ from asdkit.encoders.checkpoints import (
     read_folder,
     read_weights,
     renamed,
+    shapes_alone,
     side,
     vit_arch,
 )
@@ -181,7 +182,7 @@ def load_ast(path: str | Path, heads: int | None = None) -> Ast:
     hidden = side(file, weights, "trunk.0.mlp.fc1.weight", 0, HOLDS)
     arch = vit_arch(path, weights, dim, heads, "no published AST")
     bands = (MELS - PATCH) // stride[1] + 1
-    with torch.device("meta"):  # no time lost on random weights that are replaced at once
+    with shapes_alone():
         encoder = Ast(arch, hidden, stride, (table - Ast.specials) // bands, eps)
     check_weights(file, encoder.state_dict(), weights, f"an AST of {dim} numbers a token")
     put_in(encoder, _time_major(weights, bands))

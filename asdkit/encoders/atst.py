@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.config import AtstClipEncoder, AtstFrameEncoder, VitArch
-from asdkit.encoders.checkpoints import check_weights, put_in, read_torch, renamed, side, vit_arch
+from asdkit.encoders.checkpoints import check_weights, put_in, read_torch, renamed, shapes_alone, side, vit_arch
 from asdkit.encoders.pieces import InPieces
 from asdkit.layers.mel import MelSpectrogram, htk_filters
 from asdkit.layers.vit import EPS, STD, Patches, Trunk
@@ -85,7 +85,7 @@ def load_atst(path: str | Path, clip: bool, heads: int | None = None) -> Atst:
     weights = teacher(path, contents, clip, holds)
     width = side(path, weights, "norm.weight", 0, holds)
     arch = vit_arch(path, weights, width, heads, "no published ATST")
-    with torch.device("meta"):  # no time lost on random weights that are replaced at once
+    with shapes_alone():
         encoder = Atst(arch, clip)
     check_weights(path, encoder.state_dict(), weights, f"an {encoder.named} of {arch.embed_dim} numbers a token")
     put_in(encoder, weights)

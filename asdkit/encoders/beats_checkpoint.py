@@ -8,7 +8,7 @@ from torch import Tensor
 
 from asdkit.config import BeatsEncoder
 from asdkit.encoders.beats import Beats, random_beats
-from asdkit.encoders.checkpoints import check_weights, put_in, read_torch
+from asdkit.encoders.checkpoints import check_weights, put_in, read_torch, shapes_alone
 from asdkit.layers.beats_layers import BeatsConfig
 from asdkit.utils.files import atomic_path
 from asdkit.utils.typed_yaml import validate
@@ -34,7 +34,7 @@ def load_beats(path: str | Path) -> Beats:
     if not isinstance(contents["cfg"], dict) or not isinstance(contents["model"], dict):
         raise ValueError(f"{path}: 'cfg' and 'model' must be dicts")
     cfg = validate(BeatsConfig, contents["cfg"], f"{path}: cfg")
-    with torch.device("meta"):  # no time lost on random weights that are replaced at once
+    with shapes_alone():
         encoder = Beats(cfg)
     _check(path, encoder.state_dict(), contents["model"])
     put_in(encoder, contents["model"])
@@ -48,7 +48,7 @@ def save_beats(encoder: Beats, path: str | Path) -> None:
     Raises ValueError when it holds more than a plain BEATs: merge LoRA and take out adapters first.
     """
     model = {key: value.detach().cpu() for key, value in encoder.state_dict().items()}
-    with torch.device("meta"):
+    with shapes_alone():
         plain = Beats(encoder.cfg)
     _check(path, plain.state_dict(), model)
     contents: dict[str, Any] = {"cfg": encoder.cfg.model_dump(), "model": model}

@@ -15,6 +15,7 @@ from asdkit.encoders.checkpoints import (
     read_folder,
     read_weights,
     renamed,
+    shapes_alone,
     side,
     vit_arch,
 )
@@ -115,7 +116,7 @@ def load_ced(path: str | Path, heads: int | None = None) -> Ced:
     dim = side(path, weights, "time_pos_embed", 1, HOLDS)
     hidden = side(path, weights, "trunk.0.mlp.fc1.weight", 0, HOLDS)
     arch = vit_arch(path, weights, dim, heads, "no published CED")
-    with torch.device("meta"):  # no time lost on random weights that are replaced at once
+    with shapes_alone():
         encoder = Ced(arch, hidden)
     check_weights(path, encoder.state_dict(), weights, f"a CED of {dim} numbers a token")
     # published patches have frequency first

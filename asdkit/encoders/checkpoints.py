@@ -6,13 +6,15 @@ import pickle
 import re
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from asdkit.config import VitArch
 from asdkit.utils.files import read_json, read_text, sha256_file
@@ -185,6 +187,23 @@ def check_weights(path: str | Path, expected: Mapping[str, Tensor], got: Mapping
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise ValueError(f"{path}: weights do not fit {what}: {'; '.join(sorted(faults)[:3])}{more}")
+
+
+class _Unset(TorchFunctionMode):
+    """Leaves `normal_` out: on the meta device torch loads its compiler for it, which takes longer than the network."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") == "normal_":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Within it, networks are made without values: no time is lost on random weights that are replaced at once."""
+    with torch.device("meta"), _Unset():
+        yield
 
 
 def put_in(network: nn.Module, weights: Mapping[str, Tensor]) -> None:

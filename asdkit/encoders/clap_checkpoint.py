@@ -10,7 +10,17 @@ from torch import Tensor
 
 from asdkit.config import ClapArch, ClapEncoder
 from asdkit.encoders import clap
-from asdkit.encoders.checkpoints import check_weights, depth, joined, put_in, read_folder, read_weights, renamed, side
+from asdkit.encoders.checkpoints import (
+    check_weights,
+    depth,
+    joined,
+    put_in,
+    read_folder,
+    read_weights,
+    renamed,
+    shapes_alone,
+    side,
+)
 from asdkit.encoders.clap import Clap
 from asdkit.utils.files import read_json
 
@@ -85,7 +95,7 @@ def load_clap(path: str | Path, sample_rate: int = 16000) -> Clap:
         )
     weights = ours(stored)
     arch = _arch(file, weights)
-    with torch.device("meta"):  # no time lost on random weights that are replaced at once
+    with shapes_alone():
         network = Clap(arch, sample_rate)
     check_weights(file, network.state_dict(), weights, "the audio branch of a CLAP")
     _check_filters(file, stored, network)

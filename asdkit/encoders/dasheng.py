@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from asdkit.config import DashengEncoder
@@ -15,6 +14,7 @@ from asdkit.encoders.checkpoints import (
     read_folder,
     read_weights,
     renamed,
+    shapes_alone,
     side,
     vit_arch,
 )
@@ -66,7 +66,7 @@ def load_dasheng(path: str | Path) -> Dasheng:
     dim = side(file, weights, "time_pos_embed", 1, HOLDS)
     hidden = side(file, weights, "trunk.0.mlp.fc1.weight", 0, HOLDS)
     arch = vit_arch(file, weights, dim, _heads(told) or HEADS.get(dim), "no published Dasheng")
-    with torch.device("meta"):  # no time lost on random weights that are replaced at once
+    with shapes_alone():
         encoder = Dasheng(arch, hidden)
     patches = weights.get("patch_embed.weight")
     if isinstance(patches, Tensor) and patches.ndim == 4:

@@ -16,6 +16,7 @@ from asdkit.encoders.checkpoints import (
     read_torch,
     read_weights,
     renamed,
+    shapes_alone,
     side,
     vit_arch,
 )
@@ -136,7 +137,7 @@ def load_eat(path: str | Path, heads: int | None = None, clean_up: bool = False)
     rows = side(file, weights, "positions", 1, HOLDS)
     hidden = side(file, weights, "trunk.0.mlp.fc1.weight", 0, HOLDS)
     arch = vit_arch(file, weights, dim, heads, "no published EAT")
-    with torch.device("meta"):  # no time lost on random weights that are replaced at once
+    with shapes_alone():
         encoder = Eat(arch, clean_up, hidden, rows // Eat.bands)
     check_weights(file, encoder.state_dict(), weights, f"an EAT of {dim} numbers a token")
     put_in(encoder, weights)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from asdkit.config import FisherEncoder, VitArch
-from asdkit.encoders.checkpoints import check_weights, depth, put_in, read_torch, renamed, side
+from asdkit.encoders.checkpoints import check_weights, depth, put_in, read_torch, renamed, shapes_alone, side
 from asdkit.encoders.eat import IMAGE, PatchesAndClip
 from asdkit.layers.log_spectrum import LogSpectrum
 from asdkit.layers.vit import sine_table
@@ -123,7 +123,7 @@ def load_fisher(path: str | Path, sample_rate: int) -> Fisher:
     if dim % cfg.num_heads:
         raise ValueError(f"{path}: tokens of {dim} numbers are not {cfg.num_heads} heads: no published FISHER")
     arch = VitArch(embed_dim=dim, depth=depth(weights, "trunk."), num_heads=cfg.num_heads)
-    with torch.device("meta"):  # no time lost on random weights that are replaced at once
+    with shapes_alone():
         encoder = Fisher(arch, sample_rate, cfg.band_width, rows, hidden)
     check_weights(path, encoder.state_dict(), weights, f"a FISHER of {dim} numbers a token")
     put_in(encoder, weights)

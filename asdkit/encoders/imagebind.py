@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from asdkit.config import ImageBindEncoder, VitArch
-from asdkit.encoders.checkpoints import check_weights, put_in, read_weights, renamed, side, vit_arch
+from asdkit.encoders.checkpoints import check_weights, put_in, read_weights, renamed, shapes_alone, side, vit_arch
 from asdkit.encoders.pieces import InPieces
 from asdkit.layers.fbank import Fbank
 from asdkit.layers.vit import EPS, STD, Patches, Trunk
@@ -99,7 +99,7 @@ def load_imagebind(path: str | Path, heads: int | None = None) -> ImageBind:
     weights = audio_part(read_weights(path, HOLDS))
     width = side(path, weights, "norm.weight", 0, HOLDS)
     arch = vit_arch(path, weights, width, heads, "not the published network")
-    with torch.device("meta"):  # no time lost on random weights that are replaced at once
+    with shapes_alone():
         encoder = ImageBind(arch)
     check_weights(path, encoder.state_dict(), weights, "ImageBind's audio part")
     put_in(encoder, weights)

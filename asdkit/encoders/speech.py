@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from asdkit.config import SpeechEncoder
 from asdkit.encoders.base import Encoder
+from asdkit.encoders.checkpoints import shapes_alone
 from asdkit.encoders.speech_checkpoint import LIBRARY_EPS, fit, read_speech
 from asdkit.layers.block import Block
 from asdkit.layers.wave import WaveConvolutions, WavePosition
@@ -138,7 +139,7 @@ def build_speech(config: SpeechEncoder) -> Speech:
     if not found:
         return Speech(quicker(network_of(settings_of.from_dict(given))), config, LIBRARY_EPS)
     try:
-        with torch.device("meta"):  # no time lost on random weights that are replaced at once
+        with shapes_alone():
             network = quicker(network_of(settings_of.from_dict(given)))
     except Exception as error:  # the library's own, of several kinds
         raise ValueError(f"{config.checkpoint}: its configuration makes no network: {error}") from None

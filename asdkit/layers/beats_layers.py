@@ -240,7 +240,8 @@ class PositionConv(nn.Module):
         self.weight_g = nn.Parameter(torch.empty(1, 1, kernel))
         self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
         nn.init.normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
-        self.weight_g.data.copy_(self.weight_v.data.norm(dim=(0, 1), keepdim=True))
+        if not self.weight_v.is_meta:  # torch loads its compiler for a norm there
+            self.weight_g.data.copy_(self.weight_v.data.norm(dim=(0, 1), keepdim=True))
         self.register_buffer("folded", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
