@@ -1,11 +1,12 @@
 """The README's figures on speed, all in one run on one machine.
 
-    python3 test/benchmark/readme.py --out FOLDER [--only lora,knn] [--real FOLDER]
+    python3 test/benchmark/readme.py --out FOLDER [--only lora,knn] [--beats FOLDER] [--real FOLDER]
 
 Runs the scripts of the README's table one after the other, in the order there. What each prints goes to FOLDER/NAME.txt
 below the command, the processor, the commit and the load before and after; what is there is kept, so the same command
-goes on where it was killed. gpu.py is left out: it wants a machine of its own. About an hour and a half on two cores,
-which should have nothing else to do.
+goes on where it was killed. peers.py is run where --beats says where the authors' code lies. gpu.py is left out: it
+wants a machine of its own, recipe.py: it wants an older checkout. About an hour on two cores, which should have nothing
+else to do.
 """
 
 import argparse
@@ -20,6 +21,7 @@ ROOT = HERE.parents[1]
 
 SCRIPTS = {
     "lora": ["lora.py", "--rounds", "40"],
+    "peers": ["peers.py", "--beats"],
     "encoder": ["encoder.py", "--rounds", "15"],
     "encoder_one_thread": ["encoder.py", "--rounds", "15", "--threads", "1"],
     "knn": ["knn.py"],
@@ -65,15 +67,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default=",".join(SCRIPTS), help=f"of {', '.join(SCRIPTS)}")
+    parser.add_argument("--beats", help="folder of the authors' BEATs.py, for peers.py")
     parser.add_argument("--real", help="folder of BLDCMotor, for detect.py")
     args = parser.parse_args()
     names = args.only.split(",")
     if unknown := set(names) - set(SCRIPTS):
         parser.error(f"--only {', '.join(sorted(unknown))}: give some of {', '.join(SCRIPTS)}")
     args.out.mkdir(parents=True, exist_ok=True)
+    more = {"detect": ["--real", args.real] if args.real else [], "peers": [args.beats]}
+    if not args.beats and "peers" in names:
+        print("peers.py is left out: --beats says where the authors' BEATs.py lies", flush=True)
+        names.remove("peers")
     missing = [name for name in names if not (args.out / f"{name}.txt").exists()]
-    real = {"detect": ["--real", args.real]} if args.real else {}
-    return int(not all([run(name, SCRIPTS[name] + real.get(name, []), args.out) for name in missing]))
+    return int(not all([run(name, SCRIPTS[name] + more.get(name, []), args.out) for name in missing]))
 
 
 if __name__ == "__main__":
