@@ -4,7 +4,7 @@
 
 FOLDER is a checkout with an environment of its own in .venv (or a link to one). Both read the same generated
 recordings; training, embedding, scoring and report are made anew in each round. Prints wall and CPU seconds of each
-round and the median of the ratios, new over old. --set goes to the new one alone.
+round and the median of the ratios to the other checkout. With --set this checkout goes twice: as it is, and so.
 """
 
 import argparse
@@ -37,23 +37,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--set", action="append", default=[])
     args = parser.parse_args()
-    settings = [word for value in args.set for word in ("--set", value)]
-    ways = {"old": (args.old.resolve(), []), "new": (ROOT, settings)}
-    ratios = []
+    ways = {"other": (args.old.resolve(), []), "this": (ROOT, [])}
+    if args.set:
+        ways[f"this, {' '.join(args.set)}"] = ROOT, [word for value in args.set for word in ("--set", value)]
+    ratios: dict[str, list[list[float]]] = {name: [] for name in list(ways)[1:]}
     with tempfile.TemporaryDirectory() as folder:
-        for name, (checkout, _) in ways.items():
-            recipe(checkout, Path(folder, name), "--stop-stage", "1", "--expdir", f"{folder}/{name}/exp")
+        work = {checkout: Path(folder, str(place)) for place, (checkout, _) in enumerate(ways.values())}
+        for checkout, own in work.items():
+            recipe(checkout, own, "--stop-stage", "1", "--expdir", f"{folder}/unused")
         for number in range(args.rounds):
             found = {}
-            for name, (checkout, words) in ways.items():
-                expdir = f"{folder}/{name}/exp{number}"
-                found[name] = recipe(checkout, Path(folder, name), "--stage", "2", "--expdir", expdir, *words)
-                print(
-                    f"round {number + 1}, {name}: wall {found[name][0]:.1f} s, CPU {found[name][1]:.1f} s", flush=True
-                )
-            ratios.append([new / old for new, old in zip(found["new"], found["old"], strict=True)])
-    wall, cpu = (statistics.median(values) for values in zip(*ratios, strict=True))
-    print(f"new over old, median of {args.rounds}: wall {wall:.2f}, CPU {cpu:.2f}; load {os.getloadavg()[0]:.1f}")
+            for place, (name, (checkout, words)) in enumerate(ways.items()):
+                expdir = f"{folder}/{place}/exp{number}"
+                found[name] = recipe(checkout, work[checkout], "--stage", "2", "--expdir", expdir, *words)
+                wall, cpu = found[name]
+                print(f"round {number + 1}, {name}: wall {wall:.1f} s, CPU {cpu:.1f} s", flush=True)
+            for name, kept in ratios.items():
+                kept.append([here / there for here, there in zip(found[name], found["other"], strict=True)])
+    for name, kept in ratios.items():
+        wall, cpu = (statistics.median(values) for values in zip(*kept, strict=True))
+        print(f"{name} over the other, median of {args.rounds}: wall {wall:.2f}, CPU {cpu:.2f}")
+    print(f"load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
