@@ -3,6 +3,7 @@
 An entry: name, blank, `\\0B`, the kind (`FM ` or `FV `), each size as the byte 4 and a 32-bit integer, the values.
 """
 
+import math
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -222,7 +223,7 @@ def _entries(path: str | Path, file: BinaryIO) -> Iterator[tuple[str, int, int, 
         if not sizes or any(byte != 4 for byte in head[::5]):
             raise ValueError(f"{path}: after {last}, {utt[:80]!r} is not followed by a float vector; run stage 4 again")
         shape = tuple(int.from_bytes(head[5 * i + 1 : 5 * i + 5], "little") for i in range(sizes))
-        start, size = file.tell(), 4 * int(np.prod(shape, dtype=np.int64))
+        start, size = file.tell(), 4 * math.prod(shape)
         position = start + size
         if len(head) < 5 * sizes or position > whole or size == 0:
             raise ValueError(f"{path}: cut short within the values of {utt!r}; run stage 4 again")
