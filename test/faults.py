@@ -292,7 +292,7 @@ FAULTS = [
           "if False and", "checkpoint::encoder_file_is_compared_with_the_sha256_beside_it"),
     Fault("torch's compiler is loaded for shapes", "asdkit/encoders/checkpoints.py",
           'if getattr(func, "__name__", "") == "normal_":', "if False:",
-          "beats_published::read_and_used_without_torchs_compiler"),
+          "beats_published::a_file_is_read_and_used_without_torchs_compiler"),
     Fault("weights stay in half precision", "asdkit/encoders/checkpoints.py", "own.to(types[name])", "own",
           "weight_files::weights_become_float32"),
     Fault("a folder of another network is opened", "asdkit/encoders/checkpoints.py", "if found != model_type:",
