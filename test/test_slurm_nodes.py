@@ -60,6 +60,7 @@ def let_start(job):
 @pytest.mark.slurm
 @pytest.mark.parametrize(("nodes", "by"), [(1, "the time limit"), (2, "the time limit"), (1, "Slurm")])
 def test_a_stopped_job_is_queued_again(two_nodes, tmp_path, nodes, by):
+    name = f"stop{nodes}{by.split()[-1]}"  # of its own: the job of the test before may still be in the queue
     command = [
         RUN,
         "--nodes",
@@ -68,7 +69,7 @@ def test_a_stopped_job_is_queued_again(two_nodes, tmp_path, nodes, by):
         "5",
         "--requeue",
         "60",
-        f"stop{nodes}.log",
+        f"{name}.log",
         "bash",
         "-c",
         STOPPABLE,
@@ -76,10 +77,10 @@ def test_a_stopped_job_is_queued_again(two_nodes, tmp_path, nodes, by):
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert wait_until((tmp_path / "started").exists, 30)
-        (job,) = [line.split()[0] for line in queue().splitlines() if f" stop{nodes}-" in line]
+        (job,) = [line.split()[0] for line in queue().splitlines() if f" {name}-" in line]
         ask = ["scontrol", "requeue", job] if by == "Slurm" else ["scancel", "--batch", "--signal=USR1", job]
         subprocess.run(ask, check=True)
-        log = tmp_path / f"stop{nodes}.log"
+        log = tmp_path / f"{name}.log"
         assert wait_until(lambda: "\n# stopped b" in log.read_text(), 30), log.read_text()
         assert wait_until(lambda: let_start(job), 60)
         _, stderr = process.communicate(timeout=60)
